@@ -1,0 +1,61 @@
+"""
+atomicbatch: many API calls in one HTTP request and one database transaction.
+
+How a batch flows, which is also the order to read the files in::
+
+    request bytes                  asgi.py, server/app.py       (limits enforced as bytes arrive)
+      -> outer request checked     exchange.py                  (method, media type, encoding)
+      -> parts                     wire/multipart.py
+      -> calls, as one Batch       wire/message.py, wire/inherit.py, wire/batch.py
+      -> BEGIN                     transactions/base.py, opened by engine/run.py
+         -> next call              engine/execution.py
+         -> perform it             asgi.py, server/rows.py
+         -> record its reply       engine/execution.py
+      -> COMMIT or ROLLBACK        transactions/base.py, left by engine/run.py
+      -> again after a conflict    engine/replay.py
+      -> replies, as one Outcome   engine/execution.py
+      -> a reply for every call    problems.py
+      -> response bytes            exchange.py, wire/batch.py, wire/message.py
+"""
+
+from __future__ import annotations
+
+from atomicbatch.errors import (
+    AtomicBatchError,
+    BrokenTransactionError,
+    BusyError,
+    CommitError,
+    ConflictError,
+    LimitError,
+    MalformedError,
+    MediaTypeError,
+    TimeoutExceededError,
+    TransactionError,
+    UnknownOutcomeError,
+    WireError,
+)
+from atomicbatch.limits import Limits
+from atomicbatch.model import Batch, Call, Header, Headers, Outcome, Reply
+
+__all__ = [
+    "AtomicBatchError",
+    "Batch",
+    "BrokenTransactionError",
+    "BusyError",
+    "Call",
+    "CommitError",
+    "ConflictError",
+    "Header",
+    "Headers",
+    "LimitError",
+    "Limits",
+    "MalformedError",
+    "MediaTypeError",
+    "Outcome",
+    "Reply",
+    "TimeoutExceededError",
+    "TransactionError",
+    "UnknownOutcomeError",
+    "WireError",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,141 @@
+"""
+Every exception, drawn as a tree.
+
+::
+
+    AtomicBatchError
+    ├── WireError                   the bytes are no batch we run; nothing ran
+    │   ├── MalformedError          400  the grammar is broken, or a rule of ours
+    │   ├── LimitError              413  too large or too many; ``limit`` names the bound
+    │   └── MediaTypeError          415  not multipart/mixed, or an unknown Content-Encoding
+    └── TransactionError            the database did not keep the batch
+        ├── ConflictError           503  another transaction was in the way; running again may help
+        ├── BusyError               503  no connection or no lock within the time given
+        ├── TimeoutExceededError    504  the whole-batch time limit has passed
+        ├── CommitError             409  COMMIT was refused and the batch is rolled back
+        ├── BrokenTransactionError  500  the transaction ended or broke before COMMIT
+        └── UnknownOutcomeError     503  the connection was lost during COMMIT
+
+A call that answers 409 is not an exception: it is a Reply, and the Outcome says rolled back.
+"""
+
+from __future__ import annotations
+
+
+class AtomicBatchError(Exception):
+    """
+    Base of all our errors.
+
+    Attributes:
+        status: The HTTP status that fits this error.
+        slug: The last segment of the problem's ``type``; there is a page for each in the docs.
+        call_index: The call to blame, 0-based, or None.
+        offset: Where in the outer request's (decoded) body, in bytes, or None.
+    """
+
+    status: int = 500
+    slug: str = "internal-error"
+
+    def __init__(
+        self, message: str, *, call_index: int | None = None, offset: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.call_index = call_index
+        self.offset = offset
+
+    def __str__(self) -> str:
+        where = "" if self.call_index is None else f"call {self.call_index + 1}: "
+        at = "" if self.offset is None else f" at offset {self.offset}"
+        return f"{where}{self.message}{at}"
+
+
+class WireError(AtomicBatchError):
+    """The bytes are no batch we run. Raised before anything runs."""
+
+    status = 400
+    slug = "malformed-batch"
+
+
+class MalformedError(WireError):
+    """The body breaks the grammar (RFC 2046, RFC 9112) or a rule of ours."""
+
+
+class LimitError(WireError):
+    """
+    Too large or too many.
+
+    Attributes:
+        limit: The name of the bound in ``Limits``.
+        maximum: Its value.
+    """
+
+    status = 413
+    slug = "limit-exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str,
+        maximum: float,
+        call_index: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(message, call_index=call_index, offset=offset)
+        self.limit = limit
+        self.maximum = maximum
+
+
+class MediaTypeError(WireError):
+    """The outer request is not ``multipart/mixed``, or has a Content-Encoding we cannot undo."""
+
+    status = 415
+    slug = "unsupported-media-type"
+
+
+class TransactionError(AtomicBatchError):
+    """The database did not keep the batch."""
+
+    slug = "transaction-failed"
+
+
+class ConflictError(TransactionError):
+    """Another transaction was in the way; this one is surely rolled back and may be run again."""
+
+    status = 503
+    slug = "conflict"
+
+
+class BusyError(TransactionError):
+    """The database had no connection or no lock to give within its time."""
+
+    status = 503
+    slug = "database-busy"
+
+
+class TimeoutExceededError(TransactionError):
+    """The whole-batch time limit has passed; the batch is rolled back."""
+
+    status = 504
+    slug = "timeout"
+
+
+class CommitError(TransactionError):
+    """COMMIT was refused (a deferred constraint, say); the batch is rolled back."""
+
+    status = 409
+    slug = "commit-failed"
+
+
+class BrokenTransactionError(TransactionError):
+    """The transaction ended or broke before COMMIT; whatever was left of it is rolled back."""
+
+    slug = "transaction-broken"
+
+
+class UnknownOutcomeError(TransactionError):
+    """The connection was lost during COMMIT: the batch is either stored whole or not at all."""
+
+    status = 503
+    slug = "outcome-unknown"
