@@ -1,0 +1,163 @@
+"""Api: which resource a call is for, and what becomes of what goes wrong there."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from atomicbatch.limits import Limits
+from atomicbatch.model import Call, Reply
+from atomicbatch.problems import problem_reply
+from atomicbatch.server.database import Session
+from atomicbatch.server.faults import RowFault, fault_of
+from atomicbatch.server.query import QueryProblem
+from atomicbatch.server.rows import Rows
+from atomicbatch.server.schema import Schema
+from atomicbatch.server.values import ValueProblem
+
+_log = logging.getLogger("atomicbatch.server")
+
+
+class Api:
+    """
+    Everything the server answers from the database.
+
+    Args:
+        schema: What is served.
+        base_path: Where its tables are, ``/v1/api``.
+        pages: Replies that need no database, by path; they answer GET and HEAD.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        base_path: str,
+        pages: dict[bytes, Reply],
+        read_only: bool,
+        limits: Limits,
+    ) -> None:
+        self._base = base_path.encode() + b"/"
+        self._pages = pages
+        self._max_bytes = limits.max_reply_bytes
+        self._collections = {
+            self._base + name.encode(): Rows(
+                table, schema.dialect, read_only=read_only, max_bytes=limits.max_reply_bytes
+            )
+            for name, table in schema.tables.items()
+        }
+
+    def perform(self, call: Call, session: Session) -> Reply:
+        """
+        Perform one call in the session's transaction.
+
+        Raises:
+            TransactionError: The database did not keep the transaction.
+        """
+        try:
+            reply = self._route(call, session)
+        except RowFault as fault:
+            return _problem(fault)
+        except ValueProblem as problem:
+            title = "wrong-type" if problem.status == 400 else "value-out-of-range"
+            return _problem(RowFault(problem.status, title, str(problem), column=problem.column))
+        except QueryProblem as problem:
+            return _problem(
+                RowFault(400, "invalid-query", problem.detail, parameter=problem.parameter)
+            )
+        except session.driver_error as error:
+            return self._driver_problem(error, session)
+        session.reply_bytes += len(reply.body)
+        if session.reply_bytes > self._max_bytes:
+            detail = f"the replies of one batch hold at most {self._max_bytes} bytes"
+            members = {"limit": "max_reply_bytes", "maximum": self._max_bytes}
+            return _problem(RowFault(413, "limit-exceeded", detail, **members))
+        return reply
+
+    def _route(self, call: Call, session: Session) -> Reply:
+        path = call.path
+        rows = self._collections.get(path)
+        if rows is not None:
+            return rows.collection(call, session)
+        base, _, segment = path.rpartition(b"/")
+        rows = self._collections.get(base) or self._collections.get(unquote_to_bytes(base))
+        if rows is not None:
+            return rows.item(call, session, segment) if segment else rows.collection(call, session)
+        rows = self._collections.get(unquote_to_bytes(path))
+        if rows is not None:
+            return rows.collection(call, session)
+        return self._elsewhere(call, session)
+
+    def page(self, path: bytes, method: str) -> Reply | None:
+        """The reply that needs no database, if there is one for ``path``."""
+        page = self._pages.get(path if path == b"/" else path.rstrip(b"/"))
+        if page is None or method in ("GET", "HEAD"):
+            return page
+        return _get_only(method)
+
+    def _elsewhere(self, call: Call, session: Session) -> Reply:
+        path = call.path
+        page = self.page(path, call.method)
+        if page is not None:
+            return page
+        if path == b"/readyz":
+            session.execute("SELECT 1", ()).fetchone()
+            return Reply(200, ((b"content-type", b"application/json"),), b'{"status":"ready"}')
+        if path.startswith(self._base):
+            raise RowFault(404, "not-found", "there is no such table or view")
+        raise RowFault(404, "not-found", "there is nothing at this path")
+
+    def _driver_problem(self, error: Exception, session: Session) -> Reply:
+        trouble = session.trouble(error)
+        if trouble is not None:
+            raise trouble from error
+        fault = fault_of(error)
+        if fault is None:
+            _log.error("the database refused a statement: %s", error, exc_info=error)
+            fault = RowFault(500, "internal-error", "the database refused the statement")
+        return _problem(fault)
+
+
+def _get_only(method: str) -> Reply:
+    allow = (b"allow", b"GET, HEAD, OPTIONS")
+    if method == "OPTIONS":
+        return Reply(204, (allow,), b"")
+    return _problem(RowFault(405, "method-not-allowed", "use GET or HEAD", allow=allow[1].decode()))
+
+
+_TITLES = {
+    "not-found": "There is no such resource",
+    "method-not-allowed": "The resource does not take this method",
+    "wrong-type": "A value has the wrong type",
+    "value-out-of-range": "A value is outside what its column can hold",
+    "value-too-long": "A value is too long for its column",
+    "unique-violation": "The row exists already",
+    "foreign-key-violation": "The row's references do not hold",
+    "not-null-violation": "A value is missing",
+    "check-violation": "A value breaks a rule of the table",
+    "trigger-refused": "The database refused the row",
+    "read-only-column": "The database computes this column",
+    "read-only": "The database is read-only",
+    "invalid-query": "The query is not understood",
+    "invalid-key": "The key in the path is not understood",
+    "key-mismatch": "The body's key is not the path's",
+    "invalid-precondition": "The precondition does not fit",
+    "precondition-failed": "The precondition does not hold",
+    "filter-required": "A filter is required",
+    "malformed-json": "The body is not JSON",
+    "unsupported-media-type": "The body's media type is not taken",
+    "forbidden": "The server may not do this",
+    "database-full": "The database is full",
+    "limit-exceeded": "A limit is exceeded",
+    "internal-error": "Something went wrong in the server",
+}
+
+
+def _problem(fault: RowFault) -> Reply:
+    members: dict[str, Any] = dict(fault.members)
+    allow = members.pop("allow", None)
+    reply = problem_reply(fault.status, fault.slug, _TITLES[fault.slug], fault.detail, **members)
+    if allow is None:
+        return reply
+    return reply._replace(headers=(*reply.headers, (b"allow", allow.encode())))

@@ -1,0 +1,225 @@
+"""
+The ASGI application: every request becomes a batch, of one call or of many.
+
+There is one path to the database: a plain request is a batch of one call, whose reply is sent
+as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from atomicbatch import __version__
+from atomicbatch.asgi import BatchEndpoint
+from atomicbatch.engine import execute
+from atomicbatch.errors import AtomicBatchError, BusyError, LimitError
+from atomicbatch.exchange import Response, read_request, write_response
+from atomicbatch.limits import Limits
+from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
+from atomicbatch.problems import problem_document, problem_reply
+from atomicbatch.server.api import Api
+from atomicbatch.server.database import Database, Session, is_read_only
+from atomicbatch.server.openapi import openapi_document
+from atomicbatch.server.page import index_page, json_index
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_T = TypeVar("_T")
+
+BASE_PATH = "/v1/api"
+BATCH_PATH = "/v1/api/batch"
+# Reading a body of this size takes about a millisecond: below it a hop to a thread costs more
+# than it gives to the other requests.
+_INLINE_BYTES = 32 * 1024
+
+
+class Application:
+    """
+    The server's ASGI application.
+
+    Attributes:
+        draining: New requests are refused with 503; set when the server is told to stop.
+        in_flight: Requests that are being answered.
+    """
+
+    def __init__(self, database: Database, *, limits: Limits | None = None) -> None:
+        self._database = database
+        self._limits = limits or Limits()
+        self._api = Api(
+            database.schema,
+            base_path=BASE_PATH,
+            pages=_pages(database, self._limits),
+            read_only=database.read_only,
+            limits=self._limits,
+        )
+        self._batch = BatchEndpoint(self._answer_batch, limits=self._limits)
+        self.draining = False
+        self.in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.in_flight += 1
+            try:
+                await self._http(scope, receive, send)
+            finally:
+                self.in_flight -= 1
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await asyncio.to_thread(self._database.close)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _path(scope)
+        if self.draining:
+            await _send(send, scope["method"], _STOPPING)
+        elif path == b"/v1/api/batch":
+            await self._batch(scope, receive, send)
+        elif (page := self._api.page(path, scope["method"])) is not None:
+            await _send(send, scope["method"], page)
+        else:
+            await _send(send, scope["method"], await self._answer_call(path, scope, receive))
+
+    async def _answer_call(self, path: bytes, scope: Scope, receive: Receive) -> Reply:
+        deadline = time.monotonic() + self._limits.timeout_seconds
+        try:
+            body = await _read_body(receive, self._limits.max_body_bytes)
+            headers = tuple((name.lower(), value) for name, value in scope["headers"])
+            call = Call(scope["method"], path, scope["query_string"], headers, body)
+            outcome = await self._run(Batch((call,)), deadline, _outcome)
+        except AtomicBatchError as error:
+            return _error_reply(error)
+        if outcome.committed or outcome.error is None:
+            return outcome.replies[0]
+        return _error_reply(outcome.error)
+
+    async def _answer_batch(self, scope: Scope, headers: Headers, body: bytes) -> Response:
+        deadline = time.monotonic() + self._limits.timeout_seconds
+
+        def read() -> Batch:
+            return read_request(
+                headers,
+                scope["query_string"],
+                body,
+                limits=self._limits,
+                batch_paths=(BATCH_PATH.encode(),),
+            )
+
+        def finish(batch: Batch, outcome: Outcome) -> Response:
+            return write_response(headers, batch, outcome)
+
+        batch = read() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read)
+        return await self._run(batch, deadline, finish)
+
+    async def _run(
+        self, batch: Batch, deadline: float, finish: Callable[[Batch, Outcome], _T]
+    ) -> _T:
+        """Execute a batch and ``finish`` its outcome, all in one worker thread."""
+
+        def work(session: Session) -> _T:
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                raise BusyError("the batch has waited too long for its turn")
+            outcome = execute(batch, session, self._api.perform, timeout_seconds=seconds)
+            return finish(batch, outcome)
+
+        return await self._database.run(
+            work, read_only=is_read_only(batch), seconds=deadline - time.monotonic()
+        )
+
+
+def _outcome(batch: Batch, outcome: Outcome) -> Outcome:  # noqa: ARG001 - one shape for both
+    return outcome
+
+
+def _pages(database: Database, limits: Limits) -> dict[bytes, Reply]:
+    schema, read_only = database.schema, database.read_only
+    document = openapi_document(
+        schema, batch_path=BATCH_PATH, limits=limits, read_only=read_only, version=__version__
+    )
+    page = index_page(
+        schema,
+        base_path=BASE_PATH,
+        batch_path=BATCH_PATH,
+        limits=limits,
+        read_only=read_only,
+        version=__version__,
+    )
+    json_type = b"application/json"
+    return {
+        b"/": _page(b"text/html; charset=utf-8", page),
+        b"/openapi.json": _page(json_type, msgspec.json.encode(document)),
+        b"/healthz": _page(json_type, b'{"status":"ok"}'),
+        BASE_PATH.encode(): _page(json_type, json_index(schema, base_path=BASE_PATH)),
+    }
+
+
+def _page(content_type: bytes, body: bytes) -> Reply:
+    return Reply(200, ((b"content-type", content_type),), body)
+
+
+def _path(scope: Scope) -> bytes:
+    """The path as sent, without the prefix that the server is mounted at."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    raw = raw.partition(b"?")[0]
+    prefix = scope.get("root_path", "").encode()
+    return raw[len(prefix) :] if prefix and raw.startswith(prefix + b"/") else raw
+
+
+async def _read_body(receive: Receive, max_bytes: int) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body") and len(body) <= max_bytes:
+        return body
+    chunks, size = [body], len(body)
+    while size <= max_bytes and message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise AtomicBatchError("the client hung up")
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+    if size > max_bytes:
+        raise LimitError(
+            f"the body is longer than {max_bytes} bytes", limit="max_body_bytes", maximum=max_bytes
+        )
+    return b"".join(chunks)
+
+
+def _error_reply(error: AtomicBatchError) -> Reply:
+    headers = [(b"content-type", b"application/problem+json")]
+    if error.status == 503:
+        headers.append((b"retry-after", b"1"))
+    return Reply(error.status, tuple(headers), problem_document(error))
+
+
+_STOPPING = problem_reply(
+    503, "stopping", "The server is stopping", "send the request again to another server or later"
+)
+_STOPPING = _STOPPING._replace(
+    headers=(*_STOPPING.headers, (b"retry-after", b"1"), (b"connection", b"close"))
+)
+
+
+async def _send(send: Send, method: str, reply: Reply) -> None:
+    headers = list(reply.headers)
+    if reply.status not in (204, 304):
+        headers.append((b"content-length", str(len(reply.body)).encode()))
+    body = b"" if method == "HEAD" or reply.status in (204, 304) else reply.body
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

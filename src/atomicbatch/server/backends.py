@@ -1,0 +1,337 @@
+"""
+Backends: how each database is opened, begun, committed and interrupted, by its own driver.
+
+A backend holds no connection; its methods take the driver's. Whatever a driver raises passes
+through, except what COMMIT raises, which only here can be told apart.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from atomicbatch.errors import (
+    BrokenTransactionError,
+    BusyError,
+    CommitError,
+    ConflictError,
+    TransactionError,
+    UnknownOutcomeError,
+)
+from atomicbatch.server.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
+from atomicbatch.server.faults import fault_of
+from atomicbatch.transactions.conflicts import is_conflict, is_lost
+
+Raw = Any
+"""A driver's connection."""
+Execute = Callable[[str, Sequence[Any]], Any]
+"""SQL text and parameters -> a DB-API cursor (PEP 249)."""
+
+
+class Backend(ABC):
+    """One database and how its driver is used."""
+
+    dialect: Dialect
+    driver_error: type[Exception]
+    """The driver's base exception."""
+    one_writer = False
+    """Whether the database takes one writing transaction at a time."""
+
+    def __init__(self, url: sa.URL, *, read_only: bool) -> None:
+        self.url = url
+        self.read_only = read_only
+
+    @abstractmethod
+    def connect(self, *, reader: bool) -> Raw:
+        """A new connection; ``reader``: it will only ever begin read-only transactions."""
+
+    @abstractmethod
+    def executor(self, raw: Raw) -> Execute:
+        """How statements are executed on ``raw``."""
+
+    @abstractmethod
+    def begin(self, raw: Raw, *, read_only: bool) -> None:
+        """BEGIN, serializable."""
+
+    @abstractmethod
+    def commit(self, raw: Raw) -> None:
+        """
+        Prove that the transaction still stands, and COMMIT.
+
+        Raises:
+            BrokenTransactionError: It does not stand any more.
+            CommitError, ConflictError: Refused; rolled back or to be rolled back.
+            UnknownOutcomeError: The connection was lost.
+        """
+
+    @abstractmethod
+    def rollback(self, raw: Raw) -> None:
+        """ROLLBACK, whatever state the transaction is in."""
+
+    @abstractmethod
+    def interrupt(self, raw: Raw) -> None:
+        """End the statement that another thread is executing on ``raw``."""
+
+    def close(self, raw: Raw) -> None:
+        """Give ``raw`` up."""
+        raw.close()
+
+    def trouble(self, error: BaseException) -> TransactionError | None:
+        """The error of ours that a driver's exception before COMMIT stands for; None: a fault."""
+        if is_lost(error):
+            # Lost before COMMIT is surely rolled back, so it may be run again.
+            return ConflictError("the connection to the database was lost")
+        if is_conflict(error):
+            return ConflictError("another transaction was in the way")
+        return None
+
+    def _commit_trouble(self, error: Exception) -> TransactionError:
+        if is_lost(error):
+            return UnknownOutcomeError(
+                "the connection to the database was lost during COMMIT: "
+                "the batch is stored whole, or not at all"
+            )
+        if is_conflict(error):
+            return ConflictError("another transaction was in the way at COMMIT")
+        fault = fault_of(error)
+        if fault is None:
+            return CommitError("the database refused the COMMIT")
+        refused = CommitError(f"the database refused the COMMIT: {fault.detail}")
+        refused.status = fault.status
+        return refused
+
+
+class SQLiteBackend(Backend):
+    """An SQLite file, in WAL mode: one writer at a time, readers never blocked."""
+
+    dialect = SQLITE
+    driver_error = sqlite3.Error
+    one_writer = True
+    # Another process may hold the write lock (``--workers``, or a program of the user's).
+    busy_seconds = 5.0
+
+    def connect(self, *, reader: bool) -> sqlite3.Connection:
+        path = str(self.url.database)
+        raw = sqlite3.connect(
+            path,
+            timeout=self.busy_seconds,
+            isolation_level=None,  # sqlite3 emits no BEGIN of its own
+            check_same_thread=False,  # interrupt() comes from another thread
+            cached_statements=512,
+        )
+        if not self.read_only:
+            mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise sqlite3.OperationalError(f"journal_mode=WAL was refused, it is {mode}")
+        raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA foreign_keys=ON")
+        if reader or self.read_only:
+            raw.execute("PRAGMA query_only=ON")
+        raw.create_function("atomicbatch_fold", 1, _fold, deterministic=True)
+        return raw
+
+    def executor(self, raw: Raw) -> Execute:
+        execute: Execute = raw.execute
+        return execute
+
+    def begin(self, raw: Raw, *, read_only: bool) -> None:
+        try:
+            raw.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if is_conflict(error):
+                # The driver has waited already: no use in running the batch again.
+                raise BusyError(
+                    "the database is busy: another program holds its write lock"
+                ) from error
+            raise
+
+    def commit(self, raw: Raw) -> None:
+        # A trigger's RAISE(ROLLBACK) or ON CONFLICT ROLLBACK ends the transaction; what came
+        # after it would have been stored statement by statement.
+        if not raw.in_transaction:
+            raise BrokenTransactionError("the database ended the transaction before COMMIT")
+        try:
+            raw.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._commit_trouble(error) from error
+        if raw.in_transaction:
+            raise BrokenTransactionError("the transaction was still open after COMMIT")
+
+    def rollback(self, raw: Raw) -> None:
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
+
+    def interrupt(self, raw: Raw) -> None:
+        raw.interrupt()
+
+
+def _fold(text: Any) -> Any:
+    return text.casefold() if isinstance(text, str) else text
+
+
+class PostgreSQLBackend(Backend):
+    """PostgreSQL by psycopg, SERIALIZABLE."""
+
+    dialect = POSTGRESQL
+
+    def __init__(self, url: sa.URL, *, read_only: bool) -> None:
+        super().__init__(url, read_only=read_only)
+        import psycopg
+        from psycopg.types.string import TextLoader
+
+        self._connect: Callable[..., Any] = psycopg.connect
+        self._text_loader = TextLoader
+        self._idle = psycopg.pq.TransactionStatus.IDLE
+        self._in_transaction = psycopg.pq.TransactionStatus.INTRANS
+        self.driver_error = psycopg.Error
+
+    # Read as the server writes them: Python's types would lose digits, years and infinity.
+    _TEXT_TYPES = (
+        *("numeric", "date", "time", "timetz", "timestamp", "timestamptz", "interval"),
+        *("json", "jsonb", "uuid", "inet", "cidr"),
+    )
+
+    def connect(self, *, reader: bool) -> Raw:  # noqa: ARG002 - every connection does both
+        arguments, keywords = sa.create_engine(self.url).dialect.create_connect_args(self.url)
+        raw = self._connect(*arguments, **keywords, autocommit=True)
+        for name in self._TEXT_TYPES:
+            raw.adapters.register_loader(name, self._text_loader)
+        for setting in ("TimeZone = 'UTC'", "DateStyle = 'ISO'", "IntervalStyle = 'iso_8601'"):
+            raw.execute(f"SET {setting}")
+        if self.read_only:
+            raw.execute("SET default_transaction_read_only = on")
+        return raw
+
+    def executor(self, raw: Raw) -> Execute:
+        execute: Execute = raw.execute
+        return execute
+
+    def begin(self, raw: Raw, *, read_only: bool) -> None:
+        mode = "READ ONLY" if read_only else "READ WRITE"
+        raw.execute(f"BEGIN ISOLATION LEVEL SERIALIZABLE {mode}")
+
+    def commit(self, raw: Raw) -> None:
+        if raw.info.transaction_status != self._in_transaction:
+            raise BrokenTransactionError("the transaction was not in order before COMMIT")
+        try:
+            cursor = raw.execute("COMMIT")
+        except self.driver_error as error:
+            raise self._commit_trouble(error) from error
+        # COMMIT of a failed transaction raises nothing: the server answers ROLLBACK.
+        if cursor.statusmessage != "COMMIT":
+            raise BrokenTransactionError("the database rolled back instead of COMMIT")
+
+    def rollback(self, raw: Raw) -> None:
+        if raw.info.transaction_status != self._idle:
+            raw.execute("ROLLBACK")
+
+    def interrupt(self, raw: Raw) -> None:
+        raw.cancel_safe(timeout=5.0)
+
+
+class MariaDBBackend(Backend):
+    """MariaDB and MySQL by PyMySQL, SERIALIZABLE."""
+
+    dialect = MARIADB
+
+    def __init__(self, url: sa.URL, *, read_only: bool) -> None:
+        super().__init__(url, read_only=read_only)
+        import pymysql
+        from pymysql.constants import CLIENT, FIELD_TYPE, SERVER_STATUS
+        from pymysql.converters import conversions
+
+        self._connect: Callable[..., Any] = pymysql.connect
+        self._in_transaction = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+        self.driver_error = pymysql.Error
+        # Read as the server writes them: Python's types would lose digits and zero dates.
+        as_text = (
+            *(FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL, FIELD_TYPE.DATE, FIELD_TYPE.NEWDATE),
+            *(FIELD_TYPE.TIME, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP),
+        )
+        self._keywords: dict[str, Any] = {
+            "conv": {key: value for key, value in conversions.items() if key not in as_text},
+            # UPDATE then counts the rows it found, not the rows it changed.
+            "client_flag": CLIENT.FOUND_ROWS,
+            "charset": "utf8mb4",
+            "autocommit": True,
+        }
+
+    def connect(self, *, reader: bool) -> Raw:  # noqa: ARG002 - every connection does both
+        arguments, keywords = sa.create_engine(self.url).dialect.create_connect_args(self.url)
+        keywords["client_flag"] = keywords.get("client_flag", 0)
+        raw = self._connect(*arguments, **{**keywords, **self._keywords})
+        cursor = raw.cursor()
+        cursor.execute(
+            # Without strict mode the server cuts and rounds values, and says nothing.
+            "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES,NO_ZERO_IN_DATE'),"
+            " SESSION time_zone = '+00:00'"
+        )
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        cursor.close()
+        return raw
+
+    def executor(self, raw: Raw) -> Execute:
+        def execute(sql: str, parameters: Sequence[Any]) -> Any:
+            cursor = raw.cursor()
+            cursor.execute(sql, parameters)
+            return cursor
+
+        return execute
+
+    def begin(self, raw: Raw, *, read_only: bool) -> None:
+        if read_only:
+            # SERIALIZABLE would lock every row that is read; a snapshot locks none.
+            raw.query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            raw.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        else:
+            raw.query("START TRANSACTION")
+
+    def commit(self, raw: Raw) -> None:
+        # DDL commits without a word, and a deadlock ends the transaction: the flag, which came
+        # with the last answer, says whether ours still stands.
+        if not raw.server_status & self._in_transaction:
+            raise BrokenTransactionError("the database ended the transaction before COMMIT")
+        try:
+            raw.query("COMMIT")
+        except self.driver_error as error:
+            raise self._commit_trouble(error) from error
+
+    def rollback(self, raw: Raw) -> None:
+        raw.query("ROLLBACK")
+
+    def interrupt(self, raw: Raw) -> None:
+        helper = self.connect(reader=True)
+        try:
+            helper.query(f"KILL QUERY {int(raw.thread_id())}")
+        finally:
+            helper.close()
+
+
+def backend_for(url: sa.URL, *, read_only: bool) -> Backend:
+    """
+    The backend for a URL whose driver is chosen already.
+
+    Raises:
+        ValueError: No such kind of database is served.
+    """
+    name = url.get_backend_name()
+    if name == "sqlite":
+        return SQLiteBackend(url, read_only=read_only)
+    if name == "postgresql":
+        return PostgreSQLBackend(url, read_only=read_only)
+    if name in ("mysql", "mariadb"):
+        return MariaDBBackend(url, read_only=read_only)
+    raise ValueError(f"{name} databases are not served; SQLite, PostgreSQL, MariaDB and MySQL are")
+
+
+def dialect_of(engine: sa.Engine) -> Dialect:
+    """The dialect of a connected engine: MySQL lacks RETURNING, which MariaDB has."""
+    if engine.dialect.name == "sqlite":
+        return SQLITE
+    if engine.dialect.name == "postgresql":
+        return POSTGRESQL
+    return MARIADB if getattr(engine.dialect, "is_mariadb", False) else MYSQL

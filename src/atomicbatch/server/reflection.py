@@ -1,0 +1,275 @@
+"""Reflection: a live database -> Schema, by SQLAlchemy's inspector."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.engine.reflection import Inspector, ObjectKind
+
+from atomicbatch.server.dialect import Dialect
+from atomicbatch.server.schema import Column, ForeignKey, Kind, Schema, Table
+from atomicbatch.server.values import Bounds, codec_for
+
+TableKey = tuple[str | None, str]
+
+
+def read_schema(engine: sa.Engine, dialect: Dialect) -> Schema:
+    """
+    Read every table and view of the database's default schema.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: The database cannot be reached or read.
+    """
+    with engine.connect() as connection, warnings.catch_warnings():
+        # Types that SQLAlchemy does not know are served in the database's own text form.
+        warnings.simplefilter("ignore", exc.SAWarning)
+        tables = _Reader(connection, dialect).tables()
+    return Schema(dialect, tables, engine.url.render_as_string(hide_password=True))
+
+
+class _Reader:
+    """Everything the inspector knows of one database, fetched table by table in few queries."""
+
+    def __init__(self, connection: sa.Connection, dialect: Dialect) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._inspector: Inspector = sa.inspect(connection)
+
+    def tables(self) -> dict[str, Table]:
+        inspector = self._inspector
+        columns = inspector.get_multi_columns(kind=ObjectKind.ANY)
+        keys = inspector.get_multi_pk_constraint(kind=ObjectKind.TABLE)
+        foreign = inspector.get_multi_foreign_keys(kind=ObjectKind.TABLE)
+        uniques = inspector.get_multi_unique_constraints(kind=ObjectKind.TABLE)
+        views = {name for _, name in inspector.get_multi_columns(kind=ObjectKind.ANY_VIEW)}
+        triggers = self._tables_with_triggers()
+        found: dict[str, Table] = {}
+        for full_name in sorted(columns, key=lambda pair: pair[1]):
+            _, name = full_name
+            if name.startswith("sqlite_"):
+                continue
+            key = keys.get(full_name)
+            key_names = key["constrained_columns"] if key else []
+            made = self._columns(name, columns[full_name], key_names, is_view=name in views)
+            by_name = {column.name: column for column in made}
+            found[name] = Table(
+                name=name,
+                columns=tuple(made),
+                key=tuple(by_name[key] for key in key_names),
+                foreign_keys=tuple(
+                    ForeignKey(
+                        tuple(key["constrained_columns"]),
+                        key["referred_table"],
+                        tuple(key["referred_columns"]),
+                    )
+                    for key in foreign.get(full_name, [])
+                ),
+                uniques=tuple(
+                    tuple(unique["column_names"])
+                    for unique in uniques.get(full_name, [])
+                    if None not in unique["column_names"]
+                ),
+                has_triggers=name in triggers,
+                read_only=name in views,
+            )
+        return found
+
+    def _tables_with_triggers(self) -> set[str]:
+        statement = {
+            "sqlite": "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger'",
+            "postgresql": "SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+            " WHERE NOT t.tgisinternal AND pg_table_is_visible(c.oid)",
+            "mysql": "SELECT event_object_table FROM information_schema.triggers"
+            " WHERE event_object_schema = database()",
+        }[self._dialect.name]
+        return {row[0] for row in self._connection.exec_driver_sql(statement)}
+
+    def _columns(
+        self, table: str, reflected: list[ReflectedColumn], key: list[str], *, is_view: bool
+    ) -> list[Column]:
+        declared = self._sqlite_declarations(table) if self._dialect.name == "sqlite" else {}
+        json_columns = self._mariadb_json_columns(table, is_view=is_view)
+        made = []
+        for column in reflected:
+            name = column["name"]
+            kind, facts = _kind_of(
+                column["type"], self._dialect, declared.get(name), is_json=name in json_columns
+            )
+            bounds = Bounds(**{k: v for k, v in facts.items() if k in Bounds.__slots__})
+            computed = "computed" in column or (
+                bool(column.get("identity", {}).get("always")) if "identity" in column else False
+            )
+            # SQLite gives a single INTEGER PRIMARY KEY its number by itself.
+            numbered = (
+                self._dialect.name == "sqlite"
+                and key == [name]
+                and (declared.get(name) or "").upper() == "INTEGER"
+            )
+            has_default = (
+                column.get("default") is not None
+                or column.get("autoincrement") is True
+                or "identity" in column
+                or computed
+                or numbered
+            )
+            made.append(
+                Column(
+                    name=name,
+                    kind=kind,
+                    nullable=bool(column["nullable"]) and name not in key,
+                    required=not (column["nullable"] or has_default) and not is_view,
+                    writable=not computed,
+                    default_sql=_default_sql(column, self._dialect),
+                    select_sql=self._select_sql(name, facts.get("cast")),
+                    sql_type=_type_name(column["type"], declared.get(name), self._connection),
+                    comment=column.get("comment"),
+                    codec=codec_for(self._dialect, name, kind, bounds),
+                    **{k: v for k, v in facts.items() if k != "cast"},
+                )
+            )
+        return made
+
+    def _select_sql(self, name: str, cast: str | None) -> str | None:
+        return None if cast is None else cast.format(self._dialect.quote(name))
+
+    def _sqlite_declarations(self, table: str) -> dict[str, str]:
+        rows = self._connection.execute(
+            sa.text("SELECT name, type FROM pragma_table_xinfo(:table)"), {"table": table}
+        )
+        return {row.name: row.type for row in rows}
+
+    def _mariadb_json_columns(self, table: str, *, is_view: bool) -> set[str]:
+        """MariaDB's JSON is LONGTEXT with a check that it holds JSON."""
+        if self._dialect.name != "mysql" or is_view:
+            return set()
+        checks = self._inspector.get_check_constraints(table)
+        found = (re.search(r"json_valid\(`(.+)`\)", check["sqltext"]) for check in checks)
+        return {match[1] for match in found if match}
+
+
+def _default_sql(column: ReflectedColumn, dialect: Dialect) -> str | None:
+    default = column.get("default")
+    if dialect.name != "sqlite" or default is None or "computed" in column:
+        return None
+    return f"({default})"
+
+
+def _type_name(type_: sa.types.TypeEngine[Any], declared: str | None, bind: sa.Connection) -> str:
+    if declared is not None:
+        return declared
+    try:
+        return type_.compile(bind.dialect)
+    except exc.CompileError:
+        return ""
+
+
+_INTEGER_BITS: dict[type[sa.types.TypeEngine[Any]], int] = {
+    mysql.TINYINT: 8,
+    sa.SmallInteger: 16,
+    mysql.SMALLINT: 16,
+    mysql.MEDIUMINT: 24,
+    sa.BigInteger: 64,
+    mysql.BIGINT: 64,
+}
+
+
+def _kind_of(
+    type_: sa.types.TypeEngine[Any], dialect: Dialect, declared: str | None, *, is_json: bool
+) -> tuple[Kind, dict[str, Any]]:
+    """The kind of a column, and its bounds by the names of Column's attributes."""
+    if is_json or isinstance(type_, sa.JSON):
+        return Kind.JSON, {}
+    if declared is not None:
+        kind = _sqlite_kind(declared)
+        if kind is not None:
+            return kind, {}
+    if isinstance(type_, sa.Boolean) or (
+        isinstance(type_, mysql.TINYINT) and type_.display_width == 1
+    ):
+        return Kind.BOOLEAN, {}
+    if isinstance(type_, mysql.BIT):
+        return Kind.INTEGER, {"minimum": 0, "maximum": 2 ** (type_.length or 1) - 1, "cast": "{}+0"}
+    if isinstance(type_, mysql.YEAR):
+        return Kind.INTEGER, {"minimum": 0, "maximum": 2155}
+    if isinstance(type_, sa.Integer):
+        return Kind.INTEGER, {} if declared is not None else _integer_range(type_)
+    if isinstance(type_, sa.Float):
+        # MariaDB shows a single-precision FLOAT with six digits, which is fewer than it keeps.
+        single = isinstance(type_, mysql.FLOAT)
+        return Kind.FLOAT, {"cast": "CAST({} AS DOUBLE)"} if single else {}
+    if isinstance(type_, sa.Numeric):
+        return Kind.DECIMAL, {"precision": type_.precision, "scale": _scale(type_, dialect)}
+    return _other_kind_of(type_, dialect)
+
+
+def _other_kind_of(
+    type_: sa.types.TypeEngine[Any], dialect: Dialect
+) -> tuple[Kind, dict[str, Any]]:
+    digits = _fraction_digits(type_, dialect)
+    if isinstance(type_, sa.DateTime):
+        # MariaDB's TIMESTAMP is a point in time; SQLite's and PostgreSQL's plain one is not.
+        aware = type_.timezone or isinstance(type_, mysql.TIMESTAMP)
+        return Kind.TIMESTAMP if aware else Kind.DATETIME, {"fraction_digits": digits}
+    if isinstance(type_, sa.Date):
+        return Kind.DATE, {}
+    if isinstance(type_, sa.Time):
+        return Kind.TIME, {"fraction_digits": digits}
+    if isinstance(type_, sa.LargeBinary | sa.types._Binary):
+        return Kind.BYTES, {"length": type_.length}
+    if isinstance(type_, sa.Uuid):
+        return Kind.UUID, {}
+    if isinstance(type_, sa.Enum):
+        return Kind.TEXT, {"choices": tuple(type_.enums)}
+    if isinstance(type_, mysql.SET):
+        return Kind.OTHER, {}
+    if isinstance(type_, sa.String):
+        # MySQL's TEXT types carry a length in bytes, or none: the server checks those itself.
+        counted = not isinstance(type_, sa.Text)
+        return Kind.TEXT, {"length": type_.length if counted else None}
+    if isinstance(type_, postgresql.ARRAY):
+        item, facts = _kind_of(type_.item_type, dialect, None, is_json=False)
+        plain = item not in (Kind.OTHER, Kind.JSON, Kind.ARRAY) and "cast" not in facts
+        return (Kind.ARRAY, {"item": item}) if plain else (Kind.OTHER, {"cast": "{}::text"})
+    if isinstance(type_, sa.types.NullType) and dialect.name == "sqlite":
+        return Kind.ANY, {}
+    return Kind.OTHER, {"cast": "{}::text"} if dialect.name == "postgresql" else {}
+
+
+def _sqlite_kind(declared: str) -> Kind | None:
+    """Declared types of which SQLite itself, and so SQLAlchemy, knows only the affinity."""
+    word = declared.upper().partition("(")[0].strip()
+    return {
+        "": Kind.ANY,
+        "ANY": Kind.ANY,
+        "BOOL": Kind.BOOLEAN,
+        "UUID": Kind.UUID,
+        "JSONB": Kind.OTHER,
+        "TIMESTAMPTZ": Kind.TIMESTAMP,
+        "TIMESTAMP WITH TIME ZONE": Kind.TIMESTAMP,
+    }.get(word)
+
+
+def _integer_range(type_: sa.types.TypeEngine[Any]) -> dict[str, Any]:
+    bits = next((n for cls, n in _INTEGER_BITS.items() if isinstance(type_, cls)), 32)
+    if getattr(type_, "unsigned", False):
+        return {"minimum": 0, "maximum": 2**bits - 1}
+    return {"minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1}
+
+
+def _scale(type_: sa.Numeric[Any], dialect: Dialect) -> int | None:
+    # DECIMAL(10) means no digits after the point, where the database keeps to it.
+    if type_.scale is None and type_.precision is not None and dialect.name != "sqlite":
+        return 0
+    return type_.scale
+
+
+def _fraction_digits(type_: sa.types.TypeEngine[Any], dialect: Dialect) -> int | None:
+    if dialect.name == "mysql":
+        return getattr(type_, "fsp", None) or 0
+    return getattr(type_, "precision", None)

@@ -1,0 +1,49 @@
+"""Representation: rows -> JSON and its ETag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from atomicbatch.server.schema import Column
+from atomicbatch.server.values import encode_json
+
+
+class Representation:
+    """How rows of some columns are written in JSON; ``names`` may rename them."""
+
+    def __init__(self, columns: Sequence[Column], names: Sequence[str] | None = None) -> None:
+        self.names = tuple(names or (column.name for column in columns))
+        self._converters = tuple(
+            (index, column.codec.to_json)
+            for index, column in enumerate(columns)
+            if column.codec.to_json is not None
+        )
+
+    def value(self, row: Sequence[Any]) -> dict[str, Any]:
+        """One row as an object."""
+        if self._converters:
+            row = list(row)
+            for index, convert in self._converters:
+                value = row[index]
+                if value is not None:
+                    row[index] = convert(value)
+        return dict(zip(self.names, row, strict=True))
+
+    def one(self, row: Sequence[Any]) -> bytes:
+        """One row as a JSON object."""
+        return encode_json(self.value(row))
+
+    def many(self, rows: Iterable[Sequence[Any]]) -> bytes:
+        """Rows as a JSON array."""
+        if not self._converters:
+            names = self.names
+            return encode_json([dict(zip(names, row, strict=True)) for row in rows])
+        return encode_json([self.value(row) for row in rows])
+
+
+def etag(representation: bytes) -> bytes:
+    """A strong entity tag (RFC 9110 section 8.8.3) of a representation, quotes included."""
+    # 96 bits: a collision would be a lost update.
+    return b'"%b"' % blake2b(representation, digest_size=12).hexdigest().encode()

@@ -1,0 +1,153 @@
+"""Statements: the SQL for one table, made once for each set of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from atomicbatch.server.dialect import Dialect
+from atomicbatch.server.schema import Column, Kind, Table
+from atomicbatch.server.values import ValueProblem
+
+
+class Write(NamedTuple):
+    """An INSERT or the SET part of an UPDATE, for one set of columns in the order a client sent."""
+
+    sql: str
+    from_json: tuple[Callable[[Any], Any], ...]
+    columns: tuple[Column, ...]
+
+    def parameters(self, values: Iterable[Any]) -> list[Any]:
+        """
+        The driver's parameters for ``values``, in the order of ``columns``.
+
+        Raises:
+            ValueProblem: A value does not fit its column.
+        """
+        return [
+            None if value is None else convert(value)
+            for convert, value in zip(self.from_json, values, strict=True)
+        ]
+
+
+class Statements:
+    """
+    SQL text for one table.
+
+    Attributes:
+        columns_sql: All columns as they are read, for SELECT and RETURNING.
+        by_key: ``a = ? AND b = ?`` for the primary key.
+        key_order: The primary key for ORDER BY.
+    """
+
+    # A client may send the columns of a table in any order; we do not keep more orders than this.
+    _MOST_KEPT = 256
+
+    def __init__(self, table: Table, dialect: Dialect) -> None:
+        self.table = table
+        self.dialect = dialect
+        self.name = table.sql_name(dialect)
+        self._mark = dialect.placeholder
+        self.columns_sql = ", ".join(self.read_sql(column) for column in table.columns)
+        self.by_key = " AND ".join(f"{dialect.quote(c.name)} = {self._mark}" for c in table.key)
+        self.key_order = ", ".join(dialect.quote(column.name) for column in table.key)
+        self.select = f"SELECT {self.columns_sql} FROM {self.name}"
+        self.select_by_key = f"{self.select} WHERE {self.by_key}"
+        self.delete = f"DELETE FROM {self.name}"
+        # RETURNING shows a row as it was before AFTER triggers ran: then only its key is asked
+        # for, and the row is read back.
+        self.reads_back = bool(table.has_triggers and table.key)
+        self.returning = f" RETURNING {self.columns_sql}"
+        self.returning_key = f" RETURNING {self.key_order}"
+        self.update_returns = dialect.update_returning and not self.reads_back
+        self._inserts: dict[tuple[str, ...], Write] = {}
+        self._updates: dict[tuple[str, ...], Write] = {}
+
+    def read_sql(self, column: Column) -> str:
+        """A column as it is read."""
+        return column.select_sql or self.dialect.quote(column.name)
+
+    def insert(self, names: tuple[str, ...]) -> Write:
+        """
+        INSERT of the columns ``names``, RETURNING the row (its key, where ``reads_back``).
+
+        Raises:
+            ValueProblem: There is no such column, or the database computes it.
+        """
+        write = self._inserts.get(names)
+        if write is None:
+            write = self._keep(self._inserts, names, self._insert(names))
+        return write
+
+    def update(self, names: tuple[str, ...]) -> Write:
+        """
+        UPDATE ... SET of the columns ``names``, without WHERE.
+
+        Raises:
+            ValueProblem: There is no such column, or the database computes it.
+        """
+        write = self._updates.get(names)
+        if write is None:
+            columns = self._writable(names)
+            assignments = ", ".join(
+                f"{self.dialect.quote(n)} = {self._value(c)}" for n, c in columns
+            )
+            sql = f"UPDATE {self.name} SET {assignments}"
+            write = self._keep(self._updates, names, _write(sql, columns))
+        return write
+
+    def defaults(self, columns: Sequence[Column]) -> str:
+        """``a = default, b = default`` for an UPDATE that replaces a whole row."""
+        return ", ".join(
+            f"{self.dialect.quote(column.name)} = {self._default(column)}" for column in columns
+        )
+
+    def _default(self, column: Column) -> str:
+        if self.dialect.name == "sqlite":  # has no SET c = DEFAULT
+            return column.default_sql or "NULL"
+        return "DEFAULT"
+
+    def _insert(self, names: tuple[str, ...]) -> Write:
+        columns = self._writable(names)
+        if names:
+            listed = ", ".join(self.dialect.quote(name) for name in names)
+            marks = ", ".join(self._value(column) for _, column in columns)
+            sql = f"INSERT INTO {self.name} ({listed}) VALUES ({marks})"
+        elif self.dialect.name == "mysql":
+            sql = f"INSERT INTO {self.name} () VALUES ()"
+        else:
+            sql = f"INSERT INTO {self.name} DEFAULT VALUES"
+        if self.dialect.insert_returning:
+            sql += self.returning_key if self.reads_back else self.returning
+        return _write(sql, columns)
+
+    def _value(self, column: Column) -> str:
+        # An array's parameter carries its items' type, which need not be the column's.
+        if column.kind is Kind.ARRAY:
+            return f"CAST({self._mark} AS {column.sql_type})"
+        return self._mark
+
+    def _writable(self, names: tuple[str, ...]) -> list[tuple[str, Column]]:
+        by_name = self.table.by_name
+        columns = []
+        for name in names:
+            column = by_name.get(name)
+            if column is None:
+                raise ValueProblem(name, f"table {self.table.name!r} has no such column")
+            if not column.writable:
+                raise ValueProblem(name, "is computed by the database", status=422)
+            columns.append((name, column))
+        return columns
+
+    def _keep(
+        self, kept: dict[tuple[str, ...], Write], names: tuple[str, ...], write: Write
+    ) -> Write:
+        if len(kept) >= self._MOST_KEPT:
+            kept.clear()
+        kept[names] = write
+        return write
+
+
+def _write(sql: str, columns: list[tuple[str, Column]]) -> Write:
+    found = tuple(column for _, column in columns)
+    return Write(sql, tuple(column.codec.from_json for column in found), found)
