@@ -3,14 +3,20 @@ A database as a REST API with batches, ready to run: ``atomicbatch serve DATABAS
 
 In reading order::
 
-    serve.py      options, sockets, processes, signals
+    serve.py      options, sockets, signals; workers.py for several processes
     app.py        the ASGI application: every request becomes a batch, of one call or many
-    database.py   connections, worker threads, BEGIN and COMMIT on each database
-    dialect.py    how the databases differ in SQL and in their errors
-    schema.py     tables and views as resources, read once
+    database.py   worker threads and the transactions that batches run in
+    dialect.py    how the databases differ in SQL
+    backends.py   how each database is opened, begun and committed by its driver
+    faults.py     what a driver's errors mean for a call
+    schema.py     tables and views as resources; reflection.py reads them from the database
     values.py     JSON values <-> what the database driver takes and gives
     query.py      the query string of a collection: filters, select, order, limit
-    rows.py       a call on rows -> SQL -> reply
+    statements.py the SQL for one table
+    api.py        which resource a call is for, and what becomes of what goes wrong
+    rows.py       which method does what; reading.py, creating.py, changing.py do it
+    resource.py   what these three have in common: keys, bodies, conditions
+    conditions.py what a call's headers ask; representation.py: rows -> JSON and ETag
     openapi.py    /openapi.json
     page.py       the page at /
 """

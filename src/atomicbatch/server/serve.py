@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import uvicorn
 from sqlalchemy import exc
 
+from atomicbatch.limits import Limits
 from atomicbatch.server.app import Application
 from atomicbatch.server.database import Database
 from atomicbatch.server.workers import run_workers
@@ -35,6 +36,7 @@ def serve(
     workers: int = 1,
     read_only: bool = False,
     allow_anonymous: bool = False,
+    limits: Limits | None = None,
 ) -> None:
     """
     Serve ``database`` until SIGTERM or SIGINT; print one line with the address once it answers.
@@ -46,6 +48,7 @@ def serve(
         workers: Processes.
         read_only: Only reading calls are served.
         allow_anonymous: Anybody who reaches the address may do everything.
+        limits: Bounds on a batch, where they are not to be the default ones.
 
     Raises:
         ServeError: The database, the address or an option cannot be used.
@@ -61,20 +64,23 @@ def serve(
     with _listen(host, port) as listener:
         address = _address(host, listener)
         if workers == 1:
-            _run(Application(opened), listener, partial(_announce, address))
+            _run(Application(opened, limits=limits), listener, partial(_announce, address))
             return
         opened.close()
         try:
             run_workers(
-                workers, _work, (url, read_only, listener), ready=partial(_announce, address)
+                workers, _work, (url, read_only, limits, listener), ready=partial(_announce, address)
             )
         except RuntimeError as error:
             raise ServeError(str(error)) from error
 
 
-def _work(url: sa.URL, read_only: bool, listener: socket.socket, up: Connection) -> None:
+def _work(
+    url: sa.URL, read_only: bool, limits: Limits | None, listener: socket.socket, up: Connection
+) -> None:
     """One worker process."""
-    _run(Application(open_database(url, read_only=read_only)), listener, partial(up.send, True))
+    application = Application(open_database(url, read_only=read_only), limits=limits)
+    _run(application, listener, partial(up.send, True))
 
 
 def _run(application: Application, listener: socket.socket, ready: Callable[[], None]) -> None:

@@ -1,0 +1,204 @@
+"""Changing: PATCH, PUT and DELETE of one row, PATCH and DELETE of many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from atomicbatch.model import Call, Header, Reply
+from atomicbatch.server.conditions import Conditions, read_conditions
+from atomicbatch.server.creating import Creating
+from atomicbatch.server.database import Session
+from atomicbatch.server.faults import RowFault
+from atomicbatch.server.query import Query
+from atomicbatch.server.representation import etag
+from atomicbatch.server.resource import JSON, Row, applied
+from atomicbatch.server.schema import Column
+
+
+class Changing(Creating):
+    """PATCH, PUT (which may create) and DELETE."""
+
+    def _update(self, call: Call, session: Session, key: Row) -> Reply:
+        conditions = read_conditions(call.headers)
+        body = self._object_body(call, conditions)
+        query = self._item_query(call)
+        before = self._check_current(session, key, conditions)
+        if not body and before is None:
+            before = self._row(session, key)
+            if before is None:
+                self._no_row()
+        row = self._change(session, key, body, before)
+        if row is None:
+            self._no_row()
+        return self._changed(conditions, query, row)
+
+    def _check_current(self, session: Session, key: Row, conditions: Conditions) -> Row | None:
+        """The current row where a condition needs it, checked against the condition."""
+        if conditions.if_match is None and conditions.if_none_match is None:
+            return None
+        row = self._row(session, key)
+        if row is None:
+            self._no_row()
+        self._check_tag(etag(self._whole.one(row)), conditions)
+        return row
+
+    def _changed(self, conditions: Conditions, query: Query, row: Row, status: int = 200) -> Reply:
+        body = self._whole.one(row)
+        headers: list[Header] = [(b"etag", etag(body))]
+        if conditions.prefer:
+            headers += applied(conditions, b"return=")
+        if b"return=minimal" in conditions.prefer:
+            return Reply(204 if status == 200 else status, tuple(headers), b"")
+        if query.select is not None:
+            body = self._project(query, row)
+        return Reply(status, (JSON, *headers), body)
+
+    def _replace(self, call: Call, session: Session, key: Row) -> Reply:
+        conditions = read_conditions(call.headers)
+        body = self._object_body(call, conditions)
+        query = self._item_query(call)
+        body = self._with_key(body, key, call)
+        before = self._row(session, key)
+        self._check_put(before, conditions)
+        if before is None:
+            row = self._insert(session, body)
+            if row is None:
+                self._no_row()
+            reply = self._changed(conditions, query, row, 201)
+            location = (b"location", self._location(call.path.rpartition(b"/")[0], row))
+            return reply._replace(headers=(*reply.headers, location))
+        row = self._overwrite(session, key, body)
+        if row is None:
+            self._no_row()
+        return self._changed(conditions, query, row)
+
+    def _with_key(self, body: dict[str, Any], key: Row, call: Call) -> dict[str, Any]:
+        """The body of a PUT with its key, which may be in the body too if it is the URL's."""
+        segment = call.path.rpartition(b"/")[2]
+        texts = self._key_texts(segment)
+        whole = dict(body)
+        for column, part, text in zip(self.table.key, key, texts, strict=True):
+            if column.name not in body:
+                whole[column.name] = _json_of(column, text)
+            elif body[column.name] is None or column.codec.from_json(body[column.name]) != part:
+                raise RowFault(
+                    400, "key-mismatch", f"column {column.name!r} is not the key in the URL"
+                )
+        return whole
+
+    def _check_put(self, before: Row | None, conditions: Conditions) -> None:
+        if before is not None:
+            if conditions.if_match is not None or conditions.if_none_match is not None:
+                self._check_tag(etag(self._whole.one(before)), conditions)
+        elif conditions.if_match is not None:
+            self._precondition_failed()
+
+    def _overwrite(self, session: Session, key: Row, body: dict[str, Any]) -> Row | None:
+        """Set every column: those not in ``body`` to their defaults."""
+        keys = {column.name for column in self.table.key}
+        sent = {name: value for name, value in body.items() if name not in keys}
+        rest = [
+            column
+            for column in self.table.columns
+            if column.writable and column.name not in sent and column.name not in keys
+        ]
+        write = self._sql.update(tuple(sent)) if sent else None
+        defaults = self._sql.defaults(rest)
+        if write is None and not rest:
+            return self._row(session, key)
+        sql = write.sql if write else f"UPDATE {self._sql.name} SET {defaults}"
+        if write and rest:
+            sql += f", {defaults}"
+        parameters = (write.parameters(sent.values()) if write else []) + list(key)
+        session.execute(f"{sql} WHERE {self._sql.by_key}", parameters)
+        return self._row(session, key)
+
+    def _delete(self, call: Call, session: Session, key: Row) -> Reply:
+        conditions = read_conditions(call.headers)
+        query = self._item_query(call)
+        shows = b"return=representation" in conditions.prefer
+        before = self._check_current(session, key, conditions)
+        if shows and before is None:
+            before = self._row(session, key)
+        cursor = session.execute(f"{self._sql.delete} WHERE {self._sql.by_key}", key)
+        if cursor.rowcount == 0:
+            self._no_row()
+        headers = applied(conditions, b"return=")
+        if not shows or before is None:
+            return Reply(204, tuple(headers), b"")
+        body = self._whole.one(before) if query.select is None else self._project(query, before)
+        return Reply(200, (JSON, *headers), body)
+
+    def _update_many(self, call: Call, session: Session) -> Reply:
+        conditions = read_conditions(call.headers)
+        body = self._object_body(call, conditions)
+        query = self._filter(call, conditions)
+        if not body:
+            raise RowFault(400, "wrong-type", "the body names no column to change")
+        write = self._sql.update(tuple(body))
+        parameters = (*write.parameters(body.values()), *query.parameters)
+        sql = f"{write.sql} WHERE {query.where}"
+        headers = applied(conditions, b"return=")
+        if b"return=minimal" in conditions.prefer:
+            session.execute(sql, parameters)
+            return Reply(204, tuple(headers), b"")
+        if self._sql.update_returns:
+            rows = session.execute(sql + self._sql.returning, parameters).fetchall()
+        else:
+            rows = self._update_and_read_back(session, sql, parameters, query, body)
+        return Reply(200, (JSON, *headers), self._many(query, rows))
+
+    def _update_and_read_back(
+        self,
+        session: Session,
+        sql: str,
+        parameters: Sequence[Any],
+        query: Query,
+        body: dict[str, Any],
+    ) -> list[Row]:
+        if not self._key_positions or any(column.name in body for column in self.table.key):
+            raise RowFault(
+                400, "invalid-query", "these rows cannot be read back: use Prefer: return=minimal"
+            )
+        order = f" ORDER BY {self._sql.key_order}"
+        found = session.execute(
+            f"SELECT {self._sql.key_order} FROM {self._sql.name} WHERE {query.where}{order}",
+            query.parameters,
+        ).fetchall()
+        session.execute(sql, parameters)
+        rows = (self._row(session, key) for key in found)
+        return [row for row in rows if row is not None]
+
+    def _delete_many(self, call: Call, session: Session) -> Reply:
+        conditions = read_conditions(call.headers)
+        query = self._filter(call, conditions)
+        headers = applied(conditions, b"return=")
+        sql = f"{self._sql.delete} WHERE {query.where}"
+        if b"return=representation" not in conditions.prefer:
+            session.execute(sql, query.parameters)
+            return Reply(204, tuple(headers), b"")
+        rows = session.execute(
+            f"{self._sql.select} WHERE {query.where}", query.parameters
+        ).fetchall()
+        session.execute(sql, query.parameters)
+        return Reply(200, (JSON, *headers), self._many(query, rows))
+
+    def _filter(self, call: Call, conditions: Conditions) -> Query:
+        query = self._query(call)
+        if not query.filtered:
+            raise RowFault(
+                400,
+                "filter-required",
+                f"{call.method} without a filter would reach every row of {self.table.name!r}",
+            )
+        if query.order or query.limit is not None or query.offset:
+            raise RowFault(400, "invalid-query", f"{call.method} takes no order, limit or offset")
+        self._no_conditions(conditions)
+        return query
+
+
+def _json_of(column: Column, text: str) -> Any:
+    """The text of a key in a URL as the JSON value that means the same."""
+    parameter = column.codec.from_text(text)
+    return column.codec.to_json(parameter) if column.codec.to_json else parameter

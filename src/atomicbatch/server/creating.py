@@ -1,0 +1,163 @@
+"""Creating: POST of one row or many, with what is to happen to those that exist already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atomicbatch.model import Call, Header, Reply
+from atomicbatch.server.conditions import Conditions, read_conditions
+from atomicbatch.server.database import Session
+from atomicbatch.server.faults import RowFault
+from atomicbatch.server.query import Query
+from atomicbatch.server.representation import etag
+from atomicbatch.server.resource import JSON, Resource, Row, applied
+from atomicbatch.server.schema import Column
+from atomicbatch.server.values import ValueProblem
+
+
+class Creating(Resource):
+    """POST."""
+
+    def _create(self, call: Call, session: Session) -> Reply:
+        conditions = read_conditions(call.headers)
+        body = self._json_body(call, conditions)
+        query = self._query(call)
+        if query.filtered or query.order or query.limit is not None or query.offset:
+            raise RowFault(400, "invalid-query", "a create takes only select and on_conflict")
+        self._no_conditions(conditions)
+        target = self._conflict_target(query, conditions)
+        if body.__class__ is dict:
+            row, created = self._store(session, body, target, conditions)
+            return self._created(call, query, conditions, row, created=created)
+        if body.__class__ is not list:
+            raise RowFault(400, "wrong-type", "the body must be a JSON object, or an array of them")
+        return self._create_many(session, body, query, target, conditions)
+
+    def _created(
+        self, call: Call, query: Query, conditions: Conditions, row: Row | None, *, created: bool
+    ) -> Reply:
+        status = 201 if created else 200
+        headers: list[Header] = []
+        if row is not None and self._key_positions:
+            headers.append((b"location", self._location(call.path, row)))
+        if conditions.prefer:
+            headers += applied(conditions, b"return=", b"resolution=")
+        if row is None or b"return=minimal" in conditions.prefer:
+            return Reply(status, tuple(headers), b"")
+        body = self._whole.one(row)
+        headers += (JSON, (b"etag", etag(body)))
+        if query.select is not None:
+            body = self._project(query, row)
+        return Reply(status, tuple(headers), body)
+
+    def _create_many(
+        self,
+        session: Session,
+        bodies: list[Any],
+        query: Query,
+        target: tuple[Column, ...] | None,
+        conditions: Conditions,
+    ) -> Reply:
+        rows: list[Row] = []
+        any_created = not bodies
+        for index, body in enumerate(bodies):
+            if body.__class__ is not dict:
+                raise RowFault(400, "wrong-type", f"item {index} of the array must be an object")
+            try:
+                row, created = self._store(session, body, target, conditions)
+            except ValueProblem as problem:
+                detail = f"item {index} of the array: {problem.detail}"
+                raise ValueProblem(problem.column, detail, status=problem.status) from None
+            any_created = any_created or created
+            if row is not None:
+                rows.append(row)
+        status = 201 if any_created else 200
+        headers = applied(conditions, b"return=", b"resolution=")
+        if b"return=minimal" in conditions.prefer:
+            return Reply(status, tuple(headers), b"")
+        return Reply(status, (JSON, *headers), self._many(query, rows))
+
+    def _store(
+        self,
+        session: Session,
+        body: dict[str, Any],
+        target: tuple[Column, ...] | None,
+        conditions: Conditions,
+    ) -> tuple[Row | None, bool]:
+        """INSERT, or what ``Prefer: resolution`` says; the row as stored, and whether it is new."""
+        if target is not None and all(body.get(column.name) is not None for column in target):
+            found = self._find(session, body, target)
+            if found is not None:
+                if b"resolution=ignore-duplicates" in conditions.prefer:
+                    return found, False
+                names = {column.name for column in target}
+                changes = {name: value for name, value in body.items() if name not in names}
+                return self._change(session, self._key_of(found), changes, found), False
+        return self._insert(session, body), True
+
+    def _insert(self, session: Session, body: dict[str, Any]) -> Row | None:
+        write = self._sql.insert(tuple(body))
+        parameters = write.parameters(body.values())
+        cursor = session.execute(write.sql, parameters)
+        if self._dialect.insert_returning:
+            row: Row | None = cursor.fetchone()
+            if row is None:  # a BEFORE trigger of PostgreSQL can swallow the row
+                raise RowFault(422, "trigger-refused", "a trigger of the database dropped the row")
+            return self._row(session, row) if self._sql.reads_back else row
+        if not self._key_positions:
+            return None
+        sent = dict(zip(body, parameters, strict=True))
+        key = [sent.get(column.name) for column in self.table.key]
+        if None in key:  # the database numbers one column of a key at most
+            key = [cursor.lastrowid if part is None else part for part in key]
+        return self._row(session, key)
+
+    def _conflict_target(self, query: Query, conditions: Conditions) -> tuple[Column, ...] | None:
+        wanted = {wish for wish in conditions.prefer if wish.startswith(b"resolution=")}
+        if not wanted:
+            return None
+        if not wanted <= {b"resolution=merge-duplicates", b"resolution=ignore-duplicates"}:
+            raise RowFault(
+                400, "invalid-query", "resolution is merge-duplicates or ignore-duplicates"
+            )
+        if query.on_conflict is None:
+            if not self.table.key:
+                raise RowFault(400, "invalid-query", "a table without a key needs on_conflict")
+            return self.table.key
+        known = {frozenset(unique) for unique in self.table.uniques}
+        known.add(frozenset(column.name for column in self.table.key))
+        if frozenset(query.on_conflict) not in known:
+            raise RowFault(400, "invalid-query", "on_conflict must name a unique set of columns")
+        return tuple(self.table.by_name[name] for name in query.on_conflict)
+
+    def _find(
+        self, session: Session, body: dict[str, Any], target: tuple[Column, ...]
+    ) -> Row | None:
+        # Looking first is safe: the transaction is serializable, and has the write lock on SQLite.
+        where = " AND ".join(
+            f"{self._dialect.quote(column.name)} = {self._dialect.placeholder}" for column in target
+        )
+        parameters = [column.codec.from_json(body[column.name]) for column in target]
+        row: Row | None = session.execute(
+            f"{self._sql.select} WHERE {where}", parameters
+        ).fetchone()
+        return row
+
+    def _change(
+        self, session: Session, key: Row, body: dict[str, Any], before: Row | None
+    ) -> Row | None:
+        """UPDATE one row; the row as stored, or None where there is none."""
+        if not body:
+            return before
+        write = self._sql.update(tuple(body))
+        sql = f"{write.sql} WHERE {self._sql.by_key}"
+        parameters = write.parameters(body.values())
+        sent = dict(zip(body, parameters, strict=True))
+        parameters += key
+        if self._sql.update_returns:
+            row: Row | None = session.execute(sql + self._sql.returning, parameters).fetchone()
+            return row
+        if session.execute(sql, parameters).rowcount == 0:
+            return None
+        pairs = zip(self.table.key, key, strict=True)
+        return self._row(session, [sent.get(column.name, old) for column, old in pairs])
