@@ -12,9 +12,10 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.engine.reflection import Inspector, ObjectKind
 
+from atomicbatch.server.codecs import codec_for
 from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.schema import Column, ForeignKey, Kind, Schema, Table
-from atomicbatch.server.values import Bounds, codec_for
+from atomicbatch.server.values import Bounds
 
 TableKey = tuple[str | None, str]
 
@@ -49,6 +50,7 @@ class _Reader:
         uniques = inspector.get_multi_unique_constraints(kind=ObjectKind.TABLE)
         views = {name for _, name in inspector.get_multi_columns(kind=ObjectKind.ANY_VIEW)}
         triggers = self._tables_with_triggers()
+        unsafe = self._tables_without_transactions()
         found: dict[str, Table] = {}
         for full_name in sorted(columns, key=lambda pair: pair[1]):
             _, name = full_name
@@ -76,7 +78,12 @@ class _Reader:
                     if None not in unique["column_names"]
                 ),
                 has_triggers=name in triggers,
-                read_only=name in views,
+                read_only=name in views or name in unsafe,
+                read_only_why="it is a view"
+                if name in views
+                else "its storage engine cannot roll back"
+                if name in unsafe
+                else "",
             )
         return found
 
@@ -89,6 +96,18 @@ class _Reader:
             " WHERE event_object_schema = database()",
         }[self._dialect.name]
         return {row[0] for row in self._connection.exec_driver_sql(statement)}
+
+    def _tables_without_transactions(self) -> set[str]:
+        """MyISAM, Aria and the like keep what was written to them when a batch rolls back."""
+        if self._dialect.name != "mysql":
+            return set()
+        rows = self._connection.exec_driver_sql(
+            "SELECT t.table_name FROM information_schema.tables t"
+            " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
+            " WHERE t.table_schema = database() AND t.table_type = 'BASE TABLE'"
+            " AND coalesce(e.transactions, '') <> 'YES'"
+        )
+        return {row[0] for row in rows}
 
     def _columns(
         self, table: str, reflected: list[ReflectedColumn], key: list[str], *, is_view: bool

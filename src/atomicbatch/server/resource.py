@@ -65,7 +65,7 @@ class Resource:
         body = self._json_body(call, conditions)
         if body.__class__ is not dict:
             raise RowFault(400, "wrong-type", "the body must be a JSON object")
-        return body  # type: ignore[no-any-return]
+        return body
 
     def _key_texts(self, segment: bytes) -> list[str]:
         parts = segment.split(b",") if len(self.table.key) > 1 else [segment]

@@ -48,6 +48,8 @@ class Rows(Reading, Changing):
             allow = "GET, HEAD, OPTIONS"
         if method == "OPTIONS":
             return Reply(204, ((b"allow", allow.encode()),), b"")
-        what = "view" if self.table.read_only else "table"
-        why = f"the {what} {self.table.name!r} is read-only: " if self._read_only else ""
-        raise RowFault(405, "method-not-allowed", f"{why}use one of {allow}", allow=allow)
+        detail = f"use one of {allow}"
+        if self._read_only:
+            why = self.table.read_only_why or "the server is"
+            detail = f"{self.table.name!r} is read-only ({why}): {detail}"
+        raise RowFault(405, "method-not-allowed", detail, allow=allow)

@@ -96,7 +96,8 @@ class Table:
     Attributes:
         key: The primary key's columns, in key order; empty for views and tables without one.
         has_triggers: RETURNING may show a row before its triggers changed it: read it back.
-        read_only: A view: only GET and HEAD.
+        read_only: Only GET and HEAD.
+        read_only_why: The reason, for people.
         schema: The database schema to qualify the name with, or None.
     """
 
@@ -107,6 +108,7 @@ class Table:
     uniques: tuple[tuple[str, ...], ...] = ()
     has_triggers: bool = False
     read_only: bool = False
+    read_only_why: str = ""
     schema: str | None = None
     comment: str | None = None
 

@@ -69,7 +69,10 @@ def serve(
         opened.close()
         try:
             run_workers(
-                workers, _work, (url, read_only, limits, listener), ready=partial(_announce, address)
+                workers,
+                _work,
+                (url, read_only, limits, listener),
+                ready=partial(_announce, address),
             )
         except RuntimeError as error:
             raise ServeError(str(error)) from error
