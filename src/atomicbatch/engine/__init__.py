@@ -1,1 +1,32 @@
+"""
+Batch -> Outcome. Knows no HTTP server and no database library.
 
+In reading order::
+
+    execution.py   which call is next, when to stop, what to report (a plain state machine)
+    run.py         execute, execute_async: the two thin shells around it
+    replay.py      when a whole batch is run again, and how long to wait first
+    current.py     how code inside a call can tell that a batch is running
+"""
+
+from __future__ import annotations
+
+from atomicbatch.engine.execution import Execution
+from atomicbatch.engine.replay import Replay
+from atomicbatch.engine.run import (
+    AsyncTransaction,
+    Rollback,
+    Transaction,
+    execute,
+    execute_async,
+)
+
+__all__ = [
+    "AsyncTransaction",
+    "Execution",
+    "Replay",
+    "Rollback",
+    "Transaction",
+    "execute",
+    "execute_async",
+]

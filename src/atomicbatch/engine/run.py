@@ -1,0 +1,297 @@
+"""
+execute and execute_async: run a batch in one transaction, again after a conflict.
+
+Both are thin shells around :class:`~atomicbatch.engine.execution.Execution`. What they promise:
+
+- The transaction is left cleanly (COMMIT) only when every call has succeeded.
+- ``committed`` is true only when the transaction's exit has returned without an error.
+- What the transaction says on leaving outranks what the calls said: a conflict that a handler
+  hid, also behind a 4xx, runs the batch again.
+- A COMMIT whose outcome is unknown is never run again; UnknownOutcomeError goes to the caller.
+- An error before the first call was handed out goes to the caller: the batch did not run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Protocol, TypeVar
+
+from atomicbatch.engine.execution import Execution
+from atomicbatch.engine.replay import Replay
+from atomicbatch.errors import (
+    AtomicBatchError,
+    BrokenTransactionError,
+    ConflictError,
+    TimeoutExceededError,
+    TransactionError,
+    UnknownOutcomeError,
+)
+from atomicbatch.model import Batch, Call, Outcome, Reply
+
+C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
+logger = logging.getLogger("atomicbatch")
+
+
+class Rollback(Exception):
+    """The block of a transaction is left with it to roll back; ``__cause__`` says why, if known."""
+
+
+class Transaction(Protocol[C_co]):
+    """Begins transactions; the whole contract is in ``transactions/base.py``."""
+
+    def begin(self, batch: Batch, *, deadline: float) -> AbstractContextManager[C_co]:
+        """Enter: BEGIN, by ``deadline`` (time.monotonic()). Leave: COMMIT, or ROLLBACK."""
+
+
+class AsyncTransaction(Protocol[C_co]):
+    """The async twin of Transaction."""
+
+    def begin(self, batch: Batch, *, deadline: float) -> AbstractAsyncContextManager[C_co]:
+        """Enter: BEGIN, by ``deadline`` (time.monotonic()). Leave: COMMIT, or ROLLBACK."""
+
+
+def execute(
+    batch: Batch,
+    transaction: Transaction[C],
+    perform: Callable[[Call, C], Reply],
+    *,
+    timeout_seconds: float,
+    replay: Replay = Replay(),  # noqa: B008  # immutable
+) -> Outcome:
+    """
+    Run a batch in one transaction, in this thread.
+
+    The time limit is looked at between calls: a running call is not interrupted.
+
+    Args:
+        batch: What to run.
+        transaction: Opens the transaction, once an attempt.
+        perform: Runs one call with what the transaction's block gave.
+        timeout_seconds: For everything up to COMMIT, replays and waits between them included.
+        replay: When to run the batch again after a conflict.
+
+    Raises:
+        UnknownOutcomeError: The connection was lost during COMMIT.
+        TransactionError: The transaction could not be begun; nothing ran.
+    """
+    run = _Run(batch, timeout_seconds, replay)
+    while True:
+        execution = run.attempt()
+        problem: Exception | None = None
+        try:
+            with transaction.begin(batch, deadline=run.deadline) as connection:
+                run.check_start()
+                while (call := execution.next_call()) is not None:
+                    try:
+                        execution.record(perform(call, connection))
+                    except Exception as error:
+                        execution.record_error(error)
+                    if time.monotonic() > run.deadline:
+                        execution.record_timeout()
+                run.leave()
+        except Exception as error:
+            problem = error
+        if (outcome := run.settle(problem)) is not None:
+            return outcome
+        time.sleep(run.delay_seconds)
+
+
+async def execute_async(
+    batch: Batch,
+    transaction: AsyncTransaction[C],
+    perform: Callable[[Call, C], Awaitable[Reply]],
+    *,
+    timeout_seconds: float,
+    replay: Replay = Replay(),  # noqa: B008  # immutable
+) -> Outcome:
+    """
+    Run a batch in one transaction; the async twin of :func:`execute`.
+
+    The time limit interrupts BEGIN and the running call, but never COMMIT or ROLLBACK. Cancelling
+    rolls back and propagates; once the transaction is being left, its end is waited for first.
+    """
+    run = _Run(batch, timeout_seconds, replay)
+    while True:
+        run.attempt()
+        problem: Exception | None = None
+        # A task of its own for the whole attempt, so that BEGIN, calls and COMMIT share one task
+        # and one context, and yet COMMIT can be kept from being cancelled.
+        task = asyncio.create_task(_attempt(run, transaction, perform))
+        try:
+            await _to_the_end(task, run)
+        except Exception as error:
+            problem = error
+        if (outcome := run.settle(problem)) is not None:
+            return outcome
+        await asyncio.sleep(run.delay_seconds)
+
+
+async def _attempt(
+    run: _Run,
+    transaction: AsyncTransaction[C],
+    perform: Callable[[Call, C], Awaitable[Reply]],
+) -> None:
+    """Run the batch once; raise what its transaction raises."""
+    execution, limit = run.execution, asyncio.timeout(max(0.0, run.deadline - time.monotonic()))
+    try:
+        async with limit, transaction.begin(run.batch, deadline=run.deadline) as connection:
+            try:
+                run.check_start()
+                await _perform_all(run, perform, connection, limit)
+                if not limit.expired():
+                    limit.reschedule(None)
+            finally:
+                run.leaving = True
+            run.leave()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        if execution.running is None:
+            raise TimeoutExceededError("the time limit passed before the first call") from None
+        execution.record_timeout()
+
+
+async def _perform_all(
+    run: _Run,
+    perform: Callable[[Call, C], Awaitable[Reply]],
+    connection: C,
+    limit: asyncio.Timeout,
+) -> None:
+    execution, task = run.execution, asyncio.current_task()
+    while (call := execution.next_call()) is not None:
+        try:
+            execution.record(await perform(call, connection))
+        except Exception as error:
+            execution.record_error(error)
+        if limit.expired() or time.monotonic() > run.deadline:
+            execution.record_timeout()
+        elif task is not None and task.cancelling():
+            # The call has swallowed its cancellation; that must not make the batch commit.
+            raise asyncio.CancelledError
+
+
+async def _to_the_end(task: asyncio.Task[None], run: _Run) -> None:
+    """Wait for an attempt; pass on a cancellation unless its transaction is being left."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            # Once only: anyio's cancel scopes cancel again in every round of the event loop,
+            # which would cut short what handlers and adapters do to clean up.
+            if cancelled is None and not run.leaving:
+                task.cancel()
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    ended = None if task.cancelled() else task.exception()
+    if ended is not None and not isinstance(ended, Rollback):
+        logger.warning("a cancelled batch ended with an error", exc_info=ended)
+    raise cancelled
+
+
+class _Run:
+    """What both shells share: the attempts at one batch, and what follows from how each ended."""
+
+    __slots__ = (
+        "attempts",
+        "batch",
+        "committing",
+        "deadline",
+        "delay_seconds",
+        "execution",
+        "leaving",
+        "replay",
+        "started",
+    )
+
+    execution: Execution
+
+    def __init__(self, batch: Batch, timeout_seconds: float, replay: Replay) -> None:
+        self.batch = batch
+        self.deadline = time.monotonic() + timeout_seconds
+        self.replay = replay
+        self.attempts = 0
+        self.delay_seconds = 0.0
+        self.started = False
+        self.leaving = False
+        self.committing = False
+
+    def attempt(self) -> Execution:
+        """Start the next attempt."""
+        self.attempts += 1
+        self.leaving = self.committing = False
+        self.execution = Execution(self.batch)
+        return self.execution
+
+    def check_start(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise TimeoutExceededError("the time limit passed before the first call")
+
+    def leave(self) -> None:
+        """Choose the way out of the transaction's block: cleanly, or by Rollback."""
+        if self.execution.failed:
+            raise Rollback from self.execution.error
+        self.committing = True
+
+    def settle(self, problem: Exception | None) -> Outcome | None:
+        """
+        Decide what an attempt comes to.
+
+        Args:
+            problem: What left the transaction's block, or None where it was left cleanly.
+
+        Returns:
+            The outcome, or None: run the batch again after ``delay_seconds``.
+        """
+        execution = self.execution
+        if problem is None and not execution.failed:
+            return execution.outcome(committed=True, attempts=self.attempts)
+        error = self._transaction_error(problem)
+        conflict = error or execution.error
+        if isinstance(conflict, ConflictError) and self._again():
+            return None
+        self.started = self.started or execution.running is not None
+        if error is not None and not self.started:
+            raise error
+        outcome = execution.outcome(committed=False, error=error, attempts=self.attempts)
+        _log(outcome)
+        return outcome
+
+    def _transaction_error(self, problem: Exception | None) -> TransactionError | None:
+        """Tell what the transaction itself says, or None where it only rolled back as told."""
+        if problem is None or isinstance(problem, Rollback):
+            return None
+        if isinstance(problem, UnknownOutcomeError):
+            raise problem
+        if isinstance(problem, TransactionError):
+            return problem
+        # An adapter must not let its driver's exceptions out. If it does, believe the worst.
+        if self.execution.running is None:
+            raise problem
+        if self.committing:
+            raise UnknownOutcomeError("COMMIT ended in an unexpected error") from problem
+        broken = BrokenTransactionError("rolling back the transaction failed")
+        broken.__cause__ = problem
+        return broken
+
+    def _again(self) -> bool:
+        self.started = self.started or self.execution.running is not None
+        self.delay_seconds = self.replay.delay_seconds(self.attempts, random.random())
+        return (
+            self.attempts < self.replay.max_attempts
+            and time.monotonic() + self.delay_seconds < self.deadline
+        )
+
+
+def _log(outcome: Outcome) -> None:
+    """Log what the client is not told: the exception of a handler, or behind a 5xx of ours."""
+    error: AtomicBatchError | None = outcome.error
+    if error is not None and error.status >= 500 and error.__cause__ is not None:
+        logger.error("batch rolled back: %s", error, exc_info=error.__cause__)
