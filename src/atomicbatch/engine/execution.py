@@ -37,11 +37,14 @@ class Execution:
         """
         Take the running call's reply.
 
-        A status of 400 or more is a failure; so is one below 200, since an interim response (101
-        above all) is no answer to a call. 3xx is success and is not followed.
+        A status of 400 or more is a failure. So is one below 200, which is no answer: an interim
+        response, or 101. 3xx is success and is not followed.
         """
+        if reply.status < 200:
+            self.record_error(AtomicBatchError("the call's handler gave no final response"))
+            return
         self._replies.append(reply)
-        if not 200 <= reply.status < 400:
+        if reply.status >= 400:
             self.failed = True
 
     def record_error(self, error: Exception) -> None:

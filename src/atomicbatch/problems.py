@@ -1,0 +1,173 @@
+"""Problems: any of our errors as a status and a problem document (RFC 9457), one line of JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from atomicbatch.errors import AtomicBatchError, LimitError
+from atomicbatch.model import Batch, Header, Headers, Outcome, Reply
+
+URN = "urn:atomicbatch:problem:"
+"""Start of every problem's ``type``. A URN, since nobody can be promised a web page for ever."""
+
+TITLES = {
+    "call-undone": "The call was undone",
+    "call-not-attempted": "The call was not attempted",
+    "commit-failed": "The database refused the batch at COMMIT",
+    "conflict": "Other transactions were in the way",
+    "database-busy": "The database is busy",
+    "internal-error": "Something went wrong in the server",
+    "limit-exceeded": "A limit is exceeded",
+    "malformed-batch": "The batch is malformed",
+    "method-not-allowed": "The batch endpoint does not take this method",
+    "nested-batch": "A batch cannot hold a batch",
+    "outcome-unknown": "It is not known whether the batch was stored",
+    "timeout": "The time limit has passed",
+    "transaction-broken": "The transaction broke before COMMIT",
+    "transaction-failed": "The transaction failed",
+    "unsupported-media-type": "The media type or content coding is not supported",
+}
+"""Every slug of ours, with the title of its problem."""
+
+PROBLEM_TYPE: Header = (b"content-type", b"application/problem+json")
+RETRY_AFTER: Header = (b"retry-after", b"1")
+
+# A client that retries call by call must retry all of them for these (SPEC 5.2).
+_CONTAGIOUS = frozenset({401, 429, 503})
+_CONTAGIOUS_HEADERS = frozenset({b"www-authenticate", b"retry-after"})
+
+
+def problem_reply(status: int, slug: str, title: str, detail: str, **members: Any) -> Reply:
+    """
+    Make a reply that says what is wrong.
+
+    Args:
+        status: The HTTP status; it is repeated in the document.
+        slug: The last segment of the problem's type.
+        title: What kind of problem it is, in the same words each time.
+        detail: What happened here, for people.
+        members: Further members, for programs; those that are None are left out.
+    """
+    return Reply(status, (PROBLEM_TYPE,), _document(status, slug, title, detail, members))
+
+
+def problem_document(error: AtomicBatchError) -> bytes:
+    """
+    Describe an error in one line of JSON.
+
+    Members: ``type, title, status, detail``, and where they are known ``call`` (1-based),
+    ``offset`` (bytes), ``limit`` and ``maximum``.
+    """
+    members: dict[str, Any] = {
+        "call": None if error.call_index is None else error.call_index + 1,
+        "offset": error.offset,
+    }
+    if isinstance(error, LimitError):
+        members |= {"limit": error.limit, "maximum": error.maximum}
+    title = TITLES.get(error.slug, TITLES["internal-error"])
+    return _document(error.status, error.slug, title, str(error), members)
+
+
+def error_reply(error: AtomicBatchError) -> Reply:
+    """Make the reply that an error comes to, with Retry-After where trying again may help."""
+    headers: Headers = (PROBLEM_TYPE,)
+    # Sent twice, a batch of unknown outcome may be stored twice: no invitation to that.
+    if error.status == 503 and error.slug != "outcome-unknown":
+        headers = (PROBLEM_TYPE, RETRY_AFTER)
+    return Reply(error.status, headers, problem_document(error))
+
+
+def replies_for(batch: Batch, outcome: Outcome) -> tuple[Reply, ...]:
+    """
+    Give every call of the batch a reply (SPEC 5.2).
+
+    Committed: the calls' own. Rolled back: the failing call shows its own reply, every other one
+    424 and whether it was undone or not attempted. When the cause is 401, 429 or 503, every call
+    has that status and its WWW-Authenticate and Retry-After.
+    """
+    if outcome.committed:
+        return outcome.replies
+    cause = _cause(outcome)
+    if outcome.failed is None and cause.status in _CONTAGIOUS:
+        return (cause,) * len(batch.calls)
+    performed = outcome.replies
+    at_call = outcome.failed
+    undone_to = len(performed) if at_call is None else at_call
+    not_attempted = _bystander(outcome, cause, None)
+    undone: dict[int, Reply] = {}
+    replies: list[Reply] = []
+    for index in range(len(batch.calls)):
+        if index == at_call:
+            replies.append(cause)
+        elif index < undone_to:
+            status = performed[index].status
+            if status not in undone:
+                undone[status] = _bystander(outcome, cause, status)
+            replies.append(undone[status])
+        else:
+            replies.append(not_attempted)
+    return tuple(replies)
+
+
+def outcome_header(outcome: Outcome) -> bytes:
+    """Write the value of ``Batch-Outcome`` (SPEC 5.1)."""
+    if outcome.committed:
+        return b"committed"
+    at = b"commit" if outcome.failed is None else b"%d" % (outcome.failed + 1)
+    return b"rolled-back; failed=%s; status=%d" % (at, _cause(outcome).status)
+
+
+def _cause(outcome: Outcome) -> Reply:
+    """The reply that says why the batch was rolled back."""
+    if outcome.error is not None:
+        return error_reply(outcome.error)
+    return outcome.replies[-1]
+
+
+def _bystander(outcome: Outcome, cause: Reply, original_status: int | None) -> Reply:
+    """
+    The reply of a call that is not to blame.
+
+    Args:
+        outcome: Of the batch.
+        cause: The reply that says why the batch was rolled back.
+        original_status: What the call had answered before it was undone; None: not attempted.
+    """
+    if original_status is None:
+        slug, fate = "call-not-attempted", "this call was not attempted"
+    else:
+        slug, fate = "call-undone", "what this call did is undone"
+    call = None if outcome.failed is None else outcome.failed + 1
+    if call is not None:
+        why = f"call {call} answered {cause.status}"
+    elif outcome.error is not None:
+        why = str(outcome.error)
+    else:
+        why = "the transaction failed"
+    status: int = 424
+    headers: Headers = ()
+    if cause.status in _CONTAGIOUS:
+        status = cause.status
+        headers = tuple(h for h in cause.headers if h[0] in _CONTAGIOUS_HEADERS)
+    members = {
+        "call": call,
+        "cause": cause.status,
+        "original_status": original_status,
+    }
+    reply = problem_reply(
+        status, slug, TITLES[slug], f"the batch was rolled back ({why}): {fate}", **members
+    )
+    return reply._replace(headers=reply.headers + headers)
+
+
+def _document(status: int, slug: str, title: str, detail: str, members: dict[str, Any]) -> bytes:
+    document: dict[str, Any] = {
+        "type": URN + slug,
+        "title": title,
+        "status": status,
+        "detail": detail,
+    }
+    document |= {name: value for name, value in members.items() if value is not None}
+    # ASCII only, so that the line is UTF-8 whatever a client takes it for.
+    return json.dumps(document, separators=(",", ":")).encode()
