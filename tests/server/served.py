@@ -41,6 +41,13 @@ def on_its_own(url: str, *statements: str) -> None:
             connection.exec_driver_sql(statement)
 
 
+def seen(url: str, sql: str) -> list[tuple[Any, ...]]:
+    """What a connection of its own sees."""
+    engine = sa.create_engine(server_url(url), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(sql)]
+
+
 class Served:
     """A running server and an independent connection to what it serves."""
 
@@ -50,7 +57,6 @@ class Served:
         self.server = server
         self.address = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.address, timeout=30)
-        self._engine = sa.create_engine(server_url(url), poolclass=sa.NullPool)
 
     def request(self, method: str, target: str, body: Any = None, **headers: str) -> httpx.Response:
         """A plain request; header names are given with ``_`` for ``-``."""
@@ -76,8 +82,7 @@ class Served:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What the database holds, seen through a connection of its own."""
-        with self._engine.connect() as connection:
-            return [tuple(row) for row in connection.exec_driver_sql(sql)]
+        return seen(self.url, sql)
 
 
 _NUMBERED = {

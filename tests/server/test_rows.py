@@ -345,15 +345,15 @@ _UPPERCASE = {
             " UPDATE items SET name = upper(name) WHERE id = new.id; END"
         ),
         (
-            "CREATE TRIGGER up2 AFTER UPDATE OF name ON items WHEN new.name <> upper(new.name) BEGIN"
-            " UPDATE items SET name = upper(name) WHERE id = new.id; END"
+            "CREATE TRIGGER up2 AFTER UPDATE OF name ON items WHEN new.name <> upper(new.name)"
+            " BEGIN UPDATE items SET name = upper(name) WHERE id = new.id; END"
         ),
     ],
     "postgresql": [
         (
             "CREATE FUNCTION up() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN UPDATE items SET name = upper(name) WHERE id = new.id AND name <> upper(name);"
-            " RETURN NULL; END $$"
+            " $$ BEGIN UPDATE items SET name = upper(name)"
+            " WHERE id = new.id AND name <> upper(name); RETURN NULL; END $$"
         ),
         "CREATE TRIGGER up AFTER INSERT OR UPDATE ON items FOR EACH ROW EXECUTE FUNCTION up()",
     ],

@@ -22,7 +22,7 @@ from atomicbatch.errors import AtomicBatchError, BusyError, LimitError
 from atomicbatch.exchange import Response, read_request, write_response
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
-from atomicbatch.problems import problem_document, problem_reply
+from atomicbatch.problems import error_reply, problem_reply
 from atomicbatch.server.api import Api
 from atomicbatch.server.database import Database, Session, is_read_only
 from atomicbatch.server.openapi import openapi_document
@@ -104,10 +104,10 @@ class Application:
             call = Call(scope["method"], path, scope["query_string"], headers, body)
             outcome = await self._run(Batch((call,)), deadline, _outcome)
         except AtomicBatchError as error:
-            return _error_reply(error)
+            return error_reply(error)
         if outcome.committed or outcome.error is None:
             return outcome.replies[0]
-        return _error_reply(outcome.error)
+        return error_reply(outcome.error)
 
     async def _answer_batch(self, scope: Scope, headers: Headers, body: bytes) -> Response:
         deadline = time.monotonic() + self._limits.timeout_seconds
@@ -199,13 +199,6 @@ async def _read_body(receive: Receive, max_bytes: int) -> bytes:
             f"the body is longer than {max_bytes} bytes", limit="max_body_bytes", maximum=max_bytes
         )
     return b"".join(chunks)
-
-
-def _error_reply(error: AtomicBatchError) -> Reply:
-    headers = [(b"content-type", b"application/problem+json")]
-    if error.status == 503:
-        headers.append((b"retry-after", b"1"))
-    return Reply(error.status, tuple(headers), problem_document(error))
 
 
 _STOPPING = problem_reply(
