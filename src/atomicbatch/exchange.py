@@ -160,6 +160,13 @@ def refusal(error: AtomicBatchError) -> Response:
     return _response(reply.status, headers, reply.body)
 
 
+def nested_batch() -> Response:
+    """Answer a call that has reached a batch endpoint, by a redirect of the app's own, say."""
+    slug = "nested-batch"
+    reply = problem_reply(400, slug, TITLES[slug], "this request is a call of a batch itself")
+    return _response(400, (*reply.headers, _NOT_STARTED), reply.body)
+
+
 def body_too_long(limits: Limits) -> LimitError:
     """Make the error for a body of more than ``limits.max_body_bytes``."""
     return LimitError(

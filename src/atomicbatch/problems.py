@@ -22,6 +22,7 @@ TITLES = {
     "malformed-batch": "The batch is malformed",
     "method-not-allowed": "The batch endpoint does not take this method",
     "nested-batch": "A batch cannot hold a batch",
+    "not-batchable": "The call cannot be part of a batch",
     "outcome-unknown": "It is not known whether the batch was stored",
     "timeout": "The time limit has passed",
     "transaction-broken": "The transaction broke before COMMIT",

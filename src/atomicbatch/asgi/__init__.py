@@ -1,0 +1,16 @@
+"""
+Batches for any ASGI app: ``app = AtomicBatch(app, transaction=...)``.
+
+In reading order::
+
+    endpoint.py    BatchEndpoint: reads one batch request, watches for hang-up, sends the response
+    dispatch.py    one call -> the app -> its reply
+    app.py         AtomicBatch: the endpoint at its path, every other request to the app
+"""
+
+from __future__ import annotations
+
+from atomicbatch.asgi.app import AtomicBatch
+from atomicbatch.asgi.endpoint import BatchEndpoint
+
+__all__ = ["AtomicBatch", "BatchEndpoint"]

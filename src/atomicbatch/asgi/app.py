@@ -1,0 +1,133 @@
+"""AtomicBatch: the batch endpoint at its path, every other request to the app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+from atomicbatch.asgi.dispatch import Dispatcher, Target
+from atomicbatch.asgi.endpoint import BatchEndpoint
+from atomicbatch.asgi.types import App, Receive, Scope, Send
+from atomicbatch.engine import AsyncTransaction, Replay, execute_async
+from atomicbatch.engine.current import running_batch
+from atomicbatch.exchange import Response, read_request, write_response
+from atomicbatch.limits import Limits
+from atomicbatch.model import Batch, Call, Headers, Reply
+
+
+class AtomicBatch:
+    """
+    Adds a batch endpoint to an ASGI app.
+
+    Wrap the whole app with it, or add it to the app as a middleware. Either way each call passes
+    all of the app's middleware: where the app is known from the scope (``scope["app"]``, as
+    Starlette and FastAPI set it), calls start at its front, not behind this middleware.
+
+    Args:
+        app: Gets every request but batches, and every call of a batch.
+        transaction: Begins the transaction that the app's handlers work in.
+        path: Of the batch endpoint, without the prefix the app is mounted at.
+        limits: Bounds on one batch.
+        replay: When to run a batch again after a conflict.
+        rolled_back_status: The response's status when the batch was rolled back.
+        not_overridable: Header names that calls cannot change, besides those that never can be.
+        consumed_query: Names in the outer query that calls do not inherit.
+
+    Raises:
+        ValueError: A path that does not start with ``/`` or ends with it, or no HTTP status.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        transaction: AsyncTransaction[Any],
+        path: str = "/v1/api/batch",
+        limits: Limits | None = None,
+        replay: Replay | None = None,
+        rolled_back_status: int = 200,
+        not_overridable: Collection[str] = (),
+        consumed_query: Collection[str] = (),
+    ) -> None:
+        if not path.startswith("/") or path.endswith("/"):
+            raise ValueError(f"path must start with / and not end with it, unlike {path!r}")
+        if not 200 <= rolled_back_status <= 599:
+            raise ValueError(f"rolled_back_status is no final HTTP status: {rolled_back_status!r}")
+        self._app = app
+        self._transaction = transaction
+        self._path = path
+        self._limits = limits or Limits()
+        self._replay = replay or Replay()
+        self._rolled_back_status = rolled_back_status
+        self._not_overridable = frozenset(name.lower().encode() for name in not_overridable)
+        self._consumed_query = frozenset(consumed_query)
+        self._endpoint = BatchEndpoint(self._answer, limits=self._limits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_batch = scope["type"] == "http" and scope["path"] in self._paths(scope)
+        await (self._endpoint if is_batch else self._app)(scope, receive, send)
+
+    def _paths(self, scope: Scope) -> tuple[str, str]:
+        """The endpoint's path as current servers and Starlette show it, and as old ones do."""
+        return scope.get("root_path", "").rstrip("/") + self._path, self._path
+
+    async def _answer(self, scope: Scope, headers: Headers, body: bytes) -> Response:
+        batch = read_request(
+            headers,
+            scope.get("query_string", b""),
+            body,
+            limits=self._limits,
+            batch_paths=[path.encode() for path in self._paths(scope)],
+            not_overridable=self._not_overridable,
+            consumed_query=self._consumed_query,
+        )
+        with running_batch():
+            outcome = await execute_async(
+                batch,
+                _Attempts(self._transaction, self._target(scope), scope, self._limits),
+                _perform,
+                timeout_seconds=self._limits.timeout_seconds,
+                replay=self._replay,
+            )
+        return write_response(headers, batch, outcome, rolled_back_status=self._rolled_back_status)
+
+    def _target(self, scope: Scope) -> Target:
+        """
+        Choose where calls start: as far out as we know.
+
+        An app behind a middleware of ours would answer calls that a middleware further out,
+        which checks the path for instance, would have refused.
+        """
+        root_path = scope.get("root_path", "")
+        prefixed = scope["path"] == self._paths(scope)[0]
+        app, endpoint = scope.get("app"), scope.get("endpoint")
+        if app is None:
+            return Target(self._app, root_path, prefixed)
+        if endpoint is None or endpoint is app:
+            return Target(app, root_path, prefixed)
+        # We are mounted below the app, whose own prefix Starlette remembers.
+        if "app_root_path" in scope:
+            return Target(app, scope["app_root_path"], prefixed)
+        return Target(self._app, root_path, prefixed)
+
+
+class _Attempts:
+    """The user's transaction, with a fresh Dispatcher as what each attempt's block gives."""
+
+    def __init__(
+        self, transaction: AsyncTransaction[Any], target: Target, scope: Scope, limits: Limits
+    ) -> None:
+        self._transaction = transaction
+        self._target = target
+        self._scope = scope
+        self._limits = limits
+
+    @asynccontextmanager
+    async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Dispatcher]:
+        async with self._transaction.begin(batch, deadline=deadline):
+            yield Dispatcher(self._target, self._scope, self._limits)
+
+
+async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:
+    return await dispatcher.perform(call)

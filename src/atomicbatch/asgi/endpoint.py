@@ -1,0 +1,121 @@
+"""BatchEndpoint: reads one batch request, watches for hang-up, sends the response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from atomicbatch.asgi.types import Receive, Scope, Send
+from atomicbatch.engine.current import inside_batch
+from atomicbatch.errors import AtomicBatchError, TimeoutExceededError
+from atomicbatch.exchange import Response, body_too_long, check_head, nested_batch, refusal
+from atomicbatch.limits import Limits
+from atomicbatch.model import Headers
+
+Answer = Callable[[Scope, Headers, bytes], Coroutine[Any, Any, Response]]
+
+
+class BatchEndpoint:
+    """
+    An ASGI app for one path. It leaves what is to be done with a batch to ``answer``.
+
+    Args:
+        answer: Called with the scope, the outer headers and the body as it came; returns the
+            response. It is cancelled when the client hangs up. What it raises of our errors
+            becomes a refusal; anything else goes to the server.
+        limits: Bounds on the body and on the time it takes to arrive.
+    """
+
+    def __init__(self, answer: Answer, *, limits: Limits | None = None) -> None:
+        self._answer = answer
+        self._limits = limits or Limits()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._response(scope, receive)
+        if response is None:
+            return
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": list(response.headers),
+            }
+        )
+        body = b"" if scope["method"] == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _response(self, scope: Scope, receive: Receive) -> Response | None:
+        """Answer the request, or return None: the client has hung up."""
+        if inside_batch():
+            return nested_batch()
+        headers = tuple([(name.lower(), value) for name, value in scope["headers"]])
+        response = check_head(scope["method"], headers, self._limits)
+        if response is not None:
+            return response
+        try:
+            body = await self._read_body(receive)
+            if body is None:
+                return None
+            return await _unless_hung_up(self._answer(scope, headers, body), receive)
+        except AtomicBatchError as error:
+            return refusal(error)
+
+    async def _read_body(self, receive: Receive) -> bytes | None:
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._limits.timeout_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    chunk = message.get("body", b"")
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > self._limits.max_body_bytes:
+                        raise body_too_long(self._limits)
+                    if not message.get("more_body", False):
+                        return b"".join(chunks)
+        except TimeoutError:
+            error = TimeoutExceededError("the body took too long to arrive")
+            error.status = 408
+            raise error from None
+
+
+async def _unless_hung_up(
+    answer: Coroutine[Any, Any, Response], receive: Receive
+) -> Response | None:
+    """Await the answer; cancel it, wait for its end and return None when the client hangs up."""
+    answering = asyncio.create_task(answer)
+    watching = asyncio.create_task(_hang_up(receive))
+    try:
+        await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done() and (watching.cancelled() or watching.exception() is not None):
+            # The server cannot tell us about hang-ups.
+            await asyncio.wait((answering,))
+        return answering.result() if answering.done() else None
+    finally:
+        await _stop(answering, watching)
+
+
+async def _hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _stop(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended, also when cancelled meanwhile."""
+    for task in tasks:
+        task.cancel()
+    cancelled: asyncio.CancelledError | None = None
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # seen, so that asyncio does not complain
+    if cancelled is not None:
+        raise cancelled
