@@ -1,0 +1,163 @@
+"""
+Contract checks for people writing transaction adapters.
+
+They run against a real database, and judge by what ``count`` sees through a connection of its own.
+The contract is in ``atomicbatch.transactions.base``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from atomicbatch.engine import AsyncTransaction, Rollback, Transaction
+from atomicbatch.errors import BrokenTransactionError, TransactionError
+from atomicbatch.model import Batch, Call
+
+__all__ = ["check_async_transaction", "check_transaction"]
+
+C = TypeVar("C")
+_BATCH = Batch((Call("POST", b"/", b"", (), b""),))
+
+
+def check_transaction(
+    transaction: Transaction[C],
+    *,
+    write: Callable[[C], None],
+    count: Callable[[], int],
+    refuse: Callable[[C], None] | None = None,
+    escape: Callable[[C], None] | None = None,
+) -> None:
+    """
+    Check a sync adapter; the async twin is :func:`check_async_transaction`.
+
+    Args:
+        transaction: The adapter.
+        write: Stores one row by what the transaction's block gives.
+        count: Counts the stored rows through an independent connection; must not wait for locks.
+        refuse: Does what lets COMMIT alone fail, like breaking a deferred constraint.
+        escape: Ends the transaction behind the adapter's back, by a ROLLBACK of its own say.
+
+    Raises:
+        AssertionError: The adapter breaks the contract; the message says how.
+    """
+
+    async def write_async(connection: C) -> None:
+        write(connection)
+
+    async def count_async() -> int:
+        return count()
+
+    def as_async(act: Callable[[C], None] | None) -> Callable[[C], Awaitable[None]] | None:
+        if act is None:
+            return None
+
+        async def acted(connection: C) -> None:
+            act(connection)
+
+        return acted
+
+    # Everything stays in this thread, so the adapter cannot tell the difference.
+    asyncio.run(
+        check_async_transaction(
+            _Async(transaction),
+            write=write_async,
+            count=count_async,
+            refuse=as_async(refuse),
+            escape=as_async(escape),
+        )
+    )
+
+
+async def check_async_transaction(
+    transaction: AsyncTransaction[C],
+    *,
+    write: Callable[[C], Awaitable[None]],
+    count: Callable[[], Awaitable[int]],
+    refuse: Callable[[C], Awaitable[None]] | None = None,
+    escape: Callable[[C], Awaitable[None]] | None = None,
+) -> None:
+    """Check an async adapter; the arguments are those of :func:`check_transaction`, but async."""
+    check = _Check(transaction, write, count)
+    await check.commits()
+    for error in (Rollback(), RuntimeError(), asyncio.CancelledError(), KeyboardInterrupt()):
+        await check.rolls_back(error)
+    if refuse is not None:
+        await check.reports("a COMMIT that fails", refuse, TransactionError)
+    if escape is not None:
+        await check.reports("a transaction that ended early", escape, BrokenTransactionError)
+    # Whatever happened before must not have spoilt the connection.
+    await check.commits()
+
+
+class _Check(Generic[C]):
+    def __init__(
+        self,
+        transaction: AsyncTransaction[C],
+        write: Callable[[C], Awaitable[None]],
+        count: Callable[[], Awaitable[int]],
+    ) -> None:
+        self._transaction = transaction
+        self._write = write
+        self._count = count
+
+    async def commits(self) -> None:
+        before = await self._count()
+        async with self._transaction.begin(_BATCH, deadline=time.monotonic() + 30) as connection:
+            await self._write(connection)
+            await self._write(connection)
+            _demand(await self._count() == before, "rows show before COMMIT")
+        _demand(await self._count() == before + 2, "rows are missing after COMMIT")
+
+    async def rolls_back(self, error: BaseException) -> None:
+        before, kind = await self._count(), type(error).__name__
+        passed: BaseException | None = None
+        try:
+            async with self._transaction.begin(
+                _BATCH, deadline=time.monotonic() + 30
+            ) as connection:
+                await self._write(connection)
+                raise error
+        except BaseException as raised:
+            passed = raised
+        _demand(passed is error, f"{kind} did not get through the block, but {passed!r}")
+        _demand(await self._count() == before, f"rows are stored although {kind} left the block")
+
+    async def reports(
+        self,
+        what: str,
+        act: Callable[[C], Awaitable[None]],
+        expected: type[TransactionError],
+    ) -> None:
+        before = await self._count()
+        reported: Exception | None = None
+        try:
+            async with self._transaction.begin(
+                _BATCH, deadline=time.monotonic() + 30
+            ) as connection:
+                await self._write(connection)
+                await act(connection)
+        except Exception as raised:
+            reported = raised
+        _demand(isinstance(reported, expected), f"{what} is reported as {reported!r}")
+        _demand(await self._count() == before, f"rows are stored after {what}")
+
+
+class _Async(Generic[C]):
+    """A sync transaction as an async one."""
+
+    def __init__(self, transaction: Transaction[C]) -> None:
+        self._transaction = transaction
+
+    @asynccontextmanager
+    async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[C]:
+        with self._transaction.begin(batch, deadline=deadline) as connection:
+            yield connection
+
+
+def _demand(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AssertionError(otherwise)
