@@ -153,6 +153,8 @@ def float_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         if value.__class__ is float and not math.isfinite(value):
             # JSON has no such numbers (RFC 8259 section 6).
             return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+        if value.__class__ is int:
+            return float(value)  # SQLite's RETURNING shows 3.0 as it is kept on disk: as 3
         return value if value.__class__ is float else as_stored(value)
 
     return Codec(from_json, from_text, to_json)

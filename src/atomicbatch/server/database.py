@@ -242,6 +242,7 @@ class Database:
 
         A cancelled caller interrupts it too, and waits for it to end.
         """
+        read_only = read_only or self.read_only
         threads = self._readers if read_only else self._writers
         return await threads.run(work, read_only=read_only, seconds=seconds)
 

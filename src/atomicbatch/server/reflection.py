@@ -9,11 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.dialects import mysql, postgresql
-from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.engine.interfaces import (
+    ReflectedColumn,
+    ReflectedIndex,
+    ReflectedUniqueConstraint,
+)
 from sqlalchemy.engine.reflection import Inspector, ObjectKind
 
 from atomicbatch.server.codecs import codec_for
-from atomicbatch.server.dialect import Dialect
+from atomicbatch.server.dialect import MARIADB, Dialect
 from atomicbatch.server.schema import Column, ForeignKey, Kind, Schema, Table
 from atomicbatch.server.values import Bounds
 
@@ -48,6 +52,7 @@ class _Reader:
         keys = inspector.get_multi_pk_constraint(kind=ObjectKind.TABLE)
         foreign = inspector.get_multi_foreign_keys(kind=ObjectKind.TABLE)
         uniques = inspector.get_multi_unique_constraints(kind=ObjectKind.TABLE)
+        indexes = inspector.get_multi_indexes(kind=ObjectKind.TABLE)
         views = {name for _, name in inspector.get_multi_columns(kind=ObjectKind.ANY_VIEW)}
         triggers = self._tables_with_triggers()
         unsafe = self._tables_without_transactions()
@@ -72,11 +77,9 @@ class _Reader:
                     )
                     for key in foreign.get(full_name, [])
                 ),
-                uniques=tuple(
-                    tuple(unique["column_names"])
-                    for unique in uniques.get(full_name, [])
-                    if None not in unique["column_names"]
-                ),
+                uniques=self._sqlite_uniques(name)
+                if self._dialect.name == "sqlite"
+                else _unique_sets(uniques.get(full_name, []), indexes.get(full_name, [])),
                 has_triggers=name in triggers,
                 read_only=name in views or name in unsafe,
                 read_only_why="it is a view"
@@ -113,7 +116,7 @@ class _Reader:
         self, table: str, reflected: list[ReflectedColumn], key: list[str], *, is_view: bool
     ) -> list[Column]:
         declared = self._sqlite_declarations(table) if self._dialect.name == "sqlite" else {}
-        json_columns = self._mariadb_json_columns(table, is_view=is_view)
+        json_columns = self._mariadb_json_columns(table)
         made = []
         for column in reflected:
             name = column["name"]
@@ -163,13 +166,50 @@ class _Reader:
         )
         return {row.name: row.type for row in rows}
 
-    def _mariadb_json_columns(self, table: str, *, is_view: bool) -> set[str]:
+    def _sqlite_uniques(self, table: str) -> tuple[tuple[str, ...], ...]:
+        # SQLAlchemy reads constraints out of the CREATE statement, and misses some.
+        rows = self._connection.execute(
+            sa.text(
+                "SELECT i.name AS index_name, c.name AS column_name"
+                " FROM pragma_index_list(:table) i,"
+                ' pragma_index_info(i.name) c WHERE i."unique" AND NOT i.partial'
+                " ORDER BY i.seq, c.seqno"
+            ),
+            {"table": table},
+        )
+        found: dict[str, list[str | None]] = {}
+        for row in rows:
+            found.setdefault(row.index_name, []).append(row.column_name)
+        # An index on an expression has no column name there.
+        return tuple(tuple(filter(None, names)) for names in found.values() if all(names))
+
+    def _mariadb_json_columns(self, table: str) -> set[str]:
         """MariaDB's JSON is LONGTEXT with a check that it holds JSON."""
-        if self._dialect.name != "mysql" or is_view:
+        if self._dialect is not MARIADB:
             return set()
-        checks = self._inspector.get_check_constraints(table)
-        found = (re.search(r"json_valid\(`(.+)`\)", check["sqltext"]) for check in checks)
+        rows = self._connection.execute(
+            sa.text(
+                "SELECT check_clause FROM information_schema.check_constraints"
+                " WHERE constraint_schema = database() AND table_name = :table"
+            ),
+            {"table": table},
+        )
+        found = (re.fullmatch(r"json_valid\(`(.+)`\)", row[0]) for row in rows)
         return {match[1] for match in found if match}
+
+
+def _unique_sets(
+    constraints: list[ReflectedUniqueConstraint], indexes: list[ReflectedIndex]
+) -> tuple[tuple[str, ...], ...]:
+    """The sets of columns that cannot repeat, by a constraint or by a plain unique index."""
+    found = [constraint["column_names"] for constraint in constraints]
+    for index in indexes:
+        names = [name for name in index["column_names"] if name is not None]
+        # An index on expressions, or on some rows only, says nothing about plain columns.
+        partial = any(key.endswith("_where") for key in index.get("dialect_options", {}))
+        if index["unique"] and len(names) == len(index["column_names"]) and not partial:
+            found.append(names)
+    return tuple(dict.fromkeys(tuple(names) for names in found))
 
 
 def _default_sql(column: ReflectedColumn, dialect: Dialect) -> str | None:
