@@ -115,9 +115,9 @@ def _own_meaning(error: BaseException) -> _Meaning | None:
         return _Meaning.CONFLICT
     if isinstance(error, ConnectionError) or getattr(error, "connection_invalidated", False):
         return _Meaning.LOST
-    # libpq's own complaints about the connection have no SQLSTATE.
-    module, name = type(error).__module__.partition(".")[0], type(error).__name__
-    if module in ("psycopg", "psycopg2") and name in ("OperationalError", "InterfaceError"):
+    # What libpq itself says about the connection has no SQLSTATE.
+    kind = type(error)
+    if kind.__name__ == "OperationalError" and kind.__module__ in ("psycopg", "psycopg2"):
         return _Meaning.LOST
     return None
 
