@@ -8,8 +8,8 @@ import random
 
 import httpx
 import pytest
-from atomicbatch.wire.batch import read_replies, write_batch
 
+from atomicbatch.wire.batch import read_replies, write_batch
 from tests.server.served import Served, call
 
 BATCHES = 200

@@ -16,9 +16,9 @@ from typing import Any
 
 import httpx
 import pytest
-from atomicbatch.wire.batch import write_batch
 
 from atomicbatch.server.serve import serve
+from atomicbatch.wire.batch import write_batch
 from tests.server.served import call, on_its_own, seen
 
 KILLS = 200
