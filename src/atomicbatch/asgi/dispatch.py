@@ -80,15 +80,14 @@ class Dispatcher:
         running = _Running(call, self._bytes_left)
         # A task of its own, so that context variables set in one call do not show in the next.
         task: asyncio.Task[None] = asyncio.create_task(self._run(call, running))
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             await task
         except asyncio.CancelledError as cancelled:
             batch_task = asyncio.current_task()
             if batch_task is None or batch_task.cancelling():
                 raise
-            error = AtomicBatchError("the call's handler was cancelled")
-            error.__cause__ = cancelled
+            error = cancelled  # of the handler's own making: no more than an exception
         except Exception as raised:
             error = raised
         finally:
@@ -203,7 +202,7 @@ class _Running:
         if self._waiting is not None:
             self._waiting.set()
 
-    def reply(self, error: Exception | None) -> Reply:
+    def reply(self, error: BaseException | None) -> Reply:
         """
         Tell the call's reply, now that the app has returned or raised ``error``.
 

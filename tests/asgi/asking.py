@@ -1,0 +1,125 @@
+"""Asks an ASGI app in-process, message by message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atomicbatch import Call, Headers, Reply
+from atomicbatch.asgi.types import App, Message
+from atomicbatch.wire.batch import read_replies, write_batch
+
+
+def call(
+    method: str, target: str, body: bytes = b"", headers: Sequence[tuple[bytes, bytes]] = ()
+) -> Call:
+    """A call as a client writes it."""
+    path, _, query = target.encode().partition(b"?")
+    return Call(method, path, query, tuple(headers), body)
+
+
+@dataclass
+class Answer:
+    """The outer response, and its replies where it has any."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def outcome(self) -> str:
+        return self.headers["batch-outcome"]
+
+    @property
+    def replies(self) -> list[Reply]:
+        content_type = self.headers["content-type"].encode()
+        return [reply for _, reply in read_replies(self.body, content_type=content_type)]
+
+    @property
+    def statuses(self) -> list[int]:
+        return [reply.status for reply in self.replies]
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.body)
+        return document
+
+
+class Request:
+    """One request to an ASGI app; ``hang_up`` ends it from the client's side."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        pieces = list(chunks)
+        self._messages: list[Message] = [
+            {"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1}
+            for index, piece in enumerate(pieces)
+        ]
+        self._gone = asyncio.Event()
+        self.sent: list[Message] = []
+
+    def hang_up(self) -> None:
+        self._gone.set()
+
+    async def receive(self) -> Message:
+        if self._messages:
+            return self._messages.pop(0)
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    @property
+    def answer(self) -> Answer:
+        start, *bodies = self.sent
+        return Answer(
+            start["status"],
+            {name.decode(): value.decode() for name, value in start["headers"]},
+            b"".join(message.get("body", b"") for message in bodies),
+        )
+
+
+def scope_of(
+    path: str,
+    headers: Headers,
+    *,
+    method: str = "POST",
+    query: bytes = b"",
+    root_path: str = "",
+    **more: Any,
+) -> dict[str, Any]:
+    """A scope as uvicorn makes it."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "https",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query,
+        "root_path": root_path,
+        "headers": [(b"host", b"shop.example"), *headers],
+        "client": ("192.0.2.7", 4711),
+        "server": ("shop.example", 443),
+        "state": {"pool": "shared"},
+        "extensions": {"http.response.pathsend": {}, "http.response.trailers": {}},
+    } | more
+
+
+async def ask(
+    app: App,
+    *calls: Call,
+    headers: Headers = (),
+    path: str = "/v1/api/batch",
+    **scope: Any,
+) -> Answer:
+    """Send a batch and wait for its answer."""
+    content_type, body = write_batch(calls)
+    request = Request([body])
+    own = ((b"content-type", content_type), *headers)
+    await app(scope_of(path, own, **scope), request.receive, request.send)
+    return request.answer
