@@ -1,1 +1,22 @@
+"""
+Bytes <-> model. Never waits; knows no framework, no clock and no socket.
 
+In reading order::
+
+    multipart.py   body <-> parts, RFC 2046
+    message.py     what calls and replies have in common: the part, where the body ends
+    call.py        one part <-> Call, RFC 9112
+    reply.py       one Reply <-> part
+    inherit.py     what a call takes over from the outer request
+    batch.py       the front door: read_batch, write_replies and the client's two mirrors
+    grammar.py     the few patterns that the others share, each beside its RFC rule
+
+Every reader has one strict reading of its input and raises a ``WireError`` for all the rest; the
+page ``docs/reference/wire-format.md`` lists what is accepted and what is refused.
+"""
+
+from __future__ import annotations
+
+from atomicbatch.wire.batch import read_batch, read_replies, write_batch, write_replies
+
+__all__ = ["read_batch", "read_replies", "write_batch", "write_replies"]

@@ -1,0 +1,185 @@
+"""
+One part <-> Call, RFC 9112 and SPEC 2.4 to 2.6.
+
+The reader is an object because a batch says the same again and again: header blocks and lines
+that were read once are remembered, by their bytes, for the rest of the batch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from urllib.parse import unquote_to_bytes
+
+from atomicbatch.errors import MalformedError, WireError
+from atomicbatch.limits import Limits
+from atomicbatch.model import Call, Headers
+from atomicbatch.wire.grammar import find_empty_line, is_token, is_value, read_fields, write_name
+from atomicbatch.wire.inherit import Inheritance
+from atomicbatch.wire.message import PartReader, declared_length, read_body
+
+# RFC 9112, section 3, with the origin form of the target only. Its bytes are visible ASCII, as
+# llhttp and h11 want it. "#" starts a fragment for some servers and is a path's byte for others;
+# a backslash in the path is a slash for some. The version may be missing.
+_REQUEST_LINE = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
+    rb" (/(?!/)[!-\"$->@-\[\]-~]*)(?:\?([!-\"$-~]*))?"
+    rb"(?: HTTP/[0-9](?:\.[0-9])?)?\r?"
+)
+# Bytes in a path that can make it name what it does not seem to name.
+_INDIRECT = re.compile(rb"%|//|/\.|/\Z")
+
+
+class CallReader(PartReader):
+    """
+    Reads the calls of one batch.
+
+    Args:
+        inheritance: What every call takes over from the outer request.
+        limits: Bounds on header blocks.
+        batch_paths: Where the batch endpoint is: no call may be aimed there.
+    """
+
+    def __init__(
+        self, inheritance: Inheritance, limits: Limits, batch_paths: Collection[bytes] = ()
+    ) -> None:
+        super().__init__(limits)
+        self._inheritance = inheritance
+        self._batch_paths = frozenset(map(_resolved, batch_paths))
+        self._blocks: dict[bytes, tuple[Headers, int]] = {}
+        self._lengths: dict[int, Headers] = {}
+
+    def read(self, content: bytes) -> Call:
+        """
+        Read one part.
+
+        Raises:
+            MalformedError: This is no call; ``offset`` counts from the start of the content.
+            LimitError: A header block is too long.
+        """
+        content_id, start = self.read_part_head(content)
+        end, rest = find_empty_line(content, start)
+        self.check_size(content, start, end, uncounted_lines=1)
+        line_end = content.find(b"\n", start, end)
+        if line_end < 0:
+            line_end, fields_start = end, end
+        else:
+            fields_start = line_end + 1
+        found = _REQUEST_LINE.fullmatch(content, start, line_end)
+        if found is None:
+            raise MalformedError(_why_no_request_line(content[start:line_end]), offset=start)
+        method, path, query = found.groups(b"")
+        if path in self._batch_paths or _INDIRECT.search(path):
+            self._check_path(path, start)
+        if method.upper() == b"CONNECT":
+            raise MalformedError("CONNECT cannot be part of a batch", offset=start)
+        block = content[fields_start:end]
+        known = self._blocks.get(block)
+        if known is None:
+            try:
+                known = self._blocks[block] = self._read_block(block)
+            except WireError as error:
+                error.offset = fields_start + (error.offset or 0)
+                raise
+        headers, declared = known
+        body = read_body(content, rest, declared)
+        if body or declared >= 0:
+            length = self._lengths.get(len(body))
+            if length is None:
+                length = ((b"content-length", b"%d" % len(body)),)
+                self._lengths[len(body)] = length
+            headers += length
+        return Call(
+            method.decode("ascii"),
+            path,
+            self._inheritance.query_for(query),
+            headers,
+            body,
+            content_id,
+        )
+
+    def _read_block(self, block: bytes) -> tuple[Headers, int]:
+        """Read a call's own headers; return all that the call sees but its Content-Length."""
+        fields = read_fields(block, self.lines)
+        declared = declared_length(fields)
+        own = tuple(header for header in fields if header[0] != b"content-length")
+        return self._inheritance.headers_for(own), declared
+
+    def _check_path(self, path: bytes, offset: int) -> None:
+        """Refuse paths that leave the root, and those that lead to the batch endpoint."""
+        resolved = _resolved(path)
+        if resolved is None:
+            raise MalformedError("path climbs out of the root", offset=offset)
+        if resolved in self._batch_paths:
+            raise MalformedError("call aimed at the batch endpoint itself", offset=offset)
+
+
+def _resolved(path: bytes) -> bytes | None:
+    """Return where a path leads: decoded once, without empty and dot segments; None is nowhere."""
+    segments: list[bytes] = []
+    for segment in unquote_to_bytes(path).replace(b"\\", b"/").split(b"/"):
+        if segment == b"..":
+            if not segments:
+                return None
+            segments.pop()
+        elif segment not in (b"", b"."):
+            segments.append(segment)
+    return b"/" + b"/".join(segments)
+
+
+def _why_no_request_line(line: bytes) -> str:
+    """Say what is wrong with a line that is no request line."""
+    method, space, rest = line.removesuffix(b"\r").partition(b" ")
+    target = rest.partition(b" ")[0]
+    if not is_value(line.removesuffix(b"\r")) or b"\t" in line:
+        return "control character in the request line"
+    if not is_token(method) or not space:
+        return "no HTTP request line"
+    if target.startswith(b"//"):
+        return "path starts with two slashes"
+    if not target.startswith(b"/"):
+        return "request target is not a path (full URLs are refused)"
+    if b"\\" in target.partition(b"?")[0]:
+        return "backslash in the path"
+    if b"#" in target:
+        return "fragment in the request target"
+    if not target.isascii():
+        return "request target has bytes that must be percent-encoded"
+    return "request line does not end in an HTTP version"
+
+
+def write_call(call: Call) -> bytes:
+    """
+    Write a call as the part of a multipart body, from the CRLF that ends its delimiter's line on.
+
+    Raises:
+        ValueError: A call like this could not be read.
+    """
+    line = b"%b %b" % (call.method.encode("ascii"), call.path)
+    if call.query:
+        line += b"?" + call.query
+    line += b" HTTP/1.1"
+    if not _REQUEST_LINE.fullmatch(line) or line.endswith(b"\r"):
+        raise ValueError(f"no request line: {line!r}")
+    part = [b"\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"]
+    if call.content_id:
+        part.append(_write_field(b"content-id", call.content_id))
+    part.append(b"\r\n%b\r\n" % line)
+    declared = False
+    for name, value in call.headers:
+        if name == b"transfer-encoding":
+            raise ValueError("a call cannot have a Transfer-Encoding")
+        if name == b"content-length":
+            declared = True
+        else:
+            part.append(_write_field(name, value))
+    if call.body or declared:
+        part.append(b"Content-Length: %d\r\n" % len(call.body))
+    part += (b"\r\n", call.body)
+    return b"".join(part)
+
+
+def _write_field(name: bytes, value: bytes) -> bytes:
+    if not is_token(name) or not is_value(value):
+        raise ValueError(f"no header: {name!r}: {value!r}")
+    return b"%b: %b\r\n" % (write_name(name), value)

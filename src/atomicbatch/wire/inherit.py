@@ -1,0 +1,236 @@
+"""
+What a call takes over from the outer request, and what it cannot change (SPEC, section 3).
+
+The lists are the security of the batch: what a trusted proxy has said about the outer request
+holds for every call, whatever the call's own headers say, as those are text of the client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from urllib.parse import unquote_to_bytes
+
+from atomicbatch.errors import LimitError
+from atomicbatch.limits import Limits
+from atomicbatch.model import Header, Headers
+
+# They describe the outer message, its connection or the batch as a whole. A name that ends in
+# "-" or "*" below stands for all that start so.
+_NOT_INHERITED = frozenset({
+    # hop by hop, RFC 9110 section 7.6.1
+    b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
+    b"upgrade", b"http2-settings",
+    # the outer message
+    b"expect", b"max-forwards", b"range", b"if-range", b"from", b"mime-version",
+    b"upgrade-insecure-requests", b"priority", b"early-data",
+    # the response is compressed as a whole
+    b"accept-encoding",
+    # the batch as a whole
+    b"idempotency-key", b"x-retry-on-version-conflict",
+    # would turn every call into something else
+    b"x-http-method", b"x-http-method-override", b"x-method-override",
+    # computed over the outer request
+    b"digest", b"repr-digest", b"want-digest", b"want-repr-digest", b"dpop",
+})  # fmt: skip
+_NOT_INHERITED_PREFIXES = (
+    b"content-", b"proxy-auth", b"batch-", b"repeatability-", b"signature", b"x-hub-signature",
+    b"want-content-", b"sec-websocket-",
+)  # fmt: skip
+# Asks for nothing by itself: it switches references on, for all calls when it is on the outer
+# request (SPEC 6.5).
+_INHERITED_NEVERTHELESS = frozenset({b"batch-references"})
+
+# What trusted proxies and identity-aware gateways say about the client.
+_NOT_OVERRIDABLE = frozenset({
+    b"host", b"forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip",
+    b"cf-connecting-ip", b"cf-connecting-ipv6", b"fastly-client-ip", b"x-rewrite-url",
+    b"x-envoy-external-address", b"x-azure-clientip", b"x-azure-socketip",
+    b"x-webauth-user", b"x-goog-iap-jwt-assertion",
+    b"client-cert", b"client-cert-chain",  # RFC 9440
+})  # fmt: skip
+_NOT_OVERRIDABLE_PREFIXES = (
+    b"x-forwarded", b"x-original-", b"x-arr-", b"x-ms-client-principal", b"x-amzn-oidc-",
+    b"x-goog-authenticated-user-", b"remote-", b"x-remote-", b"ssl-client-", b"x-ssl-",
+    b"x-auth-request-", b"x-client-cert", b"tailscale-user-", b"x-authentik-", b"x-appengine-",
+)  # fmt: skip
+
+# Preferences (RFC 7240) about the batch as a whole.
+_BATCH_PREFERENCES = frozenset(
+    {b"respond-async", b"wait", b"continue-on-error", b"tx", b"all-errors", b"batch-status"}
+)
+
+# One element of a list, RFC 9110 section 5.6.1; a comma in quotes separates nothing. A quote that
+# is never closed takes the rest. The repeats are possessive: nothing is tried a second time.
+_ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+"?)++', re.DOTALL)
+_PREFERENCE_NAME = re.compile(rb"[^=; \t]*")
+
+
+class Inheritance:
+    """
+    What all calls of one batch take over; made once for each batch.
+
+    Args:
+        headers: The outer request's.
+        query: The outer request's, without the ``?``.
+        limits: ``max_header_lines`` also bounds own and inherited headers together, and
+            ``max_body_bytes`` what the outer query adds to all calls together: otherwise a short
+            request could grow without bound.
+        consumed_query: Decoded names in the outer query that the batch itself uses.
+        not_overridable: More header names (lower-case) that a call cannot change.
+        underscores: Keep a call's headers that have ``_`` in their name. WSGI cannot tell
+            ``X_User`` from ``X-User``, so that they must go there.
+    """
+
+    def __init__(
+        self,
+        headers: Headers,
+        query: bytes = b"",
+        *,
+        limits: Limits | None = None,
+        consumed_query: Collection[str] = (),
+        not_overridable: Collection[bytes] = (),
+        underscores: bool = True,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._not_overridable = frozenset(map(_plain, not_overridable))
+        self._underscores = underscores
+        self._headers = self._inherited(headers)
+        consumed = {name.encode() for name in consumed_query}
+        self._pairs = [
+            (name, pair)
+            for pair in query.split(b"&")
+            if (name := _decoded_name(pair)) and name not in consumed
+        ]
+        self._names = {name for name, _ in self._pairs}
+        self._query = b"&".join(pair for _, pair in self._pairs)
+        self._queries: dict[bytes, bytes] = {}
+        self._query_bytes_left = self._limits.max_body_bytes
+
+    def headers_for(self, own: Headers) -> Headers:
+        """
+        Merge a call's own headers with the inherited ones; own ones come first.
+
+        Args:
+            own: As in the call; Content-Length is the caller's business.
+
+        Raises:
+            LimitError: Together they are more than ``max_header_lines``.
+        """
+        own = tuple(header for header in own if self._may_set(header[0]))
+        names = {name for name, _ in own}
+        merged = own + tuple(header for header in self._headers if header[0] not in names)
+        # Without anything inherited it is the call alone that is bounded, and that has been done.
+        if len(merged) > self._limits.max_header_lines and len(merged) > len(own):
+            raise LimitError(
+                f"more than {self._limits.max_header_lines} headers with the outer request's",
+                limit="max_header_lines",
+                maximum=self._limits.max_header_lines,
+                offset=0,
+            )
+        return merged
+
+    def query_for(self, own: bytes) -> bytes:
+        """
+        Append the outer pairs whose decoded name does not occur in the call's own query.
+
+        Args:
+            own: The call's query as sent; its bytes stay as they are.
+
+        Raises:
+            LimitError: What was added to all calls together exceeds ``max_body_bytes``.
+        """
+        if not self._pairs:
+            return own
+        merged = self._queries.get(own)
+        if merged is None:
+            # The names are compared for each different query, so that this also bounds the time.
+            self._query_bytes_left -= len(self._query)
+            if self._query_bytes_left < 0:
+                raise LimitError(
+                    "the outer query, added to every call, makes the batch too long",
+                    limit="max_body_bytes",
+                    maximum=self._limits.max_body_bytes,
+                    offset=0,
+                )
+            merged = self._queries[own] = self._merge_query(own)
+        return merged
+
+    def _merge_query(self, own: bytes) -> bytes:
+        if not own:
+            return self._query
+        names = set(map(_decoded_name, own.split(b"&")))
+        if names.isdisjoint(self._names):
+            return own + b"&" + self._query
+        return b"&".join([own, *(pair for name, pair in self._pairs if name not in names)])
+
+    def _may_set(self, name: bytes) -> bool:
+        """Tell whether a call's own header reaches the call."""
+        if name == b"accept-encoding" or (b"_" in name and not self._underscores):
+            return False
+        return not self._is_protected(name)
+
+    def _is_protected(self, name: bytes) -> bool:
+        # CGI-like environments cannot tell "_" from "-", also behind ASGI (Django's, for one).
+        plain = _plain(name)
+        return (
+            plain in _NOT_OVERRIDABLE
+            or plain.startswith(_NOT_OVERRIDABLE_PREFIXES)
+            or plain in self._not_overridable
+        )
+
+    def _inherited(self, headers: Headers) -> Headers:
+        named = {
+            name.strip(b" \t").lower()
+            for key, value in headers
+            if key == b"connection"
+            for name in value.split(b",")
+        }
+        inherited: list[Header] = []
+        for name, value in headers:
+            # A client must not be able to take away what the proxy said by naming it in
+            # Connection, hence the second half.
+            if _is_outer_only(name) or (name in named and not self._is_protected(name)):
+                continue
+            if name in (b"accept", b"prefer"):
+                value = _for_calls(name, value)
+                if not value:
+                    continue
+            inherited.append((name, value))
+        return tuple(inherited)
+
+
+def _plain(name: bytes) -> bytes:
+    return name.lower().replace(b"_", b"-")
+
+
+def _is_outer_only(name: bytes) -> bool:
+    """Tell whether a header concerns the outer request alone (SPEC 3.2)."""
+    if name in _NOT_INHERITED or name.startswith(_NOT_INHERITED_PREFIXES):
+        return name not in _INHERITED_NEVERTHELESS
+    return False
+
+
+def _for_calls(name: bytes, value: bytes) -> bytes:
+    """Keep those elements of Accept or Prefer that mean the calls, or all if all do."""
+    concerns_batch = _is_multipart_range if name == b"accept" else _is_batch_preference
+    elements = [element.strip(b" \t") for element in _ELEMENT.findall(value)]
+    kept = [element for element in elements if element and not concerns_batch(element)]
+    return value if len(kept) == len(elements) else b", ".join(kept)
+
+
+def _is_multipart_range(element: bytes) -> bool:
+    return element[:10].lower() == b"multipart/"
+
+
+def _is_batch_preference(element: bytes) -> bool:
+    found = _PREFERENCE_NAME.match(element)
+    return found is not None and found[0].lower() in _BATCH_PREFERENCES
+
+
+def _decoded_name(pair: bytes) -> bytes:
+    """Return the name of a query pair, decoded as forms are (``+`` is a space)."""
+    name = pair.partition(b"=")[0]
+    if b"+" in name:
+        name = name.replace(b"+", b" ")
+    return unquote_to_bytes(name) if b"%" in name else name

@@ -1,0 +1,179 @@
+"""
+Body <-> parts: ``multipart/mixed``, RFC 2046, section 5.1.
+
+There is one reading of a body. A line that begins with ``--`` and the boundary is a delimiter, or
+the body is refused: RFC 2046 asks readers to compare the beginning of a line only, many compare
+the whole line, and a proxy in front of us may belong to either kind.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from atomicbatch.errors import LimitError, MalformedError, MediaTypeError
+
+# RFC 2046, section 5.1.1: bchars, at most 70, the last of them no space.
+_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+
+_MEDIA_TYPE = re.compile(rb"[ \t]*([^ \t;]*)[ \t]*")
+
+# RFC 9110, section 5.6.6. More than it allows: semicolons without a parameter, white space around
+# "=", and unquoted values of any visible characters, since boundaries with "=" or "/" are met
+# unquoted. Backslashes are refused in quotes: readers differ in whether they remove them.
+_PARAMETER = re.compile(
+    rb"[ \t]*;[ \t]*"
+    rb"(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*=[ \t]*"
+    rb'(?:"([^"\\\x00-\x08\x0a-\x1f\x7f]*)"|([^\x00-\x20\x7f";]+)))?'
+)
+_SPACES = re.compile(rb"[ \t]*")
+
+# What may follow "--boundary": transport padding and a line end, RFC 2046, section 5.1.1.
+_DELIMITER_END = re.compile(rb"[ \t]*\r?\n")
+_CLOSE_END = re.compile(rb"--[ \t]*(?:\r?\n|\Z)")
+
+
+class Part(NamedTuple):
+    """One section of a multipart body."""
+
+    content: bytes
+    """From behind the delimiter's line to before the line break of the next delimiter."""
+    offset: int
+    """Where the content starts in the body, in bytes."""
+
+
+def boundary_of(content_type: bytes) -> bytes:
+    """
+    Read the boundary from the value of a Content-Type header.
+
+    Raises:
+        MediaTypeError: This is not multipart/mixed.
+        MalformedError: The boundary is missing, given twice, or not as RFC 2046 wants it.
+    """
+    found = _MEDIA_TYPE.match(content_type)
+    if not found or found[1].lower() != b"multipart/mixed":
+        raise MediaTypeError("the body must be multipart/mixed")
+    boundary = None
+    for name, value in _parameters(content_type, found.end()):
+        if name.startswith(b"boundary*"):
+            # RFC 2231 continuations: some readers would take another boundary from them.
+            raise MalformedError("encoded boundary in Content-Type")
+        if name == b"boundary":
+            if boundary is not None:
+                raise MalformedError("two boundaries in Content-Type")
+            boundary = value
+    if boundary is None:
+        raise MalformedError("no boundary in Content-Type")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise MalformedError("boundary is not 1 to 70 of the characters that RFC 2046 allows")
+    return boundary
+
+
+def _parameters(content_type: bytes, position: int) -> Iterable[tuple[bytes, bytes]]:
+    """Yield the parameters that start at ``position``: (lower-case name, value)."""
+    while found := _PARAMETER.match(content_type, position):
+        position = found.end()
+        name, quoted, unquoted = found.groups()
+        if name is not None:
+            yield name.lower(), unquoted if quoted is None else quoted
+    if not _SPACES.fullmatch(content_type, position):
+        raise MalformedError("parameters of Content-Type are malformed")
+
+
+def split_parts(body: bytes, boundary: bytes, *, max_calls: int | None = None) -> list[Part]:
+    """
+    Cut a multipart body into its parts. Preamble and epilogue are ignored.
+
+    Args:
+        body: The whole body, already without its Content-Encoding.
+        boundary: As ``boundary_of`` returns it.
+        max_calls: How many parts are allowed, None for any number.
+
+    Raises:
+        MalformedError: The body ends before its closing delimiter, or a line looks like a
+            delimiter and is none.
+        LimitError: There are more than ``max_calls`` parts.
+    """
+    opening = b"--" + boundary
+    delimiter = b"\n" + opening
+    # One piece before the first delimiter, one behind each, and one more so that the closing
+    # delimiter of a full batch and something wrong behind it are seen.
+    pieces = body.split(delimiter, -1 if max_calls is None else max_calls + 2)
+    offset = len(opening)
+    if body.startswith(opening):
+        pieces[0] = body[offset : len(pieces[0])]
+    else:
+        offset = len(pieces.pop(0)) + len(delimiter)
+    parts: list[Part] = []
+    for number, piece in enumerate(pieces):
+        if piece.startswith(b"\r\n"):
+            start = 2
+        elif found := _DELIMITER_END.match(piece):
+            start = found.end()
+        elif _CLOSE_END.match(piece):
+            if number + 1 < len(pieces):
+                after = offset + len(piece) + 1
+                raise MalformedError("delimiter after the closing delimiter", offset=after)
+            return parts
+        else:
+            if offset + len(piece) == len(body):
+                break
+            what = "line begins like a delimiter and is none"
+            if not piece.strip(b" \t\r"):
+                what = "part without content"
+            raise MalformedError(what, offset=offset - len(opening))
+        if len(parts) == max_calls:
+            raise LimitError(
+                f"more than {max_calls} calls",
+                limit="max_calls",
+                maximum=max_calls,
+                offset=offset - len(opening),
+            )
+        # The line break before a delimiter belongs to the delimiter: LF, which the split took,
+        # or CRLF.
+        end = -1 if piece.endswith(b"\r") else len(piece)
+        parts.append(Part(piece[start:end], offset + start))
+        offset += len(piece) + len(delimiter)
+    if not pieces:
+        raise MalformedError("no delimiter in the body", offset=len(body))
+    raise MalformedError("no closing delimiter: the body is cut off", offset=len(body))
+
+
+def join_parts(parts: list[bytes], boundary: bytes | None, prefix: bytes) -> tuple[bytes, bytes]:
+    """
+    Write parts as a multipart body without preamble and epilogue.
+
+    Args:
+        parts: At least one; each starts with the CRLF that ends its delimiter's line, and goes
+            on with its headers, an empty line and its content.
+        boundary: What to use as the boundary, or None for a random one.
+        prefix: What a random boundary starts with.
+
+    Returns:
+        The value of the Content-Type header, and the body.
+
+    Raises:
+        ValueError: The boundary given cannot be used or occurs in a part, or there is no part.
+    """
+    if not parts:
+        raise ValueError("a multipart body needs a part")
+    if boundary is None:
+        boundary = _random_boundary(prefix)
+        while any(boundary in part for part in parts):
+            boundary = _random_boundary(prefix)
+    elif not _UNQUOTED.fullmatch(boundary) or any(boundary in part for part in parts):
+        raise ValueError(f"boundary {boundary!r} cannot be used for these parts")
+    opening = b"--" + boundary
+    # One join, and only the first part is copied before it: bodies may be long.
+    body = (b"\r\n" + opening).join([opening + parts[0], *parts[1:], b"--\r\n"])
+    return b"multipart/mixed; boundary=" + boundary, body
+
+
+# Some clients find the boundary without knowing quotes, so that what we write never needs them.
+_UNQUOTED = re.compile(rb"[0-9A-Za-z'+_\-.]{1,70}")
+
+
+def _random_boundary(prefix: bytes) -> bytes:
+    return prefix + secrets.token_hex(16).encode()

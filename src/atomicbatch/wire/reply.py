@@ -1,0 +1,170 @@
+"""One Reply <-> part, RFC 9112 and SPEC 5.4."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from http import HTTPStatus
+
+from atomicbatch.errors import MalformedError
+from atomicbatch.model import Call, Header, Headers, Reply
+from atomicbatch.wire.grammar import find_empty_line, is_token, is_value, read_fields, write_name
+from atomicbatch.wire.message import NOT_DECLARED, PartReader, declared_length, read_body
+
+_STATUS_LINE = re.compile(
+    rb"HTTP/[0-9](?:\.[0-9])? ([1-5][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r?"
+)
+
+
+class ReplyReader(PartReader):
+    """Reads the replies of one response, on the client's side; nothing is limited."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def read(self, content: bytes) -> tuple[bytes | None, Reply]:
+        """
+        Read one part; return the Content-ID of the call it answers, and the reply.
+
+        Raises:
+            MalformedError: This is no reply; ``offset`` counts from the start of the content.
+        """
+        content_id, start = self.read_part_head(content)
+        end, rest = find_empty_line(content, start)
+        line, _, block = content[start:end].partition(b"\n")
+        found = _STATUS_LINE.fullmatch(line)
+        if found is None:
+            raise MalformedError("no HTTP status line", offset=start)
+        try:
+            headers = read_fields(block, self.lines)
+            declared = declared_length(headers)
+        except MalformedError as error:
+            error.offset = start + len(line) + 1 + (error.offset or 0)
+            raise
+        if rest in (-1, len(content)):
+            # Servers other than ours declare in a reply to HEAD what they do not send.
+            declared = NOT_DECLARED
+        reply = Reply(int(found[1]), headers, read_body(content, rest, declared))
+        return content_id and content_id.replace(b"response-", b"", 1), reply
+
+
+class ReplyWriter:
+    """
+    Writes the replies of one batch, each as the part of a multipart body (SPEC 5.4).
+
+    The batch has been committed when this runs, so that nothing may fail here: what cannot be
+    written is left out. ``is_writable`` tells it beforehand.
+
+    Args:
+        date: The value of the Date header of replies that have none. A server would send one, and
+            some clients cannot read a reply without any header.
+    """
+
+    def __init__(self, date: bytes) -> None:
+        self._date = b"Date: %b\r\n" % date
+        self._lines: dict[Header, bytes] = {}
+        self._blocks: dict[Headers, tuple[bytes, bytes]] = {}
+
+    def write(self, call: Call, reply: Reply) -> bytes:
+        """Write the part, from the CRLF that ends its delimiter's line on."""
+        status, headers, body = reply
+        if not 200 <= status <= 999:
+            status, headers, body = 500, (), b""
+        block = self._blocks.get(headers)
+        if block is None:
+            block = self._blocks[headers] = self._write_block(headers)
+        plain, odd = block
+        if status in (204, 304) or call.method == "HEAD":
+            # RFC 9110, section 6.4.1. No Content-Length either: readers of parts would wait for it.
+            body = b""
+        else:
+            plain += b"Content-Length: %d\r\n" % len(body)
+        content_id = call.content_id
+        return b"".join((
+            b"\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n",
+            _response_id(content_id) if content_id else b"",
+            _status_line(status),
+            plain,
+            odd,
+            b"\r\n",
+            body,
+        ))  # fmt: skip
+
+    def _write_block(self, headers: Headers) -> tuple[bytes, bytes]:
+        """Write headers: those with names of letters and hyphens, and the others."""
+        named = {
+            name.strip(b" \t").lower()
+            for key, value in headers
+            if key == b"connection"
+            for name in value.split(b",")
+        }
+        plain: list[bytes] = []
+        odd: list[bytes] = []
+        for header in headers:
+            name = header[0]
+            if name in named:
+                continue
+            line = self._lines.get(header)
+            if line is None:
+                line = self._lines[header] = _write_reply_field(*header)
+            (odd if name.translate(None, _PLAIN) else plain).append(line)
+        if not any(name == b"date" for name, _ in headers):
+            plain.insert(0, self._date)
+        return b"".join(plain), b"".join(odd)
+
+
+def is_writable(reply: Reply) -> bool:
+    """
+    Tell whether a reply can be written as it is, but for headers that concern its connection.
+
+    A server would answer 500 in place of the others; so should a call, while the batch can still
+    be rolled back.
+    """
+    return 200 <= reply.status <= 999 and all(
+        is_token(name) and is_value(value) for name, value in reply.headers
+    )
+
+
+# Framing is ours: parts end at a delimiter, and lengths are those of the bytes that are written.
+_NOT_WRITTEN = frozenset({
+    b"connection", b"content-length", b"keep-alive", b"proxy-connection", b"te", b"trailer",
+    b"transfer-encoding", b"upgrade",
+})  # fmt: skip
+
+_PLAIN = b"-ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def _write_reply_field(name: bytes, value: bytes) -> bytes:
+    """Write one header of a reply, or nothing where it cannot be one: no header is split in two."""
+    value = value.strip(b" \t")
+    if not value or name in _NOT_WRITTEN or not is_token(name) or not is_value(value):
+        return b""
+    return b"%b: %b\r\n" % (write_name(name), value)
+
+
+def _response_id(content_id: bytes) -> bytes:
+    if content_id.startswith(b"<") and content_id.endswith(b">"):
+        return b"Content-ID: <response-%b\r\n" % content_id[1:]
+    return b"Content-ID: response-%b\r\n" % content_id
+
+
+# RFC 9110 renamed these; Python before 3.13 has the old names.
+_REASONS = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+_NO_REASON = re.compile("[^0-9A-Za-z ]")
+
+
+@lru_cache(maxsize=64)
+def _status_line(status: int) -> bytes:
+    """Write the empty line that ends the part's headers, and the status line."""
+    try:
+        reason = _REASONS.get(status) or HTTPStatus(status).phrase
+    except ValueError:
+        reason = "Unknown"
+    # Some clients look for letters, digits and spaces only: "Multi Status", "Im a Teapot".
+    reason = _NO_REASON.sub("", reason.replace("-", " "))
+    return b"\r\nHTTP/1.1 %d %b\r\n" % (status, reason.encode())
