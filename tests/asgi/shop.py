@@ -181,10 +181,13 @@ class Shop:
     async def hang(self, request: Request) -> Response:
         self.add("hung")
         self.hanging.set()
+        sign = Path(request.query_params.get("sign", os.devnull))
+        sign.write_text("hanging")
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
             self.log.append("cancelled")
+            sign.write_text("cancelled")
             raise
         return PlainTextResponse("let go")
 
