@@ -60,8 +60,8 @@ class Api:
         except RowFault as fault:
             return _problem(fault)
         except ValueProblem as problem:
-            title = "wrong-type" if problem.status == 400 else "value-out-of-range"
-            return _problem(RowFault(problem.status, title, str(problem), column=problem.column))
+            fault = RowFault(problem.status, problem.slug, str(problem), column=problem.column)
+            return _problem(fault)
         except QueryProblem as problem:
             return _problem(
                 RowFault(400, "invalid-query", problem.detail, parameter=problem.parameter)
@@ -129,6 +129,7 @@ def _get_only(method: str) -> Reply:
 _TITLES = {
     "not-found": "There is no such resource",
     "method-not-allowed": "The resource does not take this method",
+    "unknown-column": "There is no such column",
     "wrong-type": "A value has the wrong type",
     "value-out-of-range": "A value is outside what its column can hold",
     "value-too-long": "A value is too long for its column",

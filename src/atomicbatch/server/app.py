@@ -89,6 +89,8 @@ class Application:
         path = _path(scope)
         if self.draining:
             await _send(send, scope["method"], _STOPPING)
+        elif _is_cross_site_write(scope):
+            await _send(send, scope["method"], _CROSS_SITE)
         elif path == b"/v1/api/batch":
             await self._batch(scope, receive, send)
         elif (page := self._api.page(path, scope["method"])) is not None:
@@ -207,6 +209,20 @@ _STOPPING = problem_reply(
 _STOPPING = _STOPPING._replace(
     headers=(*_STOPPING.headers, (b"retry-after", b"1"), (b"connection", b"close"))
 )
+
+
+# A page of another site can make a browser send requests to this server, which asks nobody to
+# sign in. Browsers say so in a header that no page can change.
+_CROSS_SITE = problem_reply(
+    403, "cross-site", "The request comes from another site", "browsers may not write across sites"
+)
+
+
+def _is_cross_site_write(scope: Scope) -> bool:
+    return (
+        scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        and (b"sec-fetch-site", b"cross-site") in scope["headers"]
+    )
 
 
 async def _send(send: Send, method: str, reply: Reply) -> None:

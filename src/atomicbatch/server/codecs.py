@@ -50,7 +50,9 @@ def _text(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
 
     def from_text(text: str) -> str:
         if length is not None and len(text) > length:
-            raise ValueProblem(name, f"is longer than {length} characters", status=422)
+            raise ValueProblem(
+                name, f"is longer than {length} characters", status=422, slug="value-too-long"
+            )
         if no_nul and "\0" in text:
             raise ValueProblem(
                 name, "holds a NUL character, which PostgreSQL cannot store", status=422
@@ -76,7 +78,9 @@ def _bytes(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         except (binascii.Error, UnicodeEncodeError):
             raise ValueProblem(name, "must be bytes in base64 (RFC 4648 section 4)") from None
         if length is not None and len(value) > length:
-            raise ValueProblem(name, f"is longer than {length} bytes", status=422)
+            raise ValueProblem(
+                name, f"is longer than {length} bytes", status=422, slug="value-too-long"
+            )
         return value
 
     def from_json(value: Any) -> bytes:

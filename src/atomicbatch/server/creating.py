@@ -67,7 +67,9 @@ class Creating(Resource):
                 row, created = self._store(session, body, target, conditions)
             except ValueProblem as problem:
                 detail = f"item {index} of the array: {problem.detail}"
-                raise ValueProblem(problem.column, detail, status=problem.status) from None
+                raise ValueProblem(
+                    problem.column, detail, status=problem.status, slug=problem.slug
+                ) from None
             any_created = any_created or created
             if row is not None:
                 rows.append(row)

@@ -78,18 +78,25 @@ class Session:
     def __enter__(self) -> Session:
         if self._ticket.over:
             raise _too_late()
+        if self._raw is None:
+            self._raw = self._connect()
+            self.execute = self.backend.executor(self._raw)
         try:
-            if self._raw is None:
-                self._raw = self.backend.connect(reader=self._reader)
-                self.execute = self.backend.executor(self._raw)
             self.backend.begin(self._raw, read_only=self._read_only)
         except self.driver_error as error:
             self._discard()
+            # A connection that broke while it was idle: the next attempt makes a new one.
             raise self.backend.trouble(error) or _no_connection(error) from error
         self.reply_bytes = 0
         with self._lock:
             self._running = self._ticket
         return self
+
+    def _connect(self) -> Raw:
+        try:
+            return self.backend.connect(reader=self._reader)
+        except self.driver_error as error:
+            raise _no_connection(error) from error
 
     def __exit__(
         self,

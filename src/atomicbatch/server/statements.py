@@ -133,9 +133,13 @@ class Statements:
         for name in names:
             column = by_name.get(name)
             if column is None:
-                raise ValueProblem(name, f"table {self.table.name!r} has no such column")
+                raise ValueProblem(
+                    name, f"{self.table.name!r} has no such column", slug="unknown-column"
+                )
             if not column.writable:
-                raise ValueProblem(name, "is computed by the database", status=422)
+                raise ValueProblem(
+                    name, "is computed by the database", status=422, slug="read-only-column"
+                )
             columns.append((name, column))
         return columns
 

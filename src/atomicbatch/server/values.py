@@ -27,12 +27,16 @@ class ValueProblem(Exception):
 
     Attributes:
         status: 400 for a wrong type, 422 for a value outside what the column can hold.
+        slug: The problem's type.
         detail: What was expected, for people; never holds the value itself.
         column: The column's name.
     """
 
-    def __init__(self, column: str, detail: str, *, status: int = 400) -> None:
+    def __init__(
+        self, column: str, detail: str, *, status: int = 400, slug: str | None = None
+    ) -> None:
         super().__init__(f"column {column!r}: {detail}")
+        self.slug = slug or ("wrong-type" if status == 400 else "value-out-of-range")
         self.column = column
         self.detail = detail
         self.status = status
