@@ -1,0 +1,91 @@
+"""Who may import whom; the arrows are those of docs/explanation/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "atomicbatch"
+CORE = {"model", "errors", "limits"}
+ALLOWED = {
+    "model": {"errors"},
+    "errors": set[str](),
+    "limits": set[str](),
+    # These never meet.
+    "wire": CORE,
+    "engine": CORE,
+    "transactions": CORE,
+    "problems": CORE,
+    "codings": CORE,
+    "exchange": CORE | {"wire", "problems", "codings"},
+    "asgi": CORE | {"exchange", "problems", "engine"},
+    "testing": CORE | {"engine"},
+    "server": CORE | {"asgi", "exchange", "problems", "engine", "transactions"},
+    "client": CORE | {"wire"},
+    "cli": CORE | {"server", "client", "wire", "problems"},
+    "__main__": {"cli"},
+}
+STANDARD_LIBRARY_ONLY = set(ALLOWED) - {"server", "client", "cli"}
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def unit_of(path: Path) -> str:
+    """The top-level module or package that a file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)} imports relatively"
+            module = node.module or ""
+            if module == "atomicbatch":
+                yield from (f"atomicbatch.{alias.name}" for alias in node.names)
+            else:
+                yield module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_arrows_point_one_way(path: Path) -> None:
+    """A module imports from the layers below it and from nowhere else."""
+    unit = unit_of(path)
+    ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("atomicbatch.")}
+    names_of_front_door = {"__version__"}
+    assert ours - names_of_front_door <= ALLOWED[unit] | {unit}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if unit_of(path) in STANDARD_LIBRARY_ONLY], ids=name_of
+)
+def test_the_core_needs_the_standard_library_alone(path: Path) -> None:
+    """Nothing but the server, the client and the command line imports a third party's package."""
+    roots = {name.partition(".")[0] for name in imports_of(path)}
+    assert roots <= sys.stdlib_module_names | {"atomicbatch"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(path for path in MODULES if unit_of(path) == "wire"),
+        SOURCE / "engine" / "execution.py",
+        SOURCE / "problems.py",
+    ],
+    ids=name_of,
+)
+def test_what_never_waits(path: Path) -> None:
+    """The wire and the state machine have no async, no clock and no socket."""
+    tree = ast.parse(path.read_text("utf-8"))
+    waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    assert not [node for node in ast.walk(tree) if isinstance(node, waiting)]
+    roots = {name.partition(".")[0] for name in imports_of(path)}
+    assert not roots & {"asyncio", "time", "datetime", "socket", "threading", "logging"}
