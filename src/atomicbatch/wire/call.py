@@ -1,9 +1,4 @@
-"""
-One part <-> Call, RFC 9112 and SPEC 2.4 to 2.6.
-
-The reader is an object because a batch says the same again and again: header blocks and lines
-that were read once are remembered, by their bytes, for the rest of the batch.
-"""
+"""One part <-> Call, RFC 9112 and SPEC 2.4 to 2.6."""
 
 from __future__ import annotations
 
@@ -46,6 +41,7 @@ class CallReader(PartReader):
         super().__init__(limits)
         self._inheritance = inheritance
         self._batch_paths = frozenset(map(_resolved, batch_paths))
+        self._requests: dict[bytes, tuple[str, bytes, bytes]] = {}
         self._blocks: dict[bytes, tuple[Headers, int]] = {}
         self._lengths: dict[int, Headers] = {}
 
@@ -57,22 +53,22 @@ class CallReader(PartReader):
             MalformedError: This is no call; ``offset`` counts from the start of the content.
             LimitError: A header block is too long.
         """
-        content_id, start = self.read_part_head(content)
+        content_id, start = self._read_part_head(content)
         end, rest = find_empty_line(content, start)
-        self.check_size(content, start, end, uncounted_lines=1)
+        if end - start > self._small:
+            self._check_size(content, start, end, uncounted_lines=1)
         line_end = content.find(b"\n", start, end)
+        fields_start = line_end + 1
         if line_end < 0:
-            line_end, fields_start = end, end
-        else:
-            fields_start = line_end + 1
-        found = _REQUEST_LINE.fullmatch(content, start, line_end)
-        if found is None:
-            raise MalformedError(_why_no_request_line(content[start:line_end]), offset=start)
-        method, path, query = found.groups(b"")
-        if path in self._batch_paths or _INDIRECT.search(path):
-            self._check_path(path, start)
-        if method.upper() == b"CONNECT":
-            raise MalformedError("CONNECT cannot be part of a batch", offset=start)
+            line_end = fields_start = end
+        line = content[start:line_end]
+        request = self._requests.get(line)
+        if request is None:
+            try:
+                request = self._requests[line] = self._read_request_line(line)
+            except WireError as error:
+                error.offset = start
+                raise
         block = content[fields_start:end]
         known = self._blocks.get(block)
         if known is None:
@@ -89,29 +85,33 @@ class CallReader(PartReader):
                 length = ((b"content-length", b"%d" % len(body)),)
                 self._lengths[len(body)] = length
             headers += length
-        return Call(
-            method.decode("ascii"),
-            path,
-            self._inheritance.query_for(query),
-            headers,
-            body,
-            content_id,
-        )
+        method, path, query = request
+        return Call(method, path, query, headers, body, content_id)
+
+    def _read_request_line(self, line: bytes) -> tuple[str, bytes, bytes]:
+        """Read a request line; return the method, the path, and the query with what it inherits."""
+        found = _REQUEST_LINE.fullmatch(line)
+        if found is None:
+            raise MalformedError(_why_no_request_line(line))
+        method, path, query = found.groups(b"")
+        if method.upper() == b"CONNECT":
+            raise MalformedError("CONNECT cannot be part of a batch")
+        if _INDIRECT.search(path):
+            resolved = _resolved(path)
+            if resolved is None:
+                raise MalformedError("path climbs out of the root")
+        else:
+            resolved = path
+        if resolved in self._batch_paths:
+            raise MalformedError("call aimed at the batch endpoint itself")
+        return method.decode("ascii"), path, self._inheritance.query_for(query)
 
     def _read_block(self, block: bytes) -> tuple[Headers, int]:
         """Read a call's own headers; return all that the call sees but its Content-Length."""
-        fields = read_fields(block, self.lines)
+        fields = read_fields(block, self._lines)
         declared = declared_length(fields)
         own = tuple(header for header in fields if header[0] != b"content-length")
         return self._inheritance.headers_for(own), declared
-
-    def _check_path(self, path: bytes, offset: int) -> None:
-        """Refuse paths that leave the root, and those that lead to the batch endpoint."""
-        resolved = _resolved(path)
-        if resolved is None:
-            raise MalformedError("path climbs out of the root", offset=offset)
-        if resolved in self._batch_paths:
-            raise MalformedError("call aimed at the batch endpoint itself", offset=offset)
 
 
 def _resolved(path: bytes) -> bytes | None:

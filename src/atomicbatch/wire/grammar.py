@@ -51,7 +51,7 @@ def skip_empty_lines(content: bytes, start: int) -> int:
 
 def find_empty_line(content: bytes, start: int) -> tuple[int, int]:
     """
-    Find the empty line that ends the header block starting at ``start``.
+    Find the empty line that ends the header block starting at ``start``, which is not empty.
 
     Lines end in CRLF or LF; a CR alone ends nothing (RFC 9112, section 2.2).
 
@@ -63,10 +63,6 @@ def find_empty_line(content: bytes, start: int) -> tuple[int, int]:
     Raises:
         MalformedError: The last line ends in a bare CR.
     """
-    if content.startswith(b"\r\n", start):
-        return start, start + 2
-    if content.startswith(b"\n", start):
-        return start, start + 1
     end = content.find(b"\n\r\n", start)
     # Only what comes before that can be the earlier one, so that nothing is searched twice.
     bare = content.find(b"\n\n", start, end + 1 if end >= 0 else len(content))

@@ -6,11 +6,20 @@ the message's body ends (RFC 9112, SPEC 2.3 to 2.5).
 from __future__ import annotations
 
 import re
+import sys
 
 from atomicbatch.errors import LimitError, MalformedError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Header, Headers
-from atomicbatch.wire.grammar import find_empty_line, read_fields, skip_empty_lines, unfold
+from atomicbatch.wire.grammar import (
+    find_empty_line,
+    is_value,
+    read_fields,
+    skip_empty_lines,
+    unfold,
+)
+
+_LF = 0x0A
 
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
@@ -22,36 +31,71 @@ _IDENTITY_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
 
 
 class PartReader:
-    """Reads the headers of a part and those of the message in it."""
+    """
+    Reads the headers of a part and those of the message in it.
+
+    An object because a batch says the same again and again: what was read once is remembered, by
+    its bytes, for the rest of the batch.
+    """
 
     def __init__(self, limits: Limits | None) -> None:
         self._limits = limits
-        self.lines: dict[bytes, Header] = {}
+        # A line is two bytes at least, so that blocks up to this size need no counting.
+        self._small = (
+            min(limits.max_header_bytes, 2 * limits.max_header_lines - 2) if limits else sys.maxsize
+        )
+        self._lines: dict[bytes, Header] = {}
+        self._heads: set[bytes] = set()
 
-    def read_part_head(self, content: bytes) -> tuple[bytes | None, int]:
+    def _read_part_head(self, content: bytes) -> tuple[bytes | None, int]:
         """Read a part's own headers; return its Content-ID and where the message starts."""
+        if content[:1] in (b"\r", b"\n"):
+            return None, skip_empty_lines(content, 0)
         end, start = find_empty_line(content, 0)
         if start < 0:
             raise MalformedError("part without a message", offset=0)
-        self.check_size(content, 0, end)
+        if end > self._small:
+            self._check_size(content, 0, end)
         block = content[:end]
-        if b"\n " in block or b"\n\t" in block:
+        # Parts mostly differ in their Content-ID alone. What is left without it (and has an empty
+        # line in its place) was read before or is read now.
+        rest = content_id = None
+        at = block.find(b"Content-ID: ")
+        if at == 0 or (at > 0 and block[at - 1] == _LF):
+            line_end = block.find(b"\n", at)
+            if line_end < 0:
+                line_end = end
+            rest = block[:at] + block[line_end:]
+            if rest in self._heads:
+                content_id = block[at + len(b"Content-ID: ") : line_end].removesuffix(b"\r")
+                if is_value(content_id):
+                    return content_id.strip(b" \t") or None, skip_empty_lines(content, start)
+        content_id = self._read_part_block(block)
+        if rest is not None and not _is_folded(block):
+            self._heads.add(rest)
+        return content_id, skip_empty_lines(content, start)
+
+    def _read_part_block(self, block: bytes) -> bytes | None:
+        """Read a part's header lines, which say nothing to us but the Content-ID."""
+        if _is_folded(block):
             block = unfold(block)
         content_id = None
-        for name, value in read_fields(block, self.lines):
+        for name, value in read_fields(block, self._lines):
             if name == b"content-id":
                 if content_id is not None:
                     raise MalformedError("part with two Content-IDs", offset=0)
                 content_id = value
             elif name == b"content-transfer-encoding" and value.lower() not in _IDENTITY_ENCODINGS:
                 raise MalformedError("part with a Content-Transfer-Encoding", offset=0)
-        return content_id or None, skip_empty_lines(content, start)
+        return content_id or None
 
-    def check_size(self, content: bytes, start: int, end: int, *, uncounted_lines: int = 0) -> None:
+    def _check_size(
+        self, content: bytes, start: int, end: int, *, uncounted_lines: int = 0
+    ) -> None:
+        """Refuse a header block that exceeds the limits."""
         limits = self._limits
         if limits is None:
             return
-        # A block has two bytes a line at least, so that most need no counting.
         if end - start > limits.max_header_bytes:
             raise LimitError(
                 f"more than {limits.max_header_bytes} bytes of headers",
@@ -59,8 +103,6 @@ class PartReader:
                 maximum=limits.max_header_bytes,
                 offset=start,
             )
-        if (end - start) // 2 < limits.max_header_lines:
-            return
         lines = content.count(b"\n", start, end) + 1 - uncounted_lines
         if lines > limits.max_header_lines:
             raise LimitError(
@@ -69,6 +111,10 @@ class PartReader:
                 maximum=limits.max_header_lines,
                 offset=start,
             )
+
+
+def _is_folded(block: bytes) -> bool:
+    return b"\n " in block or b"\n\t" in block
 
 
 def declared_length(fields: Headers) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from atomicbatch.errors import LimitError, MalformedError, MediaTypeError
 
@@ -35,13 +34,11 @@ _DELIMITER_END = re.compile(rb"[ \t]*\r?\n")
 _CLOSE_END = re.compile(rb"--[ \t]*(?:\r?\n|\Z)")
 
 
-class Part(NamedTuple):
-    """One section of a multipart body."""
-
-    content: bytes
-    """From behind the delimiter's line to before the line break of the next delimiter."""
-    offset: int
-    """Where the content starts in the body, in bytes."""
+Part = tuple[bytes, int]
+"""
+The content of a part, from behind its delimiter's line to before the line break of the next
+delimiter, and its offset in the body, in bytes.
+"""
 
 
 def boundary_of(content_type: bytes) -> bytes:
@@ -134,7 +131,7 @@ def split_parts(body: bytes, boundary: bytes, *, max_calls: int | None = None) -
         # The line break before a delimiter belongs to the delimiter: LF, which the split took,
         # or CRLF.
         end = -1 if piece.endswith(b"\r") else len(piece)
-        parts.append(Part(piece[start:end], offset + start))
+        parts.append((piece[start:end], offset + start))
         offset += len(piece) + len(delimiter)
     if not pieces:
         raise MalformedError("no delimiter in the body", offset=len(body))

@@ -29,14 +29,14 @@ class ReplyReader(PartReader):
         Raises:
             MalformedError: This is no reply; ``offset`` counts from the start of the content.
         """
-        content_id, start = self.read_part_head(content)
+        content_id, start = self._read_part_head(content)
         end, rest = find_empty_line(content, start)
         line, _, block = content[start:end].partition(b"\n")
         found = _STATUS_LINE.fullmatch(line)
         if found is None:
             raise MalformedError("no HTTP status line", offset=start)
         try:
-            headers = read_fields(block, self.lines)
+            headers = read_fields(block, self._lines)
             declared = declared_length(headers)
         except MalformedError as error:
             error.offset = start + len(line) + 1 + (error.offset or 0)
@@ -108,7 +108,7 @@ class ReplyWriter:
             if line is None:
                 line = self._lines[header] = _write_reply_field(*header)
             (odd if name.translate(None, _PLAIN) else plain).append(line)
-        if not any(name == b"date" for name, _ in headers):
+        if not any(line.startswith(b"Date:") for line in plain):
             plain.insert(0, self._date)
         return b"".join(plain), b"".join(odd)
 
@@ -136,7 +136,7 @@ _PLAIN = b"-ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 def _write_reply_field(name: bytes, value: bytes) -> bytes:
     """Write one header of a reply, or nothing where it cannot be one: no header is split in two."""
-    value = value.strip(b" \t")
+    name, value = name.lower(), value.strip(b" \t")
     if not value or name in _NOT_WRITTEN or not is_token(name) or not is_value(value):
         return b""
     return b"%b: %b\r\n" % (write_name(name), value)
