@@ -11,7 +11,13 @@ import atomicbatch
 
 @pytest.mark.parametrize(
     "name",
-    ["atomicbatch", "atomicbatch.asgi", "atomicbatch.engine", "atomicbatch.testing"],
+    [
+        "atomicbatch",
+        "atomicbatch.asgi",
+        "atomicbatch.engine",
+        "atomicbatch.exchange",
+        "atomicbatch.testing",
+    ],
 )
 def test_all_is_sorted_and_there(name: str) -> None:
     """Every name in ``__all__`` exists, once, in alphabetical order."""

@@ -28,6 +28,19 @@ from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Header, Headers, Outcome
 from atomicbatch.problems import TITLES, error_reply, outcome_header, problem_reply, replies_for
 from atomicbatch.wire.batch import read_batch, write_replies
+from atomicbatch.wire.reply import is_writable
+
+__all__ = [
+    "Response",
+    "body_too_long",
+    "check_head",
+    "http_date",
+    "is_writable",
+    "nested_batch",
+    "read_request",
+    "refusal",
+    "write_response",
+]
 
 # Below this a compressed response saves no packet worth the time.
 _MIN_COMPRESSED_BYTES = 1024

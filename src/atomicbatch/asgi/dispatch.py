@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from atomicbatch.asgi.types import App, Message, Scope
 from atomicbatch.errors import AtomicBatchError, LimitError, TransactionError
+from atomicbatch.exchange import is_writable
 from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Header, Headers, Reply
 from atomicbatch.problems import TITLES, problem_reply
@@ -216,6 +217,9 @@ class _Running:
             return problem_reply(400, slug, TITLES[slug], "the call switches protocols (101)")
         reply = Reply(self._status, self._headers, b"".join(self._chunks))
         if self._is_whole(reply):
+            if not is_writable(reply):
+                # Found out now, while the batch can still be rolled back.
+                raise AtomicBatchError("the call's handler answered with headers that are none")
             if error is None:
                 return reply
             if reply.status >= 400:
