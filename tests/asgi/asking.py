@@ -63,6 +63,11 @@ class Request:
     def hang_up(self) -> None:
         self._gone.set()
 
+    @property
+    def unread(self) -> int:
+        """How many messages were not asked for."""
+        return len(self._messages)
+
     async def receive(self) -> Message:
         if self._messages:
             return self._messages.pop(0)
