@@ -109,7 +109,7 @@ def split_parts(body: bytes, boundary: bytes, *, max_calls: int | None = None) -
             start = 2
         elif found := _DELIMITER_END.match(piece):
             start = found.end()
-        elif _CLOSE_END.match(piece):
+        elif _CLOSE_END.match(piece if number + 1 == len(pieces) else piece + b"\n"):
             if number + 1 < len(pieces):
                 after = offset + len(piece) + 1
                 raise MalformedError("delimiter after the closing delimiter", offset=after)
