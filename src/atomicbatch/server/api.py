@@ -60,8 +60,9 @@ class Api:
         except RowFault as fault:
             return _problem(fault)
         except ValueProblem as problem:
-            fault = RowFault(problem.status, problem.slug, str(problem), column=problem.column)
-            return _problem(fault)
+            return _problem(
+                RowFault(problem.status, problem.slug, str(problem), column=problem.column)
+            )
         except QueryProblem as problem:
             return _problem(
                 RowFault(400, "invalid-query", problem.detail, parameter=problem.parameter)

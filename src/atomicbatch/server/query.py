@@ -1,0 +1,173 @@
+"""Query: the query string of a collection, in PostgREST's grammar -> what to select."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from atomicbatch.server.dialect import Dialect
+from atomicbatch.server.filters import Conditions, QueryProblem, find_column
+from atomicbatch.server.schema import Column, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """
+    What a query string asks for.
+
+    Attributes:
+        where: SQL after WHERE, without the word; empty where there is no filter.
+        parameters: The driver's parameters of ``where``.
+        select: Columns and their names in the reply; None for all.
+        order: SQL after ORDER BY, without the words; empty where none is given.
+        limit: Most rows, or None.
+        offset: Rows to skip.
+        filtered: Whether there is a filter.
+        on_conflict: The columns that make a row a duplicate, or None.
+    """
+
+    where: str = ""
+    parameters: tuple[Any, ...] = ()
+    select: tuple[tuple[Column, str], ...] | None = None
+    order: str = ""
+    limit: int | None = None
+    offset: int = 0
+    filtered: bool = False
+    on_conflict: tuple[str, ...] | None = None
+
+
+# Google's clients add these to every call; they mean nothing here.
+_SYSTEM = frozenset({"alt", "prettyPrint", "key", "quotaUser", "userIp"})
+_TREES = frozenset({"and", "or", "not.and", "not.or"})
+
+
+def read_query(table: Table, dialect: Dialect, query: bytes) -> Query:
+    """
+    Read a query string, without its ``?``.
+
+    Conditions on columns are joined by AND. ``select``, ``order``, ``limit``, ``offset``,
+    ``on_conflict``, ``and`` and ``or`` are no columns: a column with such a name is filtered
+    within ``and=(...)``.
+
+    Raises:
+        QueryProblem: It is not understood; ``parameter`` names the culprit.
+        ValueProblem: An operand does not fit its column.
+    """
+    conditions = Conditions(table, dialect)
+    where: list[str] = []
+    once: dict[str, str] = {}
+    for name, value in _pairs(query):
+        if name in _READERS:
+            if name in once:
+                raise QueryProblem("is given twice", name)
+            once[name] = value
+        elif name in _TREES:
+            where.append(conditions.tree(name, value))
+        elif not (name in _SYSTEM or name.startswith("$.")) or name in table.by_name:
+            where.append(conditions.plain(name, value))
+        elif name == "alt" and value not in ("", "json"):
+            raise QueryProblem("only alt=json is served", name)
+    chosen = {name: _READERS[name](value, table, dialect) for name, value in once.items()}
+    return Query(
+        where=" AND ".join(where),
+        parameters=tuple(conditions.parameters),
+        filtered=bool(where),
+        **chosen,
+    )
+
+
+def _pairs(query: bytes) -> Iterator[tuple[str, str]]:
+    for pair in query.split(b"&"):
+        if pair:
+            name, _, value = pair.partition(b"=")
+            yield _decode(name), _decode(value)
+
+
+def _decode(text: bytes) -> str:
+    if b"+" in text:
+        text = text.replace(b"+", b" ")
+    if b"%" in text:
+        text = unquote_to_bytes(text)
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise QueryProblem("is not UTF-8", ascii(text[:50])) from None
+
+
+def _select(value: str, table: Table, dialect: Dialect) -> tuple[tuple[Column, str], ...] | None:
+    if value in ("", "*"):
+        return None
+    chosen: list[tuple[Column, str]] = []
+    for item in value.split(","):
+        if item == "*":
+            chosen += [(column, column.name) for column in table.columns]
+            continue
+        alias, colon, name = item.rpartition(":")
+        if item in table.by_name:  # a name may hold a colon
+            alias, colon, name = "", "", item
+        elif "(" in item or "->" in item or "::" in item:
+            raise QueryProblem(
+                "only columns can be selected: no embedded tables, casts or paths", "select"
+            )
+        column = find_column(table, name, "select")
+        chosen.append((column, alias if colon else name))
+    if len({name for _, name in chosen}) < len(chosen):
+        raise QueryProblem("a name occurs twice", "select")
+    return tuple(chosen)
+
+
+_DIRECTIONS = {"asc": " ASC", "desc": " DESC"}
+_NULLS = {"nullsfirst": True, "nullslast": False}
+
+
+def _order(value: str, table: Table, dialect: Dialect) -> str:
+    terms = []
+    for item in value.split(",") if value else ():
+        name, *words = [item] if item in table.by_name else item.split(".")
+        quoted = dialect.quote(find_column(table, name, "order").name)
+        direction = _DIRECTIONS.get(words[0]) if words else None
+        if direction is not None:
+            words = words[1:]
+        nulls_first = _NULLS.get(words[0]) if words else None
+        if len(words) > 1 or (words and nulls_first is None):
+            raise QueryProblem("a term is 'column[.asc|.desc][.nullsfirst|.nullslast]'", "order")
+        term = quoted + (direction or "")
+        if nulls_first is None:
+            terms.append(term)
+        elif dialect.name == "mysql":
+            terms.append(f"{quoted} IS NULL{' DESC' if nulls_first else ''}, {term}")
+        else:
+            terms.append(f"{term} NULLS {'FIRST' if nulls_first else 'LAST'}")
+    return ", ".join(terms)
+
+
+def _count(parameter: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise QueryProblem("must be a whole number", parameter)
+    return int(value)
+
+
+def _limit(value: str, table: Table, dialect: Dialect) -> int:
+    return _count("limit", value)
+
+
+def _offset(value: str, table: Table, dialect: Dialect) -> int:
+    return _count("offset", value)
+
+
+def _on_conflict(value: str, table: Table, dialect: Dialect) -> tuple[str, ...]:
+    names = value.split(",")
+    return tuple(find_column(table, name, "on_conflict").name for name in names)
+
+
+_READERS: dict[str, Any] = {
+    "select": _select,
+    "order": _order,
+    "limit": _limit,
+    "offset": _offset,
+    "on_conflict": _on_conflict,
+}
+
+__all__ = ["Query", "QueryProblem", "read_query"]
