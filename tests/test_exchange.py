@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import zlib
 
 import pytest
@@ -155,6 +156,13 @@ def test_the_body_is_bounded_before_and_after() -> None:
         read(bytes(10_001))
     with pytest.raises(LimitError):
         read(zlib.compress(bytes(10_001)), (b"content-encoding", b"deflate"))
+
+
+def test_a_body_that_is_longer_encoded_than_not() -> None:
+    """Bytes that cannot be compressed count as they are sent."""
+    body = encode(random.Random(1).randbytes(10_000), "gzip")
+    with pytest.raises(LimitError):
+        read(body, (b"content-encoding", b"gzip"))
 
 
 def test_a_corrupt_encoding() -> None:

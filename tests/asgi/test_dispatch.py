@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from atomicbatch import Call, Limits
+from atomicbatch import AtomicBatchError, Call, ConflictError, Limits
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.types import App, Message, Receive, Scope, Send
@@ -338,6 +338,36 @@ def test_switching_protocols_fails() -> None:
     reply = perform(sending({**START, "status": 101}, END))
     assert reply.status == 400
     assert b"not-batchable" in reply.body
+
+
+def test_an_error_of_the_transaction_comes_through() -> None:
+    """A conflict that the app lets through outranks the error page it was shown with."""
+    conflict = ConflictError("in the way")
+    assert failure_of(sending({**START, "status": 500}, END, error=conflict)) is conflict
+
+
+def test_who_listens_on_is_told_of_the_end() -> None:
+    """A task left behind in receive() hears a disconnect when the call is over."""
+    happened: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def listen() -> None:
+            happened.append((await receive())["type"])
+
+        await listen()
+        left_behind.append(asyncio.create_task(listen()))
+        await asyncio.sleep(0)
+
+    left_behind: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        dispatcher = Dispatcher(Target(app, "", True), scope_of("/", ()), Limits())
+        with pytest.raises(AtomicBatchError):
+            await dispatcher.perform(call("GET", "/"))
+        await left_behind[0]
+
+    asyncio.run(asyncio.wait_for(main(), 5))
+    assert happened == ["http.request", "http.disconnect"]
 
 
 def test_a_handler_that_cancels_itself() -> None:

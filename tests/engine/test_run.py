@@ -372,6 +372,21 @@ def test_a_call_that_swallows_the_time_limit_fails_all_the_same() -> None:
     assert outcome.failed == 0
 
 
+def test_the_time_limit_and_a_call_that_never_waits() -> None:
+    """A call that does not let the event loop run is found to have taken too long afterwards."""
+    fake, performed = Fake(), []
+
+    async def perform(call: Call, connection: Fake) -> Reply:
+        performed.append(call)
+        time.sleep(0.03)
+        return OK
+
+    outcome = asyncio.run(execute_async(BATCH, AsyncFake(fake), perform, timeout_seconds=0.05))
+    assert fake.events == ["begin", "rollback"]
+    assert isinstance(outcome.error, TimeoutExceededError)
+    assert outcome.failed == len(performed) - 1 < 2
+
+
 class Gates:
     """A transaction that can be held at each of its steps."""
 
@@ -437,6 +452,31 @@ def test_cancelled_during_a_call() -> None:
         return gates.events
 
     assert asyncio.run(main()) == ["begin", "begined", "/0", "/0ed", "/1", "rollback", "rollbacked"]
+
+
+def test_cancelling_again_does_not_cut_clean_up_short() -> None:
+    """A handler's own clean-up is left alone by the second cancellation, and the third."""
+
+    async def tidy(call: Call, gates: Gates) -> Reply:
+        try:
+            await gates.step(call.path.decode())
+        except asyncio.CancelledError:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            gates.events.append("tidied")
+            raise
+        return OK
+
+    async def main() -> list[str]:
+        gates, task = await cancel_at("/0", tidy)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return gates.events
+
+    assert asyncio.run(main())[2:] == ["/0", "tidied", "rollback", "rollbacked"]
 
 
 def test_a_call_that_swallows_cancellation_does_not_commit() -> None:
