@@ -60,6 +60,7 @@ def test_the_bound_is_exact(coding: str) -> None:
     assert (caught.value.limit, caught.value.maximum) == ("max_body_bytes", LIMIT)
 
 
+@pytest.mark.slow
 def test_a_bomb_stays_small(coding: str) -> None:
     """300 MB of zeros in a few bytes never take more memory than a small multiple of the limit."""
     bomb = encode(bytes(300_000_000), coding)
@@ -73,6 +74,7 @@ def test_a_bomb_stays_small(coding: str) -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_bomb_in_a_bomb_stays_small() -> None:
     """Each layer is bounded by itself."""
     bomb = encode(encode(bytes(300_000_000), "gzip"), "gzip")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import tempfile
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
@@ -365,3 +368,23 @@ def test_messages_are_plain(made: Made) -> None:
 
     asyncio.run(main())
     assert happened == ["http.response.start", "http.response.body"]
+
+
+TARGETS = ["POST /items a", "POST /items b", "POST /items c", "GET /items", "GET /redirect"]
+FAILING = ["GET /boom", "GET /nowhere", "GET /stream?break=1", "GET /late", "POST /part"]
+
+
+@given(targets=st.lists(st.sampled_from(TARGETS * 3 + FAILING), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+@pytest.mark.slow
+def test_all_or_nothing(targets: list[str]) -> None:
+    """After any batch the database holds all of it, and says committed, or none of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Made("outermost", folder + "/shop.sqlite")
+        answer = asked(made, *targets)
+        added = [target[-1] for target in targets if target.startswith("POST /items")]
+        fails = len(set(added)) < len(added) or bool(set(targets) & set(FAILING))
+        assert (answer.outcome == "committed") is not fails
+        assert made.rows() == ([] if fails else sorted(added))
+        assert len(answer.replies) == len(targets)
+        assert made.transaction.open == 0
