@@ -159,7 +159,8 @@ def write_call(call: Call) -> bytes:
     if call.query:
         line += b"?" + call.query
     line += b" HTTP/1.1"
-    if not _REQUEST_LINE.fullmatch(line) or line.endswith(b"\r"):
+    found = _REQUEST_LINE.fullmatch(line)
+    if found is None or found[2] != call.path:
         raise ValueError(f"no request line: {line!r}")
     part = [b"\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"]
     if call.content_id:

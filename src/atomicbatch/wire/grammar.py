@@ -127,4 +127,8 @@ def write_name(name: bytes) -> bytes:
     return _FAMOUS_NAMES.get(name) or name.title()
 
 
-_FAMOUS_NAMES = {b"etag": b"ETag", b"www-authenticate": b"WWW-Authenticate"}
+_FAMOUS_NAMES = {
+    b"content-id": b"Content-ID",
+    b"etag": b"ETag",
+    b"www-authenticate": b"WWW-Authenticate",
+}
