@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 import uvicorn
-from atomicbatch.wire.batch import read_replies, write_batch
 
 from atomicbatch.model import Call, Reply
 from atomicbatch.server.serve import database_url as server_url
 from atomicbatch.server.values import encode_json
+from atomicbatch.wire.batch import read_replies, write_batch
 
 JSON = ((b"content-type", b"application/json"),)
 

