@@ -17,9 +17,9 @@ class Limits:
     max_calls: int = 1000
     """Calls in one batch. Google and its clients stop at 1000."""
     max_body_bytes: int = 10 * 1024 * 1024
-    """Bytes of the outer request's body, also after its Content-Encoding is undone (Google: 10 MB)."""
+    """Bytes of the outer body, also after its Content-Encoding is undone (Google: 10 MB)."""
     max_header_bytes: int = 64 * 1024
-    """Bytes of one call's request line and headers; h11 and nginx are stricter, Node's default is 16 KiB."""
+    """Bytes of one call's request line and headers; Node's default is 16 KiB."""
     max_header_lines: int = 200
     """Header lines of one call; Apache's LimitRequestFields is 100."""
     max_reply_bytes: int = 64 * 1024 * 1024
