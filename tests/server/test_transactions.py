@@ -268,11 +268,12 @@ def test_a_batch_that_takes_too_long_is_stopped(database_url: str, serve: Serve)
         assert shop.request("POST", "/v1/api/items", item(sku)).status_code == 201
 
 
-def test_a_lost_connection_is_replaced(database_url: str, serve: Serve) -> None:
+@pytest.mark.parametrize("name", ["postgresql_url", "mysql_url"])
+def test_a_lost_connection_is_replaced(
+    name: str, request: pytest.FixtureRequest, serve: Serve
+) -> None:
     """A connection that the database closed between batches costs no request."""
-    kind = kind_of(database_url)
-    if kind == "sqlite":
-        pytest.skip("SQLite has no connections to lose")
+    database_url = request.getfixturevalue(name)
     make_shop(database_url)
     shop = serve(database_url)
     for n in range(3):

@@ -18,13 +18,12 @@ from atomicbatch.errors import (
     BrokenTransactionError,
     BusyError,
     CommitError,
-    ConflictError,
     TransactionError,
-    UnknownOutcomeError,
 )
 from atomicbatch.server.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
 from atomicbatch.server.faults import fault_of
-from atomicbatch.transactions.conflicts import is_conflict, is_lost
+from atomicbatch.transactions.base import commit_error
+from atomicbatch.transactions.conflicts import is_conflict
 
 Raw = Any
 """A driver's connection."""
@@ -64,7 +63,7 @@ class Backend(ABC):
 
         Raises:
             BrokenTransactionError: It does not stand any more.
-            CommitError, ConflictError: Refused; rolled back or to be rolled back.
+            CommitError, ConflictError: Refused, and rolled back or to be rolled back.
             UnknownOutcomeError: The connection was lost.
         """
 
@@ -80,29 +79,14 @@ class Backend(ABC):
         """Give ``raw`` up."""
         raw.close()
 
-    def trouble(self, error: BaseException) -> TransactionError | None:
-        """The error of ours that a driver's exception before COMMIT stands for; None: a fault."""
-        if is_lost(error):
-            # Lost before COMMIT is surely rolled back, so it may be run again.
-            return ConflictError("the connection to the database was lost")
-        if is_conflict(error):
-            return ConflictError("another transaction was in the way")
-        return None
-
-    def _commit_trouble(self, error: Exception) -> TransactionError:
-        if is_lost(error):
-            return UnknownOutcomeError(
-                "the connection to the database was lost during COMMIT: "
-                "the batch is stored whole, or not at all"
-            )
-        if is_conflict(error):
-            return ConflictError("another transaction was in the way at COMMIT")
+    def _commit_error(self, error: Exception) -> TransactionError:
+        """The error of ours for a driver's exception from COMMIT, with the constraint's name."""
+        told = commit_error(error)
         fault = fault_of(error)
-        if fault is None:
-            return CommitError("the database refused the COMMIT")
-        refused = CommitError(f"the database refused the COMMIT: {fault.detail}")
-        refused.status = fault.status
-        return refused
+        if isinstance(told, CommitError) and fault is not None:
+            told = CommitError(f"the database refused the COMMIT: {fault.detail}")
+            told.status = fault.status
+        return told
 
 
 class SQLiteBackend(Backend):
@@ -157,7 +141,7 @@ class SQLiteBackend(Backend):
         try:
             raw.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._commit_trouble(error) from error
+            raise self._commit_error(error) from error
         if raw.in_transaction:
             raise BrokenTransactionError("the transaction was still open after COMMIT")
 
@@ -220,7 +204,7 @@ class PostgreSQLBackend(Backend):
         try:
             cursor = raw.execute("COMMIT")
         except self.driver_error as error:
-            raise self._commit_trouble(error) from error
+            raise self._commit_error(error) from error
         # COMMIT of a failed transaction raises nothing: the server answers ROLLBACK.
         if cursor.statusmessage != "COMMIT":
             raise BrokenTransactionError("the database rolled back instead of COMMIT")
@@ -298,7 +282,7 @@ class MariaDBBackend(Backend):
         try:
             raw.query("COMMIT")
         except self.driver_error as error:
-            raise self._commit_trouble(error) from error
+            raise self._commit_error(error) from error
 
     def rollback(self, raw: Raw) -> None:
         raw.query("ROLLBACK")

@@ -28,6 +28,7 @@ from atomicbatch.model import Batch
 from atomicbatch.server.backends import Backend, Execute, Raw, backend_for, dialect_of
 from atomicbatch.server.reflection import read_schema
 from atomicbatch.server.schema import Schema
+from atomicbatch.transactions.base import statement_error
 
 _log = logging.getLogger("atomicbatch.server")
 _T = TypeVar("_T")
@@ -86,7 +87,7 @@ class Session:
         except self.driver_error as error:
             self._discard()
             # A connection that broke while it was idle: the next attempt makes a new one.
-            raise self.backend.trouble(error) or _no_connection(error) from error
+            raise statement_error(error) or _no_connection(error) from error
         self.reply_bytes = 0
         with self._lock:
             self._running = self._ticket
@@ -145,7 +146,7 @@ class Session:
 
     def trouble(self, error: Exception) -> TransactionError | None:
         """The error of ours that a driver's exception stands for; None: the call's own fault."""
-        return _too_late() if self._ticket.over else self.backend.trouble(error)
+        return _too_late() if self._ticket.over else statement_error(error)
 
     def interrupt(self, ticket: Ticket) -> None:
         """End the statement of ``ticket``, from any thread; does nothing where none is running."""
