@@ -13,6 +13,7 @@ from atomicbatch.model import Batch, Headers, Reply
 from atomicbatch.wire import read_batch, write_replies
 
 googleapiclient = pytest.importorskip("googleapiclient.http")
+httplib2 = pytest.importorskip("httplib2")
 
 BODY = Path(__file__).parents[1] / "corpus" / "google-api-python-client.body"
 
@@ -26,8 +27,6 @@ class Transport:
         self.batch = Batch(())
 
     def request(self, uri: str, **request: Any) -> tuple[Any, bytes]:
-        import httplib2
-
         self.body = request["body"].encode()
         content_type = request["headers"]["content-type"].encode()
         self.batch = read_batch(self.body, content_type=content_type, headers=self.outer)

@@ -8,7 +8,7 @@ holds for every call, whatever the call's own headers say, as those are text of 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from urllib.parse import unquote_to_bytes
 
 from atomicbatch.errors import LimitError
@@ -60,9 +60,9 @@ _BATCH_PREFERENCES = frozenset(
     {b"respond-async", b"wait", b"continue-on-error", b"tx", b"all-errors", b"batch-status"}
 )
 
-# One element of a list, RFC 9110 section 5.6.1; a comma in quotes separates nothing. A quote that
-# is never closed takes the rest, so that no match fails late and nothing is read twice.
-_ELEMENT = re.compile(rb'(?:[^,"]+|"[^"\\]*(?:\\.[^"\\]*)*"?)+', re.DOTALL)
+# What matters in a list, RFC 9110 section 5.6.1, outside of quotes and inside.
+_OUTSIDE = re.compile(rb'[",]')
+_INSIDE = re.compile(rb'"|\\.', re.DOTALL)
 _PREFERENCE_NAME = re.compile(rb"[^=; \t]*")
 
 
@@ -210,9 +210,23 @@ def _is_outer_only(name: bytes) -> bool:
 def _for_calls(name: bytes, value: bytes) -> bytes:
     """Keep those elements of Accept or Prefer that mean the calls, or all if all do."""
     concerns_batch = _is_multipart_range if name == b"accept" else _is_batch_preference
-    elements = [element.strip(b" \t") for element in _ELEMENT.findall(value)]
+    elements = [element.strip(b" \t") for element in _elements(value)]
     kept = [element for element in elements if element and not concerns_batch(element)]
     return value if len(kept) == len(elements) else b", ".join(kept)
+
+
+def _elements(value: bytes) -> Iterator[bytes]:
+    """Yield the elements of a list; commas in quotes separate nothing."""
+    pattern = _OUTSIDE
+    start = position = 0
+    while found := pattern.search(value, position):
+        position = found.end()
+        if found[0] == b",":
+            yield value[start : position - 1]
+            start = position
+        elif found[0] == b'"':
+            pattern = _OUTSIDE if pattern is _INSIDE else _INSIDE
+    yield value[start:]
 
 
 def _is_multipart_range(element: bytes) -> bool:
