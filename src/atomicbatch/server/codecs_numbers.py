@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -52,6 +53,7 @@ def integer_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
 def decimal_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
     scale, precision = bounds.scale, bounds.precision
     finish = _sqlite_number(name) if dialect.name == "sqlite" else None
+    plain = _plain_amounts(precision, scale) if finish else None
 
     def from_json(value: Any) -> Any:
         if isinstance(value, str):
@@ -61,6 +63,8 @@ def decimal_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         return checked(Decimal(value))
 
     def from_text(text: str) -> Any:
+        if plain is not None and plain.fullmatch(text):
+            return float(text)
         if not DECIMAL.fullmatch(text):
             if dialect.name == "postgresql" and text == "NaN":
                 return text
@@ -82,6 +86,18 @@ def decimal_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         return value if finish is None else finish(value)
 
     return Codec(from_json, from_text, _sqlite_decimal(scale) if finish else _decimal_text)
+
+
+def _plain_amounts(precision: int | None, scale: int | None) -> re.Pattern[str] | None:
+    """
+    What fits NUMERIC(precision, scale) as it is written, and a double digit for digit.
+
+    Up to 15 digits survive the way through a double (DBL_DIG); most amounts are that short, and
+    a Decimal each would take longer than the rest of the call's conversions together.
+    """
+    if precision is None or not scale or precision <= scale or precision > 15:
+        return None
+    return re.compile(rf"-?[0-9]{{1,{precision - scale}}}\.[0-9]{{1,{scale}}}", re.ASCII)
 
 
 def _decimal_text(value: Any) -> str:

@@ -67,6 +67,8 @@ def matches(condition: bytes, tag: bytes, *, weak: bool) -> bool:
 
 def is_json(content_type: bytes) -> bool:
     """Whether a Content-Type says JSON in UTF-8."""
+    if content_type == b"application/json":
+        return True
     media_type, _, parameters = content_type.lower().partition(b";")
     if media_type.strip() != b"application/json":
         return False
