@@ -185,6 +185,24 @@ def test_what_was_read_before_is_checked_all_the_same() -> None:
     assert [call.content_id for call in batch.calls] == [b"<0>", b"<1>", b"<2 >"]
 
 
+def test_other_part_headers_are_not_taken_for_a_content_id() -> None:
+    """A folded Content-ID, and a header whose name ends alike, are read right the second time."""
+    folded = [b"--b\r\nContent-ID: <%d\r\n >\r\n\r\nGET /\r\n" % n for n in range(3)]
+    alike = [b"--b\r\nX-Content-ID: <1>\r\n\r\nGET /\r\n"] * 3
+    batch = read_batch(b"".join([*folded, *alike, b"--b--"]), content_type=B)
+    assert [c.content_id for c in batch.calls] == [b"<0 >", b"<1 >", b"<2 >", None, None, None]
+
+
+def test_short_lines_are_counted() -> None:
+    """The shortest lines there are reach the limit on lines, in a call and in a part."""
+    lines = b"a:\n" * 201
+    for body in (b"--b\n\nGET /\n%b\n--b--" % lines, b"--b\n%b\nGET /\n--b--" % lines):
+        with pytest.raises(LimitError) as caught:
+            read_batch(body, content_type=B)
+        assert (caught.value.limit, caught.value.maximum) == ("max_header_lines", 200)
+        assert read_batch(body.replace(b"a:\n", b"", 1), content_type=B)
+
+
 @given(batches())
 def test_calls_survive(calls: tuple[Call, ...]) -> None:
     """Writing calls and reading them gives the same calls."""
