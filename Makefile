@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SHOP ?= shop.sqlite
+PORT ?= 8000
 
 .PHONY: help run test lint types fuzz bench clean
 
@@ -15,7 +16,7 @@ help:
 
 run: $(VENV)/run
 	@test -e $(SHOP) || $(BIN)/atomicbatch sample $(SHOP)
-	$(BIN)/atomicbatch serve $(SHOP)
+	$(BIN)/atomicbatch serve $(SHOP) --port $(PORT)
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest
