@@ -23,7 +23,7 @@ def written(
     status: int = 200, headers: Headers = (), body: bytes = b"", method: str = "GET"
 ) -> bytes:
     """The reply in the part, without the part's own headers."""
-    part = ReplyWriter(DATE).write(call(method), Reply(status, headers, body))
+    part = b"".join(ReplyWriter(DATE).write(call(method), Reply(status, headers, body)))
     return part.partition(b"\r\n\r\n")[2]
 
 

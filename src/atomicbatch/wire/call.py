@@ -11,7 +11,8 @@ from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Headers
 from atomicbatch.wire.grammar import find_empty_line, is_token, is_value, read_fields, write_name
 from atomicbatch.wire.inherit import Inheritance
-from atomicbatch.wire.message import PartReader, declared_length, read_body
+from atomicbatch.wire.message import NOT_DECLARED, PartReader, declared_length, read_body
+from atomicbatch.wire.multipart import Content
 
 # RFC 9112, section 3, with the origin form of the target only. Its bytes are visible ASCII, as
 # llhttp and h11 want it. "#" starts a fragment for some servers and is a path's byte for others;
@@ -79,7 +80,7 @@ class CallReader(PartReader):
                 raise
         headers, declared = known
         body = read_body(content, rest, declared)
-        if body or declared >= 0:
+        if body or declared != NOT_DECLARED:
             length = self._lengths.get(len(body))
             if length is None:
                 length = ((b"content-length", b"%d" % len(body)),)
@@ -110,8 +111,9 @@ class CallReader(PartReader):
         """Read a call's own headers; return all that the call sees but its Content-Length."""
         fields = read_fields(block, self._lines)
         declared = declared_length(fields)
-        own = tuple(header for header in fields if header[0] != b"content-length")
-        return self._inheritance.headers_for(own), declared
+        if declared != NOT_DECLARED:
+            fields = tuple(field for field in fields if field[0] != b"content-length")
+        return self._inheritance.headers_for(fields), declared
 
 
 def _resolved(path: bytes) -> bytes | None:
@@ -148,9 +150,9 @@ def _why_no_request_line(line: bytes) -> str:
     return "request line does not end in an HTTP version"
 
 
-def write_call(call: Call) -> bytes:
+def write_call(call: Call) -> Content:
     """
-    Write a call as the part of a multipart body, from the CRLF that ends its delimiter's line on.
+    Write a call as the content of a part.
 
     Raises:
         ValueError: A call like this could not be read.
@@ -162,10 +164,10 @@ def write_call(call: Call) -> bytes:
     found = _REQUEST_LINE.fullmatch(line)
     if found is None or found[2] != call.path:
         raise ValueError(f"no request line: {line!r}")
-    part = [b"\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"]
+    head = [b"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"]
     if call.content_id:
-        part.append(_write_field(b"content-id", call.content_id))
-    part.append(b"\r\n%b\r\n" % line)
+        head.append(_write_field(b"content-id", call.content_id))
+    head.append(b"\r\n%b\r\n" % line)
     declared = False
     for name, value in call.headers:
         if name == b"transfer-encoding":
@@ -173,11 +175,11 @@ def write_call(call: Call) -> bytes:
         if name == b"content-length":
             declared = True
         else:
-            part.append(_write_field(name, value))
+            head.append(_write_field(name, value))
     if call.body or declared:
-        part.append(b"Content-Length: %d\r\n" % len(call.body))
-    part += (b"\r\n", call.body)
-    return b"".join(part)
+        head.append(b"Content-Length: %d\r\n" % len(call.body))
+    head.append(b"\r\n")
+    return b"".join(head), call.body
 
 
 def _write_field(name: bytes, value: bytes) -> bytes:

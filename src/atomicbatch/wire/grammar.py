@@ -122,6 +122,16 @@ def _read_field(line: bytes) -> Header:
     return name.lower(), value
 
 
+def connection_names(headers: Headers) -> set[bytes]:
+    """Return the names that Connection lists, lower-case: they end here (RFC 9110, 7.6.1)."""
+    return {
+        name.strip(b" \t").lower()
+        for key, value in headers
+        if key == b"connection"
+        for name in value.split(b",")
+    }
+
+
 def write_name(name: bytes) -> bytes:
     """Write a header's name as people know it: ``Content-Type``."""
     return _FAMOUS_NAMES.get(name) or name.title()

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from atomicbatch.errors import LimitError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Header, Headers
+from atomicbatch.wire.grammar import connection_names
 
 # They describe the outer message, its connection or the batch as a whole. A name that ends in
 # "-" or "*" below stands for all that start so.
@@ -99,6 +100,8 @@ class Inheritance:
         self._not_overridable = frozenset(map(_plain, not_overridable))
         self._underscores = underscores
         self._headers = self._inherited(headers)
+        self._inherited_names = {name for name, _ in self._headers}
+        self._settable: set[bytes] = set()
         if len(self._headers) > self._limits.max_header_lines:
             raise LimitError(
                 f"calls would inherit more than {self._limits.max_header_lines} headers",
@@ -123,8 +126,14 @@ class Inheritance:
         Args:
             own: As in the call; Content-Length is the caller's business.
         """
-        own = tuple(header for header in own if self._may_set(header[0]))
         names = {name for name, _ in own}
+        if not names <= self._settable:
+            refused = {name for name in names - self._settable if not self._may_set(name)}
+            self._settable |= names - refused
+            own = tuple(header for header in own if header[0] not in refused)
+            names -= refused
+        if names.isdisjoint(self._inherited_names):
+            return own + self._headers
         return own + tuple(header for header in self._headers if header[0] not in names)
 
     def query_for(self, own: bytes) -> bytes:
@@ -176,12 +185,7 @@ class Inheritance:
         )
 
     def _inherited(self, headers: Headers) -> Headers:
-        named = {
-            name.strip(b" \t").lower()
-            for key, value in headers
-            if key == b"connection"
-            for name in value.split(b",")
-        }
+        named = connection_names(headers)
         inherited: list[Header] = []
         for name, value in headers:
             # A client must not be able to take away what the proxy said by naming it in

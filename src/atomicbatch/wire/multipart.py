@@ -41,6 +41,13 @@ delimiter, and its offset in the body, in bytes.
 """
 
 
+Content = tuple[bytes, bytes]
+"""
+The content of a part in two pieces, so that long bodies are copied once only: all up to the empty
+line before the body (included, so that no boundary lies across the two), and the body.
+"""
+
+
 def boundary_of(content_type: bytes) -> bytes:
     """
     Read the boundary from the value of a Content-Type header.
@@ -138,13 +145,16 @@ def split_parts(body: bytes, boundary: bytes, *, max_calls: int | None = None) -
     raise MalformedError("no closing delimiter: the body is cut off", offset=len(body))
 
 
-def join_parts(parts: list[bytes], boundary: bytes | None, prefix: bytes) -> tuple[bytes, bytes]:
+# Some clients find the boundary without knowing quotes, so that what we write never needs them.
+_UNQUOTED = re.compile(rb"[0-9A-Za-z'+_\-.]{1,70}")
+
+
+def join_parts(parts: list[Content], boundary: bytes | None, prefix: bytes) -> tuple[bytes, bytes]:
     """
     Write parts as a multipart body without preamble and epilogue.
 
     Args:
-        parts: At least one; each starts with the CRLF that ends its delimiter's line, and goes
-            on with its headers, an empty line and its content.
+        parts: At least one.
         boundary: What to use as the boundary, or None for a random one.
         prefix: What a random boundary starts with.
 
@@ -156,21 +166,25 @@ def join_parts(parts: list[bytes], boundary: bytes | None, prefix: bytes) -> tup
     """
     if not parts:
         raise ValueError("a multipart body needs a part")
-    if boundary is None:
-        boundary = _random_boundary(prefix)
-        while any(boundary in part for part in parts):
-            boundary = _random_boundary(prefix)
-    elif not _UNQUOTED.fullmatch(boundary) or any(boundary in part for part in parts):
-        raise ValueError(f"boundary {boundary!r} cannot be used for these parts")
-    opening = b"--" + boundary
-    # One join, and only the first part is copied before it: bodies may be long.
-    body = (b"\r\n" + opening).join([opening + parts[0], *parts[1:], b"--\r\n"])
-    return b"multipart/mixed; boundary=" + boundary, body
+    if boundary is not None:
+        body = _joined(parts, boundary) if _UNQUOTED.fullmatch(boundary) else None
+        if body is None:
+            raise ValueError(f"boundary {boundary!r} cannot be used for these parts")
+        return b"multipart/mixed; boundary=" + boundary, body
+    while True:
+        boundary = prefix + secrets.token_hex(16).encode()
+        body = _joined(parts, boundary)
+        if body is not None:
+            return b"multipart/mixed; boundary=" + boundary, body
 
 
-# Some clients find the boundary without knowing quotes, so that what we write never needs them.
-_UNQUOTED = re.compile(rb"[0-9A-Za-z'+_\-.]{1,70}")
-
-
-def _random_boundary(prefix: bytes) -> bytes:
-    return prefix + secrets.token_hex(16).encode()
+def _joined(parts: list[Content], boundary: bytes) -> bytes | None:
+    """Write the body, or return None where the boundary occurs in a part."""
+    delimiter = b"\r\n--%b\r\n" % boundary
+    pieces = [delimiter[2:]]
+    for head, body in parts:
+        if boundary in head or boundary in body:
+            return None
+        pieces += (head, body, delimiter)
+    pieces[-1] = b"\r\n--%b--\r\n" % boundary
+    return b"".join(pieces)

@@ -8,8 +8,16 @@ from http import HTTPStatus
 
 from atomicbatch.errors import MalformedError
 from atomicbatch.model import Call, Header, Headers, Reply
-from atomicbatch.wire.grammar import find_empty_line, is_token, is_value, read_fields, write_name
+from atomicbatch.wire.grammar import (
+    connection_names,
+    find_empty_line,
+    is_token,
+    is_value,
+    read_fields,
+    write_name,
+)
 from atomicbatch.wire.message import NOT_DECLARED, PartReader, declared_length, read_body
+from atomicbatch.wire.multipart import Content
 
 _STATUS_LINE = re.compile(
     rb"HTTP/[0-9](?:\.[0-9])? ([1-5][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r?"
@@ -50,7 +58,7 @@ class ReplyReader(PartReader):
 
 class ReplyWriter:
     """
-    Writes the replies of one batch, each as the part of a multipart body (SPEC 5.4).
+    Writes the replies of one batch, each as the content of a part (SPEC 5.4).
 
     The batch has been committed when this runs, so that nothing may fail here: what cannot be
     written is left out. ``is_writable`` tells it beforehand.
@@ -65,8 +73,8 @@ class ReplyWriter:
         self._lines: dict[Header, bytes] = {}
         self._blocks: dict[Headers, tuple[bytes, bytes]] = {}
 
-    def write(self, call: Call, reply: Reply) -> bytes:
-        """Write the part, from the CRLF that ends its delimiter's line on."""
+    def write(self, call: Call, reply: Reply) -> Content:
+        """Write the content of a part."""
         status, headers, body = reply
         if not 200 <= status <= 999:
             status, headers, body = 500, (), b""
@@ -80,35 +88,28 @@ class ReplyWriter:
         else:
             plain += b"Content-Length: %d\r\n" % len(body)
         content_id = call.content_id
-        return b"".join((
-            b"\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n",
-            _response_id(content_id) if content_id else b"",
+        head = b"%b%b%b%b\r\n" % (
+            _response_id(content_id) if content_id else _PART_HEADERS,
             _status_line(status),
             plain,
             odd,
-            b"\r\n",
-            body,
-        ))  # fmt: skip
+        )
+        return head, body
 
     def _write_block(self, headers: Headers) -> tuple[bytes, bytes]:
         """Write headers: those with names of letters and hyphens, and the others."""
-        named = {
-            name.strip(b" \t").lower()
-            for key, value in headers
-            if key == b"connection"
-            for name in value.split(b",")
-        }
+        names = [name for name, _ in headers]
+        if b"connection" in names:
+            named = connection_names(headers)
+            headers = tuple(header for header in headers if header[0] not in named)
         plain: list[bytes] = []
         odd: list[bytes] = []
         for header in headers:
-            name = header[0]
-            if name in named:
-                continue
             line = self._lines.get(header)
             if line is None:
                 line = self._lines[header] = _write_reply_field(*header)
-            (odd if name.translate(None, _PLAIN) else plain).append(line)
-        if not any(line.startswith(b"Date:") for line in plain):
+            (odd if header[0].translate(None, _PLAIN) else plain).append(line)
+        if b"date" not in names or not any(line.startswith(b"Date:") for line in plain):
             plain.insert(0, self._date)
         return b"".join(plain), b"".join(odd)
 
@@ -142,10 +143,14 @@ def _write_reply_field(name: bytes, value: bytes) -> bytes:
     return b"%b: %b\r\n" % (write_name(name), value)
 
 
+_PART_HEADERS = b"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"
+
+
 def _response_id(content_id: bytes) -> bytes:
-    if content_id.startswith(b"<") and content_id.endswith(b">"):
-        return b"Content-ID: <response-%b\r\n" % content_id[1:]
-    return b"Content-ID: response-%b\r\n" % content_id
+    """Write a part's headers with the Content-ID of the reply to a call with this one."""
+    if content_id[:1] == b"<" and content_id[-1:] == b">":
+        return b"%bContent-ID: <response-%b\r\n" % (_PART_HEADERS, content_id[1:])
+    return b"%bContent-ID: response-%b\r\n" % (_PART_HEADERS, content_id)
 
 
 # RFC 9110 renamed these; Python before 3.13 has the old names.
