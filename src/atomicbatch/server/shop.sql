@@ -31,7 +31,8 @@ CREATE TABLE order_lines (
 CREATE INDEX orders_of_customer ON orders (customer_id);
 CREATE INDEX lines_of_product ON order_lines (product_id);
 CREATE VIEW order_totals AS
-SELECT o.id AS order_id, c.name AS customer, count(*) AS lines, sum(l.quantity * p.price) AS total
+SELECT o.id AS order_id, c.name AS customer, count(*) AS lines,
+       round(sum(l.quantity * p.price), 2) AS total
 FROM orders o
 JOIN customers c ON c.id = o.customer_id
 JOIN order_lines l ON l.order_id = o.id

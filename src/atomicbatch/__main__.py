@@ -1,0 +1,5 @@
+"""``python -m atomicbatch``."""
+
+from atomicbatch.cli import main
+
+main()

@@ -1,0 +1,229 @@
+"""The command line: serve, send, check, sample."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from atomicbatch import Limits, __version__
+
+try:
+    import click
+except ModuleNotFoundError:  # pragma: no cover - tested in an environment without it
+    sys.exit("The command line needs click: pip install 'atomicbatch[server]'")
+
+
+class UsageProblem(click.ClickException):
+    """Something that the person at the keyboard can put right; exit status 2."""
+
+    exit_code = 2
+
+
+@contextmanager
+def _needs(extra: str) -> Iterator[None]:
+    """Name the extra to install where a third-party package is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageProblem(
+            f"{error.name} is missing: pip install 'atomicbatch[{extra}]'"
+        ) from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="atomicbatch %(version)s")
+def cli() -> None:
+    """Many API calls in one request and one database transaction: all of them, or none."""
+
+
+def _limits(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Limits:
+    known = {
+        field.name: float if field.name == "timeout_seconds" else int for field in fields(Limits)
+    }
+    chosen: dict[str, Any] = {}
+    for value in values:
+        name, _equals, number = value.partition("=")
+        if name not in known:
+            raise click.BadParameter(f"no limit {name!r}; there are {', '.join(known)}")
+        try:
+            chosen[name] = known[name](number)
+        except ValueError:
+            raise click.BadParameter(f"{name} must be a number, not {number!r}") from None
+    try:
+        return Limits(**chosen)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@cli.command()
+@click.argument("database")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="Server processes.",
+)
+@click.option("--read-only", is_flag=True, help="Serve GET and HEAD only.")
+@click.option(
+    "--allow-anonymous",
+    is_flag=True,
+    help="Listen on addresses other than loopback, where anybody may read and change everything.",
+)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_limits,
+    help="Set a bound on batches, e.g. max_calls=5000 or timeout_seconds=60.",
+)
+def serve(
+    database: str,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    read_only: bool,
+    allow_anonymous: bool,
+    limits: Limits,
+) -> None:
+    """
+    Serve DATABASE as a REST API with atomic batches.
+
+    DATABASE is the name of an SQLite file, or a URL: sqlite:///shop.sqlite,
+    postgresql://user:password@host/name, mysql://user:password@host/name.
+    """
+    with _needs("server"):
+        from atomicbatch.server import serve as server
+    try:
+        server.serve(
+            database,
+            host=host,
+            port=port,
+            workers=workers,
+            read_only=read_only,
+            allow_anonymous=allow_anonymous,
+            limits=limits,
+        )
+    except server.ServeError as error:
+        raise UsageProblem(str(error)) from error
+
+
+def _pairs(delimiter: str) -> Callable[..., dict[str, str]]:
+    def read(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+        pairs = {}
+        for value in values:
+            name, found, rest = value.partition(delimiter)
+            if not found or not name.strip():
+                raise click.BadParameter(f"{value!r} is no 'name{delimiter}value'")
+            pairs[name.strip()] = rest.strip()
+        return pairs
+
+    return read
+
+
+@cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--url", help="Server to send to; default: the one that the file's URLs name.")
+@click.option("--path", default="/v1/api/batch", show_default=True, help="The batch endpoint.")
+@click.option(
+    "--var", "variables", multiple=True, metavar="NAME=VALUE", callback=_pairs("="),
+    help="Set a variable of the file.",
+)  # fmt: skip
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'", callback=_pairs(":"),
+    help="Add a header to the outer request; it applies to every call.",
+)  # fmt: skip
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the answer.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the headers of each reply.")
+def send(
+    file: Path,
+    *,
+    url: str | None,
+    path: str,
+    variables: dict[str, str],
+    headers: dict[str, str],
+    timeout: float,
+    verbose: bool,
+) -> None:
+    """
+    Send all requests of an .http FILE as one atomic batch.
+
+    Prints each reply, and the outcome on the last line. The exit status is 0 only if the batch
+    was committed, 1 if not, 2 if it could not be sent.
+    """
+    with _needs("client"):
+        from atomicbatch.client.send import SendError, send_file
+    from atomicbatch.client.http_file import HttpFileError
+
+    try:
+        sent = send_file(
+            file,
+            url=url,
+            path_of_endpoint=path,
+            variables=variables,
+            headers=headers,
+            timeout_seconds=timeout,
+        )
+    except (HttpFileError, SendError) as error:
+        raise UsageProblem(str(error)) from error
+    for line in sent.lines(verbose=verbose):
+        click.secho(line.text, bold=line.bold, fg=line.colour)
+    _exit(0 if sent.committed else 1)
+
+
+@cli.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--content-type",
+    help="Content-Type of the batch; default: the file's own, else guessed from its start.",
+)
+def check(file: Any, content_type: str | None) -> None:
+    """
+    Say whether FILE is a batch, and if not, what is wrong where.
+
+    FILE holds the body of a batch request, or the whole request with its headers; "-" is standard
+    input. The exit status is 0 for a batch, 1 for anything else.
+    """
+    from atomicbatch.client.check import check_batch
+
+    found = check_batch(file.read(), content_type=content_type)
+    click.echo(found.text)
+    _exit(0 if found.good else 1)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def sample(file: Path) -> None:
+    """Make a sample shop in a new SQLite FILE."""
+    with _needs("server"):
+        from atomicbatch.server.sample import create_sample
+    try:
+        create_sample(file)
+    except FileExistsError:
+        raise UsageProblem(f"{file} exists already; it is left as it is") from None
+    except OSError as error:
+        raise UsageProblem(f"cannot make {file}: {error.strerror}") from error
+    click.echo(f"made {file}; serve it with: atomicbatch serve {file}")
+
+
+def _exit(status: int) -> NoReturn:
+    raise SystemExit(status)
+
+
+def main() -> None:
+    """Entry point of the ``atomicbatch`` command."""
+    cli(prog_name="atomicbatch")
