@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from atomicbatch.model import Call, Headers, Reply
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Properties hold on a busy machine too; time is the matter of ``test_linear.py``."""
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 VISIBLE = "".join(map(chr, range(0x21, 0x7F)))

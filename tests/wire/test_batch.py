@@ -13,7 +13,7 @@ from atomicbatch.errors import LimitError, MalformedError, MediaTypeError, WireE
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Reply
 from atomicbatch.wire import read_batch, read_replies, write_batch, write_replies
-from tests.wire.strategies import batches, replies
+from tests.wire.strategies import batches, patient, replies
 
 B = b"multipart/mixed; boundary=b"
 
@@ -203,6 +203,8 @@ def test_short_lines_are_counted() -> None:
         assert read_batch(body.replace(b"a:\n", b"", 1), content_type=B)
 
 
+@pytest.mark.slow
+@patient
 @given(batches())
 def test_calls_survive(calls: tuple[Call, ...]) -> None:
     """Writing calls and reading them gives the same calls."""
@@ -210,6 +212,8 @@ def test_calls_survive(calls: tuple[Call, ...]) -> None:
     assert read_batch(body, content_type=content_type) == Batch(calls)
 
 
+@pytest.mark.slow
+@patient
 @given(st.data(), batches())
 def test_replies_survive(data: st.DataObject, calls: tuple[Call, ...]) -> None:
     """Writing replies and reading them gives the same replies, with the calls' Content-IDs."""
@@ -219,6 +223,8 @@ def test_replies_survive(data: st.DataObject, calls: tuple[Call, ...]) -> None:
     assert received == [(c.content_id, reply) for c, reply in zip(calls, sent, strict=True)]
 
 
+@pytest.mark.slow
+@patient
 @given(
     batches(),
     st.sampled_from([b"", b"\r\n", b"\n\n", b"preamble\r\n", b"--\r\n"]),
@@ -237,6 +243,8 @@ def test_what_surrounds_calls_does_not_matter(
     assert read_batch(before + body + padding + after, content_type=content_type) == Batch(calls)
 
 
+@pytest.mark.slow
+@patient
 @given(st.data(), batches())
 def test_line_ends_do_not_matter(data: st.DataObject, calls: tuple[Call, ...]) -> None:
     """Each line may end in CRLF or LF, whatever the others end in."""
@@ -261,6 +269,7 @@ PIECES = [
 ]
 
 
+@patient
 @given(
     st.lists(
         st.tuples(
@@ -289,6 +298,7 @@ def test_anything_is_read_or_refused(changes: Sequence[tuple[int, int, bytes]]) 
         assert read_batch(written, content_type=content_type) == batch
 
 
+@patient
 @given(st.binary(max_size=80))
 def test_any_content_type_is_read_or_refused(content_type: bytes) -> None:
     """No Content-Type raises anything but a WireError."""

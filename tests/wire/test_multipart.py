@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from atomicbatch.errors import LimitError, MalformedError, MediaTypeError
 from atomicbatch.wire.multipart import boundary_of, join_parts, split_parts
+from tests.wire.strategies import patient
 
 LEGAL = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'()+_,-./:=? "
 
@@ -41,6 +42,7 @@ def test_boundary_of(content_type: bytes, boundary: bytes | None) -> None:
         assert boundary_of(content_type) == boundary
 
 
+@patient
 @given(st.text(LEGAL, min_size=1, max_size=70).filter(lambda text: not text.endswith(" ")))
 def test_any_legal_boundary(boundary: str) -> None:
     """Every boundary that RFC 2046 allows is read, quoted always, unquoted if it has no space."""
@@ -177,6 +179,7 @@ def test_a_full_batch_is_checked_to_its_end() -> None:
             split_parts(b"\r\n" + body + more, b"b", max_calls=2)
 
 
+@patient
 @given(st.lists(st.binary().filter(lambda content: b"\n--b" not in b"\n" + content), min_size=1))
 def test_parts_survive(parts: list[bytes]) -> None:
     """Any contents are written, and read as the same contents."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from atomicbatch.model import Call, Headers, Reply
 from atomicbatch.wire import write_replies
 from atomicbatch.wire.reply import ReplyWriter, is_writable
+from tests.wire.strategies import patient
 
 DATE = b"Tue, 24 Nov 2026 10:00:00 GMT"
 
@@ -182,6 +183,7 @@ def test_is_writable() -> None:
     assert not is_writable(Reply(200, ((b"a b", b"c"),), b""))
 
 
+@patient
 @given(
     st.integers(-1, 1100),
     st.lists(st.tuples(st.binary(max_size=8), st.binary(max_size=8))),
