@@ -116,9 +116,18 @@ def _reply_lines(
     if verbose:
         for header, value in reply.headers:
             yield Line(f"   {header.decode()}: {value.decode('latin-1')}")
-    if reply.body:
-        for line in _pretty(reply.body).splitlines():
-            yield Line(f"   {line}")
+    for line in _shown_body(reply, verbose=verbose).splitlines():
+        yield Line(f"   {line}")
+
+
+def _shown_body(reply: Reply, *, verbose: bool) -> str:
+    problem = (b"content-type", b"application/problem+json") in reply.headers
+    if problem and not verbose:
+        # The status line says the rest.
+        detail = json.loads(reply.body).get("detail")
+        if isinstance(detail, str):
+            return detail
+    return _pretty(reply.body) if reply.body else ""
 
 
 def _reason(status: int) -> str:

@@ -44,18 +44,29 @@ class Application:
     """
     The server's ASGI application.
 
+    Args:
+        database: What is served.
+        limits: Bounds on a batch.
+        address: Where it is served, for the examples on its page.
+
     Attributes:
         draining: New requests are refused with 503; set when the server is told to stop.
         in_flight: Requests that are being answered.
     """
 
-    def __init__(self, database: Database, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        limits: Limits | None = None,
+        address: str = "http://127.0.0.1:8000",
+    ) -> None:
         self._database = database
         self._limits = limits or Limits()
         self._api = Api(
             database.schema,
             base_path=BASE_PATH,
-            pages=_pages(database, self._limits),
+            pages=_pages(database, self._limits, address),
             read_only=database.read_only,
             limits=self._limits,
         )
@@ -150,7 +161,7 @@ def _outcome(batch: Batch, outcome: Outcome) -> Outcome:  # noqa: ARG001 - one s
     return outcome
 
 
-def _pages(database: Database, limits: Limits) -> dict[bytes, Reply]:
+def _pages(database: Database, limits: Limits, address: str) -> dict[bytes, Reply]:
     schema, read_only = database.schema, database.read_only
     document = openapi_document(
         schema, batch_path=BATCH_PATH, limits=limits, read_only=read_only, version=__version__
@@ -159,6 +170,7 @@ def _pages(database: Database, limits: Limits) -> dict[bytes, Reply]:
         schema,
         base_path=BASE_PATH,
         batch_path=BATCH_PATH,
+        address=address,
         limits=limits,
         read_only=read_only,
         version=__version__,

@@ -64,7 +64,8 @@ def serve(
     with _listen(host, port) as listener:
         address = _address(host, listener)
         if workers == 1:
-            _run(Application(opened, limits=limits), listener, partial(_announce, address))
+            application = Application(opened, limits=limits, address=address)
+            _run(application, listener, partial(_announce, address))
             return
         opened.close()
         try:
@@ -79,10 +80,16 @@ def serve(
 
 
 def _work(
-    url: sa.URL, read_only: bool, limits: Limits | None, listener: socket.socket, up: Connection
+    url: sa.URL,
+    read_only: bool,
+    limits: Limits | None,
+    address: str,
+    listener: socket.socket,
+    up: Connection,
 ) -> None:
     """One worker process."""
-    application = Application(open_database(url, read_only=read_only), limits=limits)
+    database = open_database(url, read_only=read_only)
+    application = Application(database, limits=limits, address=address)
     _run(application, listener, partial(up.send, True))
 
 
