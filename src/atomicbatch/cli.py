@@ -9,7 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from atomicbatch import Limits, __version__
+from atomicbatch import __version__
+from atomicbatch.limits import Limits
 
 try:
     import click

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import PurePath
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,7 +36,13 @@ def read_schema(engine: sa.Engine, dialect: Dialect) -> Schema:
         # Types that SQLAlchemy does not know are served in the database's own text form.
         warnings.simplefilter("ignore", exc.SAWarning)
         tables = _Reader(connection, dialect).tables()
-    return Schema(dialect, tables, engine.url.render_as_string(hide_password=True))
+    return Schema(dialect, tables, _shown(engine.url))
+
+
+def _shown(url: sa.URL) -> str:
+    """What is served, for people who may not know where it is kept and by whom."""
+    name = url.database or ""
+    return PurePath(name).name if url.get_backend_name() == "sqlite" else name
 
 
 class _Reader:

@@ -130,4 +130,4 @@ class Schema:
     dialect: Dialect
     tables: dict[str, Table]
     database: str
-    """What is served, for people: never with a password."""
+    """The database's name, for people: not where it is, and as whom it is opened."""

@@ -72,7 +72,7 @@ def serve(
             run_workers(
                 workers,
                 _work,
-                (url, read_only, limits, listener),
+                (url, read_only, limits, address, listener),
                 ready=partial(_announce, address),
             )
         except RuntimeError as error:
