@@ -1,5 +1,5 @@
 """
-What a call costs on ``atomicbatch serve`` over a real socket, beside what a user would do otherwise.
+What a call costs on ``atomicbatch serve``, over a real socket, beside what users would do else.
 
 Everything is measured in one run on one SQLite file with default durability:
 
@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 SCHEMA = """
@@ -176,19 +176,36 @@ def microseconds_a_call(run: Callable[[], object], calls: int, rounds: int) -> f
     return statistics.median(times) / calls * 1e6
 
 
-def committed(client: Client, request: bytes) -> None:
-    response = client.exchange(request)
-    if b"batch-outcome: committed" not in response[:2000].lower():
-        raise SystemExit(response[:2000].decode())
-
-
 def peak_rss_mib(pid: int) -> float:
     text = Path(f"/proc/{pid}/status").read_text()
     return int(text.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def row(name: str, calls: int, *figures: float) -> None:
-    print(f"{name:<8} {calls:>6} " + " ".join(f"{figure:>10.1f}" for figure in figures), flush=True)
+def measure(client: Client, raw: sqlite3.Connection, name: str, calls: int, rounds: int) -> int:
+    """Print one row; returns the size of the batch request in bytes."""
+    make, floor = {"create": (creates, floor_creates), "mixed": (mixed, floor_mixed)}[name]
+    parts = make(calls)
+    one_by_one = [http(part) for part in parts[:200]]
+    request = batch(parts)
+    rounds = rounds * 5 if calls == 1 else rounds
+
+    def separately() -> None:
+        for single in one_by_one:
+            client.exchange(single)
+
+    def together() -> None:
+        response = client.exchange(request)
+        if b"batch-outcome: committed" not in response[:2000].lower():
+            raise SystemExit(response[:2000].decode())
+
+    together()
+    figures = (
+        microseconds_a_call(floor(raw, calls), calls, rounds),
+        microseconds_a_call(separately, len(one_by_one), rounds if calls == 1 else 3),
+        microseconds_a_call(together, calls, rounds),
+    )
+    print(f"{name:<8} {calls:>6} " + " ".join(f"{f:>10.1f}" for f in figures), flush=True)
+    return len(request)
 
 
 def main() -> None:
@@ -198,46 +215,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, other = Path(folder) / "bench.sqlite", Path(folder) / "floor.sqlite"
         for file in (path, other):
-            with sqlite3.connect(file) as made:
+            with closing(connect(file)) as made:
                 made.executescript(SCHEMA)
                 made.executemany(
                     "INSERT INTO items (name, price, stock) VALUES (?, ?, ?)",
-                    [(f"item {n}", 9.99, n) for n in range(1000)],
+                    [(f"item {n}", 9.99, n) for n in range(2500)],
                 )
-            made.close()
-        raw = connect(other)
-        print(f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores")
+        python, cores = sys.version.split()[0], os.cpu_count()
+        print(f"Python {python}, SQLite {sqlite3.sqlite_version}, {cores} cores")
         print("microseconds a call, median")
         print(f"{'':<8} {'calls':>6} {'floor':>10} {'separate':>10} {'batch':>10}")
-        with server(path) as (client, pid):
-            for name, make, floor in (
-                ("create", creates, floor_creates),
-                ("mixed", mixed, floor_mixed),
-            ):
-                for calls in (1, 10, 100, 1000, 10000):
-                    if name == "mixed" and calls < 4:
-                        continue
-                    parts = make(calls)
-                    one_by_one = [http(part) for part in parts[:200]]
-                    request = batch(parts)
-                    again = max(3, min(rounds, 20000 // calls)) if calls < 100 else rounds
-                    again = again * 5 if calls == 1 else again
-                    committed(client, request)
-                    row(
-                        name,
-                        calls,
-                        microseconds_a_call(floor(raw, calls), calls, again),
-                        microseconds_a_call(
-                            lambda requests=one_by_one: [client.exchange(r) for r in requests],
-                            len(one_by_one),
-                            again if calls == 1 else 3,
-                        ),
-                        microseconds_a_call(lambda r=request: committed(client, r), calls, again),
-                    )
-                    if calls == 10000:
-                        megabytes = len(request) / 2**20
-                        print(f"  request {megabytes:.1f} MiB, server's peak memory {peak_rss_mib(pid):.0f} MiB")
-        raw.close()
+        with closing(connect(other)) as raw, server(path) as (client, pid):
+            idle = peak_rss_mib(pid)
+            for name in ("create", "mixed"):
+                for calls in (
+                    (1, 10, 100, 1000, 10000) if name == "create" else (10, 100, 1000, 10000)
+                ):
+                    size = measure(client, raw, name, calls, rounds)
+            print(f"10000 calls are {size / 2**20:.1f} MiB; the server's peak memory was")
+            print(
+                f"{idle:.0f} MiB before the first batch and {peak_rss_mib(pid):.0f} MiB after all"
+            )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def postgresql_url(postgresql_server: str) -> str:
     """An empty PostgreSQL database."""
     name = f"test{next(_numbers)}"
     with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {name}")
     return f"{postgresql_server}/{name}"
 
 
