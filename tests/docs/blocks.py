@@ -61,12 +61,14 @@ def same(printed: str) -> str:
     return printed.strip()
 
 
-def lay_out(folder: Path) -> None:
-    """A clone whose environment is installed already: the one that runs this."""
+def lay_out(folder: Path, port: int) -> None:
+    """A clone whose environment is installed already, and whose port 8000 is another one."""
     for name in ("Makefile", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, folder)
         os.utime(folder / name, (0, 0))  # older than the environment: nothing to install
     shutil.copytree(ROOT / "examples", folder / "examples")
+    for example in (folder / "examples").glob("*.http"):
+        example.write_text(example.read_text().replace(":8000", f":{port}"))
     environment = folder / ".venv"
     environment.mkdir()
     (environment / "bin").symlink_to(Path(sys.executable).parent)

@@ -18,8 +18,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorial").glob("*.md
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_the_commands_of_a_document_do_what_it_says(document: Path, tmp_path: Path) -> None:
     """Every command runs, and prints what stands below it."""
-    lay_out(tmp_path)
-    with contextlib.closing(Reader(tmp_path, free_port())) as reader:
+    port = free_port()
+    lay_out(tmp_path, port)
+    with contextlib.closing(Reader(tmp_path, port)) as reader:
         assert reader.read(document.read_text()) >= 3
 
 

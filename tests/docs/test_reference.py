@@ -1,0 +1,66 @@
+"""What users can set, ask for or be told stands in the reference."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import click
+import pytest
+
+from atomicbatch.cli import cli
+from atomicbatch.limits import Limits
+from atomicbatch.server import api, app, faults
+from atomicbatch.server.filters import OPERATORS
+from atomicbatch.server.schema import Kind
+from tests.docs.blocks import ROOT
+
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_option_of_the_command_line_is_documented(name: str) -> None:
+    """Each command has a section, with each of its options."""
+    text = (REFERENCE / "cli.md").read_text()
+    section = text.partition(f"## `atomicbatch {name} ")[2].partition("\n## ")[0]
+    assert section, name
+    for parameter in cli.commands[name].params:
+        if isinstance(parameter, click.Option):
+            for option in parameter.opts:
+                assert f"`{option}" in section, option
+
+
+def test_every_limit_is_documented() -> None:
+    """Each bound stands with its default."""
+    text = (REFERENCE / "cli.md").read_text()
+    for field in dataclasses.fields(Limits):
+        assert f"`{field.name}` ({int(field.default)})" in text, field.name
+
+
+def test_every_problem_of_the_server_is_documented() -> None:
+    """Each slug stands in the table, with the status that it has."""
+    text = (REFERENCE / "problems.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", text, re.MULTILINE))
+    meanings = [value for value in vars(faults).values() if isinstance(value, faults._Meaning)]
+    assert len(meanings) > 10
+    for meaning in meanings:
+        assert rows.get(meaning.slug) == str(meaning.status), meaning.slug
+    elsewhere = {"internal-error", "limit-exceeded", "unsupported-media-type"}
+    assert set(api._TITLES) - elsewhere <= set(rows)
+    for reply in (app._STOPPING, app._CROSS_SITE):
+        assert reply.body.decode().partition("problem:")[2].partition('"')[0] in rows
+
+
+def test_every_operator_is_documented() -> None:
+    """Each filter operator stands in the table of filters."""
+    text = (REFERENCE / "filters.md").read_text()
+    for operator in OPERATORS:
+        assert re.search(rf"^\|.*`{operator}`", text, re.MULTILINE), operator
+
+
+def test_every_kind_of_column_is_documented() -> None:
+    """Each kind of value stands in the table of values."""
+    text = (REFERENCE / "values.md").read_text().lower()
+    words = {Kind.DATETIME: "datetime", Kind.ANY: "without a type", Kind.OTHER: "other types"}
+    for kind in Kind:
+        assert words.get(kind, kind.value) in text, kind
