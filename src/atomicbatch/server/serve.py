@@ -53,12 +53,12 @@ def serve(
     Raises:
         ServeError: The database, the address or an option cannot be used.
     """
-    url = database_url(database)
     if not allow_anonymous and not _is_loopback(host):
         raise ServeError(
             f"refusing to listen on {host}: anybody who reaches it could read and change the "
             "database without signing in. Listen on 127.0.0.1, or say --allow-anonymous."
         )
+    url = database_url(database)
     # Opened here first: a mistake is then told once, in words, before any process is started.
     opened = open_database(url, read_only=read_only)
     with _listen(host, port) as listener:

@@ -1,0 +1,134 @@
+"""``.http`` files as VS Code and JetBrains write them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from atomicbatch.client.http_file import HttpFile, HttpFileError, read_http_file
+
+
+def read(folder: Path, text: str, **variables: str) -> HttpFile:
+    path = folder / "calls.http"
+    path.write_text(text, encoding="utf-8")
+    return read_http_file(path, variables)
+
+
+FULL = """\
+# a comment
+@host = http://localhost:8000
+@base={{host}}/v1/api
+// another
+
+### Create it
+# @name create
+POST {{base}}/items HTTP/1.1
+Content-Type: application/json
+# a comment between headers
+X-Two:  words here
+
+{
+  "name": "{{who}}"
+}
+
+
+###
+GET {{base}}/items
+    ?name=eq.{{who}}
+    &limit=1
+
+### Gone
+DELETE /v1/api/items/1
+###
+"""
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    """Separators, names, comments, variables, continued queries, bodies."""
+    file = read(tmp_path, FULL, who="Ada")
+    assert file.origin == "http://localhost:8000"
+    assert file.names == ("create", "", "Gone")
+    create, get, delete = file.calls
+    assert (create.method, create.path) == ("POST", b"/v1/api/items")
+    assert create.headers == ((b"content-type", b"application/json"), (b"x-two", b"words here"))
+    assert create.body == b'{\n  "name": "Ada"\n}'
+    assert (get.method, get.path, get.query) == ("GET", b"/v1/api/items", b"name=eq.Ada&limit=1")
+    assert (delete.method, delete.path, delete.body) == ("DELETE", b"/v1/api/items/1", b"")
+
+
+def test_line_ends_of_windows(tmp_path: Path) -> None:
+    """CRLF and a byte order mark make no difference."""
+    path = tmp_path / "calls.http"
+    path.write_bytes(b"\xef\xbb\xbf" + FULL.replace("\n", "\r\n").encode())
+    assert read_http_file(path, {"who": "Ada"}) == read(tmp_path, FULL, who="Ada")
+
+
+def test_what_is_given_beats_the_file(tmp_path: Path) -> None:
+    """--var overrides the file's own value, also within other variables."""
+    file = read(tmp_path, FULL, who="x", host="http://example.org")
+    assert file.origin == "http://example.org"
+
+
+def test_a_url_alone_is_a_get_and_is_encoded(tmp_path: Path) -> None:
+    """Text of any script, and what is encoded already, arrive as they are meant."""
+    (call,) = read(tmp_path, "/v1/api/x?name=eq.Zürich&b=a%20b").calls
+    assert (call.method, call.path) == ("GET", b"/v1/api/x")
+    assert call.query == b"name=eq.Z%C3%BCrich&b=a%20b"
+
+
+def test_dynamic_variables(tmp_path: Path) -> None:
+    """Made-up values have the form that the editors give them."""
+    text = "/{{$guid}}/{{$timestamp}}/{{$isoTimestamp}}/{{$randomInt 5 6}}/{{$uuid}}"
+    (call,) = read(tmp_path, text).calls
+    _, guid, stamp, iso, number, _ = call.path.decode().split("/")
+    assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", guid)
+    assert stamp.isdigit()
+    assert iso.startswith("20")
+    assert number == "5"
+
+
+def test_included_bodies(tmp_path: Path) -> None:
+    """< includes a file as it is, <@ with its variables; XML is no include."""
+    (tmp_path / "body.json").write_text('{"a": "{{x}}"}')
+    (call,) = read(tmp_path, "POST /a\n\n< ./body.json").calls
+    assert call.body == b'{"a": "{{x}}"}'
+    (call,) = read(tmp_path, "POST /a\n\n<@ ./body.json", x="1").calls
+    assert call.body == b'{"a": "1"}'
+    (call,) = read(tmp_path, "POST /a\n\n<root>\n< b>x</ b>\n</root>").calls
+    assert call.body.startswith(b"<root>")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no request"),
+        ("### only a name\n# and a comment\n", "no request"),
+        ("GET /a/{{nope}}", ":1: there is no variable 'nope'"),
+        ("@a = {{b}}\n@b = {{a}}\nGET /{{a}}", ":3: its variables go round"),
+        ("GET http://a/x\n###\nGET http://b/x", ":3: one batch goes to one server"),
+        ("GET ftp://a/x", "no URL of a web server"),
+        ("GET x", "a URL is '/path'"),
+        ("POST /a\nno header\n", ":2: this is no header"),
+        ("POST /a\nX: {{v}}\n", "control character"),
+        ("GET /a\n\n> {% client.test() %}", "cannot run in a batch"),
+        ("GET /a\n\n>> out.json", "cannot run in a batch"),
+        ("< {% x %}\nGET /a", "cannot run in a batch"),
+        ("POST /a\n\n< ../secret", "outside the folder"),
+        ("POST /a\n\n< ./missing", "cannot include"),
+    ],
+)
+def test_what_no_batch_can_do_is_told(tmp_path: Path, text: str, told: str) -> None:
+    """The message names file, line, and what is wrong."""
+    (tmp_path / "inner").mkdir()
+    with pytest.raises(HttpFileError) as caught:
+        read(tmp_path / "inner", text, v="a\nb")
+    assert told in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """A file that cannot be read is an error of its own kind."""
+    with pytest.raises(HttpFileError):
+        read_http_file(tmp_path / "missing.http")
