@@ -43,7 +43,7 @@ _PLACEHOLDER = re.compile(r"\{\{[ \t]*([^{}]*?)[ \t]*\}\}")
 _REQUEST = re.compile(r"(?:([A-Z]+)[ \t]+)?(\S.*?)(?:[ \t]+HTTP/[\d.]+)?[ \t]*")
 _HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*(.*?)[ \t]*")
 # What JetBrains adds for its own client: none of it can be done in a batch.
-_SCRIPT = re.compile(r"(>>!?[ \t]|>[ \t]|<[ \t]*\{%|<>[ \t])")
+_SCRIPT = re.compile(r"(>>!?[ \t]|>[ \t]|[<>][ \t]*\{%|<>[ \t])")
 _INCLUDE = re.compile(r"<(@\S*)?[ \t]+(\S.*)")
 _MOST_EXPANSIONS = 20
 
@@ -69,7 +69,8 @@ def read_http_file(path: Path, variables: Mapping[str, str] | None = None) -> Ht
 class _Reader:
     def __init__(self, path: Path, text: str, variables: Mapping[str, str]) -> None:
         self._path = path
-        self._lines = [_Line(n, line) for n, line in enumerate(text.splitlines(), 1)]
+        # Not splitlines(): it also splits at U+2028 and the like, which a JSON string may hold.
+        self._lines = [_Line(n, line) for n, line in enumerate(text.split("\n"), 1)]
         self._variables: dict[str, str] = {}
         self._given = dict(variables)
         self._origin: str | None = None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -18,6 +18,19 @@ from atomicbatch.wire.batch import read_replies, write_batch
 
 class SendError(Exception):
     """The batch could not be sent, or what came back is no answer to it."""
+
+
+# Nothing has left for the server when these are raised. After any other error of httpx the server
+# may have the batch, and may have committed it.
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.InvalidURL,
+    httpx.LocalProtocolError,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    ValueError,
+)
 
 
 class Line(NamedTuple):
@@ -34,10 +47,11 @@ class Sent(NamedTuple):
 
     Attributes:
         file: What was sent.
-        status: Of the response.
-        outcome: The value of ``Batch-Outcome``, or an empty string.
+        status: Of the response; 0 where none came.
+        outcome: The value of ``Batch-Outcome``, or an empty string; ``unknown`` where no response
+            came.
         replies: One for each call; none where the batch did not run.
-        refusal: The body of a response that holds no replies.
+        refusal: The body of a response that holds no replies, or why there is no response.
     """
 
     file: HttpFile
@@ -84,14 +98,19 @@ def send_file(
         raise SendError(f"{path} names no server in its URLs: say --url http://host:port")
     try:
         content_type, body = write_batch(file.calls)
+        outer = httpx.Headers(dict(headers))
+        outer["content-type"] = content_type.decode()
         response = httpx.post(
             server.rstrip("/") + path_of_endpoint,
             content=body,
-            headers={**headers, "content-type": content_type.decode()},
+            headers=outer,
             timeout=timeout_seconds,
         )
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except _NEVER_SENT as error:
         raise SendError(f"cannot send to {server}: {error}") from error
+    except httpx.HTTPError as error:
+        why = f"the answer of {server} was lost ({error}): the batch is stored whole or not at all"
+        return Sent(file, 0, "unknown", (), why)
     answered = response.headers.get("content-type", "")
     outcome = response.headers.get("batch-outcome", "")
     if not answered.startswith("multipart/mixed"):
@@ -121,13 +140,15 @@ def _reply_lines(
 
 
 def _shown_body(reply: Reply, *, verbose: bool) -> str:
+    if not reply.body:  # as after HEAD, whatever the Content-Type
+        return ""
     problem = (b"content-type", b"application/problem+json") in reply.headers
     if problem and not verbose:
         # The status line says the rest.
-        detail = json.loads(reply.body).get("detail")
-        if isinstance(detail, str):
-            return detail
-    return _pretty(reply.body) if reply.body else ""
+        match _json(reply.body):
+            case {"detail": str(detail)}:
+                return _printable(detail)
+    return _pretty(reply.body)
 
 
 def _reason(status: int) -> str:
@@ -143,12 +164,26 @@ _WIDTH = 100
 
 def _pretty(body: bytes) -> str:
     """A body for people: JSON indented where it is long, text as it is."""
-    try:
-        value = json.loads(body)
-    except ValueError:
-        text = body.decode("utf-8", "replace")
-        return "".join(
-            c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-        )
+    value = _json(body)
+    if value is _NO_JSON:
+        return _printable(body.decode("utf-8", "replace"))
     short = json.dumps(value, ensure_ascii=False)
     return short if len(short) <= _WIDTH else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+_NO_JSON = object()
+
+
+def _json(body: bytes) -> Any:
+    """The value of a JSON document, or ``_NO_JSON``."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+
+
+def _printable(text: str) -> str:
+    """Text without what would steer a terminal."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
