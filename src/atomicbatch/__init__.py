@@ -3,19 +3,19 @@ atomicbatch: many API calls in one HTTP request and one database transaction.
 
 How a batch flows, which is also the order to read the files in::
 
-    request bytes                  asgi.py, server/app.py       (limits enforced as bytes arrive)
+    request bytes                  asgi/, server/app.py         (limits enforced as bytes arrive)
       -> outer request checked     exchange.py                  (method, media type, encoding)
       -> parts                     wire/multipart.py
-      -> calls, as one Batch       wire/message.py, wire/inherit.py, wire/batch.py
+      -> calls, as one Batch       wire/call.py, wire/inherit.py, wire/batch.py
       -> BEGIN                     transactions/base.py, opened by engine/run.py
          -> next call              engine/execution.py
-         -> perform it             asgi.py, server/rows.py
+         -> perform it             asgi/dispatch.py, server/api.py
          -> record its reply       engine/execution.py
       -> COMMIT or ROLLBACK        transactions/base.py, left by engine/run.py
       -> again after a conflict    engine/replay.py
       -> replies, as one Outcome   engine/execution.py
       -> a reply for every call    problems.py
-      -> response bytes            exchange.py, wire/batch.py, wire/message.py
+      -> response bytes            exchange.py, wire/reply.py, wire/batch.py
 """
 
 from __future__ import annotations

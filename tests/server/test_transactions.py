@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
@@ -11,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from atomicbatch.engine import execute
 from atomicbatch.limits import Limits
+from atomicbatch.model import Batch, Call, Reply
+from atomicbatch.server.backends import SQLiteBackend, backend_for
+from atomicbatch.server.database import Session
+from atomicbatch.server.serve import database_url as server_url
 from tests.server.conftest import Serve
 from tests.server.served import Served, call, kind_of, make_shop, on_its_own
 
@@ -220,8 +227,6 @@ def test_a_busy_database_is_503(
     sqlite_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write lock that another program keeps is told as busy, with Retry-After."""
-    from atomicbatch.server.backends import SQLiteBackend
-
     monkeypatch.setattr(SQLiteBackend, "busy_seconds", 0.2)
     url = f"sqlite:///{sqlite_path}"
     make_shop(url)
@@ -286,10 +291,6 @@ def test_a_lost_connection_is_replaced(
 
 def kill_connections(url: str) -> None:
     """End every other session on the database."""
-    import sqlalchemy as sa
-
-    from atomicbatch.server.serve import database_url as server_url
-
     engine = sa.create_engine(server_url(url), poolclass=sa.NullPool)
     with engine.connect() as connection:
         if kind_of(url) == "postgresql":
@@ -341,3 +342,78 @@ def test_a_reply_that_is_too_large_fails_the_batch(shop: Served, serve: Serve) -
     assert response.headers["batch-outcome"].endswith("status=413")
     assert any(b'"limit":"max_reply_bytes"' in reply.body for reply in replies)
     assert shop.rows("SELECT count(*) FROM items") == [(3,)]
+
+
+ISOLATION = {
+    "postgresql": "CREATE VIEW mode AS"
+    " SELECT current_setting('transaction_isolation') AS isolation,"
+    " current_setting('transaction_read_only') AS read_only",
+    "mysql": "CREATE VIEW mode AS SELECT trx_isolation_level AS isolation,"
+    " trx_is_read_only AS read_only FROM information_schema.innodb_trx"
+    " WHERE trx_mysql_thread_id = connection_id()",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "writing", "reading"),
+    [
+        ("postgresql_url", ("serializable", "off"), ("serializable", "on")),
+        ("mysql_url", ("SERIALIZABLE", 0), ("REPEATABLE READ", 1)),
+    ],
+)
+def test_isolation(
+    name: str,
+    writing: tuple[str, Any],
+    reading: tuple[str, Any],
+    request: pytest.FixtureRequest,
+    serve: Serve,
+) -> None:
+    """Batches that write are serializable; batches that read are read-only snapshots."""
+    url = request.getfixturevalue(name)
+    make_shop(url)
+    on_its_own(url, ISOLATION[kind_of(url)])
+    shop = serve(url)
+    write = call("PATCH", "/v1/api/items/1", {"stock": 1})
+    # A read first: InnoDB lists a transaction only from its first row on.
+    read = call("GET", "/v1/api/items/1")
+    for calls, expected in (((read, write), writing), ((read,), reading)):
+        # InnoDB shows its list of transactions a tenth of a second late.
+        deadline = time.monotonic() + 5
+        while True:
+            _, replies = shop.batch(*calls, call("GET", "/v1/api/mode"))
+            rows = json.loads(replies[-1].body)
+            found = [(row["isolation"], row["read_only"]) for row in rows]
+            if found == [expected] or time.monotonic() > deadline:
+                break
+        assert found == [expected]
+
+
+def test_a_conflict_at_commit_runs_the_batch_again(postgresql_url: str) -> None:
+    """Write skew that PostgreSQL finds out only at COMMIT is replayed, and then right."""
+    on_its_own(
+        postgresql_url,
+        "CREATE TABLE skew (id integer PRIMARY KEY, n integer NOT NULL)",
+        "INSERT INTO skew VALUES (1, 1), (2, 1)",
+    )
+    ours = Session(backend_for(server_url(postgresql_url), read_only=False), reader=False)
+    theirs = Session(backend_for(server_url(postgresql_url), read_only=False), reader=False)
+    batch = Batch((call("GET", "/"), call("POST", "/")))
+    seen_sums: list[int] = []
+
+    def perform(one: Call, session: Session) -> Reply:
+        if one.method == "GET":
+            seen_sums.append(session.execute("SELECT sum(n) FROM skew", ()).fetchone()[0])
+        else:
+            session.execute("UPDATE skew SET n = -1 WHERE id = 1", ())
+            if len(seen_sums) == 1:
+                # Between our last statement and our COMMIT somebody does the mirror image.
+                with theirs.begin(batch, deadline=0):
+                    theirs.execute("SELECT sum(n) FROM skew", ()).fetchone()
+                    theirs.execute("UPDATE skew SET n = -1 WHERE id = 2", ())
+        return Reply(200, (), b"")
+
+    outcome = execute(batch, ours, perform, timeout_seconds=30)
+    assert (outcome.committed, outcome.attempts) == (True, 2)
+    assert seen_sums == [2, 0]
+    ours.close()
+    theirs.close()

@@ -1,0 +1,152 @@
+"""Every bad body of the corpus, sent to a real server: the exact status, and nothing runs."""
+
+from __future__ import annotations
+
+import gzip
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from atomicbatch.limits import Limits
+from tests.server.conftest import Serve
+from tests.server.served import Served, make_shop
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+# Where header lines are bounded tightly, the outer request's own are too many already.
+BAD = [
+    case
+    for case in tomllib.loads((CORPUS / "index.toml").read_text())["bad"]
+    if "max_header_lines" not in case.get("limits", {})
+]
+WRITES = (
+    b"--b\r\n\r\nPOST /v1/api/items HTTP/1.1\r\nContent-Type: application/json\r\n\r\n"
+    b'{"sku": "jam", "name": "Jam"}\r\n'
+)
+
+
+@pytest.fixture
+def shop(sqlite_path: Path, serve: Serve) -> Served:
+    """The shop on SQLite."""
+    make_shop(f"sqlite:///{sqlite_path}")
+    return serve(f"sqlite:///{sqlite_path}")
+
+
+def refused(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    """The problem of a batch that did not run."""
+    assert response.status_code == status, response.text
+    assert response.headers["batch-outcome"] == "not-started"
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    assert (document["type"], document["status"]) == (f"urn:atomicbatch:problem:{slug}", status)
+    return document
+
+
+SLUGS = {400: "malformed-batch", 413: "limit-exceeded", 415: "unsupported-media-type"}
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: Path(case["file"]).stem)
+def test_a_bad_body(case: dict[str, Any], sqlite_path: Path, serve: Serve) -> None:
+    """Status, call (counted from 1) and offset are those of the index."""
+    make_shop(f"sqlite:///{sqlite_path}")
+    served = serve(f"sqlite:///{sqlite_path}", limits=Limits(**case.get("limits", {})))
+    response = served.client.post(
+        "/v1/api/batch",
+        content=(CORPUS / case["file"]).read_bytes(),
+        headers={"content-type": case["content_type"].encode("latin-1")},
+    )
+    document = refused(response, case["status"], SLUGS[case["status"]])
+    if "call" in case:
+        assert document["call"] == case["call"] + 1
+    if "offset" in case:
+        assert document["offset"] == case["offset"]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"",  # no closing delimiter: the upload was cut off
+        b"--b\r\n\r\nGET http://example.org/ HTTP/1.1\r\n\r\n--b--",
+        b"--b\r\n\r\nPOST /v1/api/batch HTTP/1.1\r\n\r\n--b--",
+        b"--b\r\n\r\nGET /a HTTP/1.1\r\nX : y\r\n\r\n--b--",
+        b"--b\r\n\r\nGET /%2e%2e/etc HTTP/1.1\r\n\r\n--b--",
+        b"--b\r\n\r\nPOST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nx\r\n--b--",
+    ],
+)
+def test_a_good_call_before_a_bad_one_does_not_run(shop: Served, rest: bytes) -> None:
+    """Malformed anywhere: nothing is stored."""
+    headers = {"content-type": "multipart/mixed; boundary=b"}
+    response = shop.client.post("/v1/api/batch", content=WRITES + rest, headers=headers)
+    refused(response, 400, "malformed-batch")
+    assert shop.rows("SELECT count(*) FROM items") == [(3,)]
+
+
+def test_the_limits_are_named(sqlite_path: Path, serve: Serve) -> None:
+    """Each bound that is passed is 413 with its name and value, after decompression too."""
+    url = f"sqlite:///{sqlite_path}"
+    make_shop(url)
+    limits = Limits(max_calls=2, max_body_bytes=2000, max_header_bytes=300, max_header_lines=5)
+    served = serve(url, limits=limits)
+    headers = {"content-type": "multipart/mixed; boundary=b"}
+    call = b"--b\r\n\r\nGET /v1/api/items HTTP/1.1\r\n"
+    bodies: dict[str, tuple[bytes, dict[str, str]]] = {
+        "max_calls": ((call + b"\r\n") * 3 + b"--b--", {}),
+        "max_body_bytes": (call + b"\r\n" + b"x" * 2000 + b"\r\n--b--", {}),
+        "max_header_bytes": (call + b"A: " + b"x" * 400 + b"\r\n\r\n--b--", {}),
+        "max_header_lines": (call + b"A: b\r\n" * 9 + b"\r\n--b--", {}),
+    }
+    bomb = gzip.compress(call + b"\r\n" + b"x" * 100_000 + b"\r\n--b--")
+    assert len(bomb) < 2000
+    for name, (body, extra) in [
+        *bodies.items(),
+        ("max_body_bytes", (bomb, {"content-encoding": "gzip"})),
+    ]:
+        response = served.client.post("/v1/api/batch", content=body, headers={**headers, **extra})
+        document = refused(response, 413, "limit-exceeded")
+        assert document["limit"] == name
+        assert document["maximum"] == getattr(limits, name)
+    assert served.request("GET", "/v1/api/items/1").status_code == 200
+
+
+def test_other_methods_and_media_types(shop: Served) -> None:
+    """405 with Allow, 415 with Accept-Post, and OPTIONS tells the limits."""
+    response = shop.client.get("/v1/api/batch")
+    refused(response, 405, "method-not-allowed")
+    assert response.headers["allow"] == "POST, OPTIONS"
+    response = shop.client.post("/v1/api/batch", json=[])
+    refused(response, 415, "unsupported-media-type")
+    assert response.headers["accept-post"] == "multipart/mixed"
+    options = shop.client.options("/v1/api/batch")
+    assert options.status_code == 200
+    assert options.json()["limits"]["max_calls"] == 1000
+
+
+def test_a_compressed_batch_and_response(shop: Served) -> None:
+    """The outer request may be gzipped, and the response is compressed as a whole when asked."""
+    body = gzip.compress(WRITES + b"--b\r\n\r\nGET /openapi.json HTTP/1.1\r\n\r\n--b--")
+    headers = {"content-type": "multipart/mixed; boundary=b", "content-encoding": "gzip"}
+    response = shop.client.post(
+        "/v1/api/batch", content=body, headers={**headers, "accept-encoding": "gzip"}
+    )
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.headers["batch-outcome"] == "committed"
+    assert b"Content-Encoding" not in response.content, "calls run with identity"
+    assert shop.rows("SELECT count(*) FROM items") == [(4,)]
+
+
+def test_outer_headers_and_query_apply_to_calls(shop: Served) -> None:
+    """Prefer and select of the outer request reach each call; a call's own win."""
+    calls = (
+        b"--b\r\n\r\nGET /v1/api/items?id=eq.1 HTTP/1.1\r\n\r\n"
+        b"--b\r\n\r\nGET /v1/api/items?select=sku&id=eq.1 HTTP/1.1\r\nPrefer: x\r\n\r\n--b--"
+    )
+    response = shop.client.post(
+        "/v1/api/batch?select=id",
+        content=calls,
+        headers={"content-type": "multipart/mixed; boundary=b", "prefer": "count=exact"},
+    )
+    assert b'[{"id":1}]' in response.content
+    assert b'[{"sku":"tea"}]' in response.content
+    assert response.content.count(b"Content-Range: 0-0/1") == 1
