@@ -333,6 +333,23 @@ def test_tables_that_cannot_roll_back_are_read_only(mysql_url: str, serve: Serve
     assert "roll back" in refused.json()["detail"]
 
 
+def test_a_list_that_is_too_large_is_stopped_on_the_way(shop: Served, serve: Serve) -> None:
+    """Reading ends when the bound is passed; the server and its connections go on."""
+    items = [item(f"s{n}", note="x" * 90) for n in range(3000)]
+    assert shop.request("POST", "/v1/api/items", items, prefer="return=minimal").status_code == 201
+    small = serve(shop.url, limits=Limits(max_reply_bytes=100_000))
+    for _ in range(12):
+        response, replies = small.batch(
+            call("POST", "/v1/api/items", item("jam")), call("GET", "/v1/api/items")
+        )
+        assert response.headers["batch-outcome"] == "rolled-back; failed=2; status=413"
+        assert b'"limit":"max_reply_bytes"' in replies[1].body
+        assert small.request("GET", "/v1/api/items").status_code == 413
+    assert len(small.request("GET", "/v1/api/items?limit=5").json()) == 5
+    assert small.request("POST", "/v1/api/items", item("jam")).status_code == 201
+    assert shop.rows("SELECT count(*) FROM items") == [(3004,)]
+
+
 def test_a_reply_that_is_too_large_fails_the_batch(shop: Served, serve: Serve) -> None:
     """The bound on replies holds for the whole batch and is named."""
     small = serve(shop.url, limits=Limits(max_reply_bytes=1000))

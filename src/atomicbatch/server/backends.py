@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ Raw = Any
 """A driver's connection."""
 Execute = Callable[[str, Sequence[Any]], Any]
 """SQL text and parameters -> a DB-API cursor (PEP 249)."""
+Row = Sequence[Any]
 
 
 class Backend(ABC):
@@ -51,6 +52,10 @@ class Backend(ABC):
     @abstractmethod
     def executor(self, raw: Raw) -> Execute:
         """How statements are executed on ``raw``."""
+
+    def stream(self, raw: Raw, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
+        """The rows of a SELECT, one after another, without having them all in memory."""
+        yield from raw.execute(sql, parameters)
 
     @abstractmethod
     def begin(self, raw: Raw, *, read_only: bool) -> None:
@@ -194,6 +199,10 @@ class PostgreSQLBackend(Backend):
         execute: Execute = raw.execute
         return execute
 
+    def stream(self, raw: Raw, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
+        # Closed early, it cancels the query.
+        yield from raw.cursor().stream(sql, parameters)
+
     def begin(self, raw: Raw, *, read_only: bool) -> None:
         mode = "READ ONLY" if read_only else "READ WRITE"
         raw.execute(f"BEGIN ISOLATION LEVEL SERIALIZABLE {mode}")
@@ -227,8 +236,10 @@ class MariaDBBackend(Backend):
         import pymysql
         from pymysql.constants import CLIENT, FIELD_TYPE, SERVER_STATUS
         from pymysql.converters import conversions
+        from pymysql.cursors import SSCursor
 
         self._connect: Callable[..., Any] = pymysql.connect
+        self._unbuffered = SSCursor
         self._in_transaction = SERVER_STATUS.SERVER_STATUS_IN_TRANS
         self.driver_error = pymysql.Error
         # Read as the server writes them: Python's types would lose digits and zero dates.
@@ -265,6 +276,17 @@ class MariaDBBackend(Backend):
             return cursor
 
         return execute
+
+    def stream(self, raw: Raw, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
+        cursor = raw.cursor(self._unbuffered)
+        cursor.execute(sql, parameters)
+        try:
+            yield from cursor
+        except GeneratorExit:
+            # The driver would read all the rest before it could go on: rather begin anew.
+            raw.close()
+            raise
+        cursor.close()
 
     def begin(self, raw: Raw, *, read_only: bool) -> None:
         if read_only:

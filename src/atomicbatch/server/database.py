@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -25,7 +25,14 @@ from atomicbatch.errors import (
     TransactionError,
 )
 from atomicbatch.model import Batch
-from atomicbatch.server.backends import Backend, Execute, Raw, backend_for, dialect_of
+from atomicbatch.server.backends import (
+    Backend,
+    Execute,
+    Raw,
+    Row,
+    backend_for,
+    dialect_of,
+)
 from atomicbatch.server.reflection import read_schema
 from atomicbatch.server.schema import Schema
 from atomicbatch.transactions.base import statement_error
@@ -71,6 +78,10 @@ class Session:
         """Say whose the next transactions are (for ``interrupt``), and whether they only read."""
         self._ticket = ticket
         self._read_only = read_only
+
+    def stream(self, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
+        """The rows of a SELECT, one after another; close it before anything else is executed."""
+        return self.backend.stream(self._raw, sql, parameters)
 
     def begin(self, batch: Batch, *, deadline: float) -> Session:  # noqa: ARG002 - part of the contract
         """A transaction for ``batch``: a context manager, see ``transactions.base``."""

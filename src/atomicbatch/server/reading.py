@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from contextlib import closing
+from itertools import islice
 
 from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.conditions import matches, read_conditions
@@ -13,7 +13,7 @@ from atomicbatch.server.query import Query
 from atomicbatch.server.representation import Representation, etag
 from atomicbatch.server.resource import JSON, Resource, Row
 
-# How many rows are fetched between two looks at the size of the reply.
+# How many rows are read between two looks at the size of the reply.
 _FETCH_ROWS = 1000
 
 
@@ -24,8 +24,8 @@ class Reading(Resource):
         query = self._query(call)
         conditions = read_conditions(call.headers)
         shown, columns_sql = self._shown(query)
-        sql, parameters = self._selection(f"SELECT {columns_sql} FROM {self._sql.name}", query)
-        body, count = self._fetch(session, sql, parameters, shown)
+        sql = self._selection(f"SELECT {columns_sql} FROM {self._sql.name}", query)
+        body, count = self._fetch(session, sql, query, shown)
         tag = etag(body)
         if conditions.if_none_match is not None and matches(
             conditions.if_none_match, tag, weak=True
@@ -36,9 +36,8 @@ class Reading(Resource):
             headers += self._content_range(session, query, count)
         return Reply(200, tuple(headers), body)
 
-    def _selection(self, sql: str, query: Query) -> tuple[str, tuple[Any, ...]]:
+    def _selection(self, sql: str, query: Query) -> str:
         """WHERE, ORDER BY, LIMIT and OFFSET behind ``sql``."""
-        parameters = query.parameters
         if query.where:
             sql += f" WHERE {query.where}"
         # The key as tie-break: pages neither overlap nor leave a row out.
@@ -46,35 +45,35 @@ class Reading(Resource):
         if order:
             sql += f" ORDER BY {order}"
         if query.limit is not None or query.offset:
-            mark = self._dialect.placeholder
+            # Whole numbers, checked: no parameters, so that a stream can be limited too.
             most = 2**63 - 1 if query.limit is None else query.limit
-            sql += f" LIMIT {mark} OFFSET {mark}"
-            parameters = (*parameters, most, query.offset)
-        return sql, parameters
+            sql += f" LIMIT {most} OFFSET {query.offset}"
+        return sql
 
     def _fetch(
-        self, session: Session, sql: str, parameters: Sequence[Any], shown: Representation
+        self, session: Session, sql: str, query: Query, shown: Representation
     ) -> tuple[bytes, int]:
-        cursor = session.execute(sql, parameters)
-        rows = cursor.fetchmany(_FETCH_ROWS)
-        body = shown.many(rows)
-        count = len(rows)
-        while len(rows) == _FETCH_ROWS:
-            rows = cursor.fetchmany(_FETCH_ROWS)
-            if not rows:
-                break
-            count += len(rows)
-            body = body[:-1] + b"," + shown.many(rows)[1:]
-            if session.reply_bytes + len(body) > self._max_bytes:
-                raise RowFault(
-                    413,
-                    "limit-exceeded",
-                    f"the replies of one batch hold at most {self._max_bytes} bytes: "
-                    "ask for fewer rows with limit and offset",
-                    limit="max_reply_bytes",
-                    maximum=self._max_bytes,
-                )
-        return body, count
+        """Rows as a JSON array, and how many; never more of them in memory than may be sent."""
+        if query.limit is not None and query.limit <= _FETCH_ROWS:
+            rows = session.execute(sql, query.parameters).fetchall()
+            return shown.many(rows), len(rows)
+        parts: list[bytes] = []
+        count = size = 0
+        with closing(session.stream(sql, query.parameters)) as stream:
+            while rows := list(islice(stream, _FETCH_ROWS)):
+                count += len(rows)
+                parts.append(shown.many(rows)[1:-1])
+                size += len(parts[-1]) + 1
+                if session.reply_bytes + size > self._max_bytes:
+                    raise RowFault(
+                        413,
+                        "limit-exceeded",
+                        f"the replies of one batch hold at most {self._max_bytes} bytes: "
+                        "ask for fewer rows with limit and offset",
+                        limit="max_reply_bytes",
+                        maximum=self._max_bytes,
+                    )
+        return b"[" + b",".join(parts) + b"]", count
 
     def _content_range(self, session: Session, query: Query, count: int) -> list[Header]:
         sql = f"SELECT count(*) FROM {self._sql.name}"
