@@ -67,6 +67,23 @@ def test_patch_changes_what_it_names(shop: Served) -> None:
     problem(shop.request("PATCH", "/v1/api/items/99", {}), 404, "not-found")
 
 
+def test_minimal_answers_have_no_row(shop: Served) -> None:
+    """return=minimal leaves the body out and tells that it did; the ETag is there all the same."""
+    minimal = "return=minimal"
+    created = shop.request("POST", "/v1/api/items", ITEM, prefer=minimal)
+    assert (created.status_code, created.content) == (201, b"")
+    assert created.headers["location"] == "/v1/api/items/4"
+    changed = shop.request("PATCH", "/v1/api/items/4", {"stock": 1}, prefer=minimal)
+    assert (changed.status_code, changed.content) == (204, b"")
+    assert changed.headers["etag"] == shop.request("GET", "/v1/api/items/4").headers["etag"]
+    put = shop.request("PUT", "/v1/api/items/9", {"sku": "x", "name": "x"}, prefer=minimal)
+    assert (put.status_code, put.content) == (201, b"")
+    many = shop.request("POST", "/v1/api/items", [{**ITEM, "sku": "y"}], prefer=minimal)
+    assert (many.status_code, many.content) == (201, b"")
+    for response in (created, changed, put, many):
+        assert response.headers["preference-applied"] == minimal
+
+
 def test_patch_can_change_the_key(shop: Served) -> None:
     """The row is then found under its new key only."""
     assert shop.request("PATCH", "/v1/api/items/3", {"id": 30}).json()["id"] == 30
