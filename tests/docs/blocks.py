@@ -76,12 +76,50 @@ def lay_out(folder: Path, port: int) -> None:
         (environment / stamp).touch()
 
 
-class Reader:
-    """Somebody who types what a document says."""
+# What the documents need of curl, for machines that have none.
+_CURL = """\
+#!{python}
+import sys, urllib.error, urllib.request
+headers, data, url, shown = {{}}, None, "", False
+words = iter(sys.argv[1:])
+for word in words:
+    if word == "-H":
+        name, _, value = next(words).partition(":")
+        headers[name] = value.strip()
+    elif word == "--data-binary":
+        data = sys.stdin.buffer.read() if next(words) == "@-" else b""
+    elif word.startswith("-"):
+        shown = "i" in word
+    else:
+        url = word
+request = urllib.request.Request(url, data, headers)
+try:
+    response = urllib.request.urlopen(request)
+except urllib.error.HTTPError as error:
+    response = error
+if shown:
+    print("HTTP/1.1", response.status, response.reason)
+    for name, value in response.headers.items():
+        if name.lower() != "connection":
+            print(f"{{name}}: {{value}}")
+    print(flush=True)
+sys.stdout.buffer.write(response.read())
+"""
 
-    def __init__(self, folder: Path, port: int) -> None:
+
+class Reader:
+    """Somebody who types what a document says; ``own_curl``: with our stand-in for curl."""
+
+    def __init__(self, folder: Path, port: int, *, own_curl: bool | None = None) -> None:
         self._folder = folder
         self._port = port
+        self._path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        if own_curl or (own_curl is None and shutil.which("curl") is None):
+            curl = folder / "programs" / "curl"
+            curl.parent.mkdir()
+            curl.write_text(_CURL.format(python=sys.executable))
+            curl.chmod(0o755)
+            self._path = f"{curl.parent}:{self._path}"
         self._servers: list[subprocess.Popen[str]] = []
 
     def read(self, markdown: str) -> int:
@@ -106,7 +144,7 @@ class Reader:
         command = block.text.replace(":8000", f":{self._port}")
         environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": self._path,
             "PORT": str(self._port),
         }
         if block.mark == "server":

@@ -24,6 +24,14 @@ def test_the_commands_of_a_document_do_what_it_says(document: Path, tmp_path: Pa
         assert reader.read(document.read_text()) >= 3
 
 
+def test_the_stand_in_for_curl_will_do(tmp_path: Path) -> None:
+    """On a machine without curl the README is tested all the same."""
+    port = free_port()
+    lay_out(tmp_path, port)
+    with contextlib.closing(Reader(tmp_path, port, own_curl=True)) as reader:
+        assert reader.read((ROOT / "README.md").read_text()) >= 3
+
+
 @pytest.mark.parametrize(
     ("markdown", "told"),
     [
