@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.server.conftest import Serve
-from tests.server.served import Served, kind_of, on_its_own
+from tests.server.served import Served, kind_of, on_its_own, seen
 
 TABLES = {
     "sqlite": """
@@ -284,3 +284,18 @@ def test_any_value_survives(kinds: Served, data: st.DataObject) -> None:
     expected = dict(value)
     expected["dec"] = "0.0000" if value["dec"] == "-0.0000" else value["dec"]
     assert kept == json.loads(json.dumps(expected))
+
+
+def test_mariadb_is_strict_whatever_the_server_s_mode(mysql_url: str, serve: Serve) -> None:
+    """Where the server's own mode would cut a text without a word, ours refuses it."""
+    on_its_own(mysql_url, "CREATE TABLE texts (id INTEGER PRIMARY KEY, txt TINYTEXT)")
+    ((mode,),) = seen(mysql_url, "SELECT @@GLOBAL.sql_mode")
+    on_its_own(mysql_url, "SET GLOBAL sql_mode = ''")
+    try:
+        served = serve(mysql_url)
+        refused = served.request("POST", "/v1/api/texts", {"id": 1, "txt": "x" * 256})
+        assert refused.status_code == 422
+        assert refused.json()["column"] == "txt"
+        assert served.request("POST", "/v1/api/texts", {"id": 1, "txt": "x" * 255}).is_success
+    finally:
+        on_its_own(mysql_url, f"SET GLOBAL sql_mode = '{mode}'")
