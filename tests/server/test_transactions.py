@@ -353,7 +353,7 @@ def test_a_list_that_is_too_large_is_stopped_on_the_way(shop: Served, serve: Ser
 def test_a_reply_that_is_too_large_fails_the_batch(shop: Served, serve: Serve) -> None:
     """The bound on replies holds for the whole batch and is named."""
     small = serve(shop.url, limits=Limits(max_reply_bytes=1000))
-    reads = [call("GET", "/v1/api/items")] * 10
+    reads = [call("GET", "/v1/api/items/1")] * 20
     response, replies = small.batch(call("POST", "/v1/api/items", item("jam")), *reads)
     assert response.headers["batch-outcome"].startswith("rolled-back; failed=")
     assert response.headers["batch-outcome"].endswith("status=413")
