@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,20 @@ def test_the_limits_are_named(sqlite_path: Path, serve: Serve) -> None:
         assert document["limit"] == name
         assert document["maximum"] == getattr(limits, name)
     assert served.request("GET", "/v1/api/items/1").status_code == 200
+
+
+def test_a_plain_request_is_bounded_too(sqlite_path: Path, serve: Serve) -> None:
+    """A body that is too long is 413, one that does not come in time 408; nothing is stored."""
+    url = f"sqlite:///{sqlite_path}"
+    make_shop(url)
+    served = serve(url, limits=Limits(max_body_bytes=1000, timeout_seconds=0.3))
+    item = {"sku": "x", "name": "x", "note": "y" * 1000}
+    response = served.request("POST", "/v1/api/items", item)
+    assert (response.status_code, response.json()["limit"]) == (413, "max_body_bytes")
+    with socket.create_connection(("127.0.0.1", served.client.base_url.port or 0)) as slow:
+        slow.sendall(b"POST /v1/api/items HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+    assert served.rows("SELECT count(*) FROM items") == [(3,)]
 
 
 def test_other_methods_and_media_types(shop: Served) -> None:

@@ -18,8 +18,8 @@ import msgspec
 from atomicbatch import __version__
 from atomicbatch.asgi import BatchEndpoint
 from atomicbatch.engine import execute
-from atomicbatch.errors import AtomicBatchError, BusyError, LimitError
-from atomicbatch.exchange import Response, read_request, write_response
+from atomicbatch.errors import AtomicBatchError, BusyError, TimeoutExceededError
+from atomicbatch.exchange import Response, body_too_long, read_request, write_response
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
 from atomicbatch.problems import error_reply, problem_reply
@@ -112,7 +112,7 @@ class Application:
     async def _answer_call(self, path: bytes, scope: Scope, receive: Receive) -> Reply:
         deadline = time.monotonic() + self._limits.timeout_seconds
         try:
-            body = await _read_body(receive, self._limits.max_body_bytes)
+            body = await self._read_body(receive)
             headers = tuple((name.lower(), value) for name, value in scope["headers"])
             call = Call(scope["method"], path, scope["query_string"], headers, body)
             outcome = await self._run(Batch((call,)), deadline, _outcome)
@@ -121,6 +121,16 @@ class Application:
         if outcome.committed or outcome.error is None:
             return outcome.replies[0]
         return error_reply(outcome.error)
+
+    async def _read_body(self, receive: Receive) -> bytes:
+        """The body of a plain request, within the limits on size and time."""
+        try:
+            async with asyncio.timeout(self._limits.timeout_seconds):
+                return await _all_chunks(receive, self._limits)
+        except TimeoutError:
+            error = TimeoutExceededError("the body took too long to arrive")
+            error.status = 408
+            raise error from None
 
     async def _answer_batch(self, scope: Scope, headers: Headers, body: bytes) -> Response:
         deadline = time.monotonic() + self._limits.timeout_seconds
@@ -196,22 +206,18 @@ def _path(scope: Scope) -> bytes:
     return raw[len(prefix) :] if prefix and raw.startswith(prefix + b"/") else raw
 
 
-async def _read_body(receive: Receive, max_bytes: int) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body") and len(body) <= max_bytes:
-        return body
-    chunks, size = [body], len(body)
-    while size <= max_bytes and message.get("more_body"):
+async def _all_chunks(receive: Receive, limits: Limits) -> bytes:
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise AtomicBatchError("the client hung up")
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-    if size > max_bytes:
-        raise LimitError(
-            f"the body is longer than {max_bytes} bytes", limit="max_body_bytes", maximum=max_bytes
-        )
+        if size > limits.max_body_bytes:
+            raise body_too_long(limits)
+        more = message.get("more_body", False)
     return b"".join(chunks)
 
 
