@@ -355,6 +355,87 @@ def test_a_trigger_s_work_is_in_the_answer(
     assert shop.rows("SELECT name FROM items WHERE sku = 'jam'") == [("PLUM",)]
 
 
+_DROP_NEGATIVE = {
+    "sqlite": [
+        f"CREATE TRIGGER drop_{event} BEFORE {event} ON items WHEN {row}.stock < 0"
+        " BEGIN SELECT RAISE(IGNORE); END"
+        for event, row in (("INSERT", "new"), ("UPDATE", "new"), ("DELETE", "old"))
+    ],
+    "postgresql": [
+        (
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF TG_OP = 'DELETE' THEN"
+            "   IF old.stock < 0 THEN RETURN NULL; ELSE RETURN old; END IF;"
+            " END IF;"
+            " IF new.stock < 0 THEN RETURN NULL; ELSE RETURN new; END IF; END $$"
+        ),
+        (
+            "CREATE TRIGGER keep BEFORE INSERT OR UPDATE OR DELETE ON items"
+            " FOR EACH ROW EXECUTE FUNCTION keep()"
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ["sqlite_path", "postgresql_url"])
+def test_what_a_trigger_drops_is_not_told_as_done(
+    name: str, request: pytest.FixtureRequest, serve: Callable[[str], Served]
+) -> None:
+    """A trigger that silently drops a write makes the call fail, whichever write it is."""
+    value = request.getfixturevalue(name)
+    url = f"sqlite:///{value}" if name == "sqlite_path" else value
+    make_shop(url)
+    on_its_own(
+        url,
+        "CREATE TABLE plain (id INTEGER PRIMARY KEY, stock INTEGER)",
+        "INSERT INTO plain VALUES (1, 5), (2, -1), (3, 7)",
+        *(s.replace(" items ", " plain ") for s in _DROP_NEGATIVE[kind_of(url)]),
+    )
+    shop = serve(url)
+    before = shop.rows("SELECT * FROM plain ORDER BY id")
+    for method, target, body in (
+        ("POST", "/v1/api/plain", {"id": 9, "stock": -1}),
+        ("PATCH", "/v1/api/plain/1", {"stock": -2}),
+        ("PUT", "/v1/api/plain/1", {"stock": -2}),
+        ("DELETE", "/v1/api/plain/2", None),
+        ("PATCH", "/v1/api/plain?id=lt.3", {"stock": -2}),
+        ("DELETE", "/v1/api/plain?id=gt.0", None),
+    ):
+        for prefer in ("return=minimal", "return=representation"):
+            refused = shop.request(method, target, body, prefer=prefer)
+            problem(refused, 422, "trigger-refused")
+    assert shop.rows("SELECT * FROM plain ORDER BY id") == before
+    assert shop.request("PATCH", "/v1/api/plain?id=gt.2", {"stock": 8}).json() == [
+        {"id": 3, "stock": 8}
+    ]
+    problem(shop.request("DELETE", "/v1/api/plain/99"), 404, "not-found")
+
+
+def test_a_table_called_batch_gives_way_to_the_endpoint(
+    sqlite_path: Any, serve: Callable[[str], Served]
+) -> None:
+    """It is not served at all, and not in the document."""
+    url = f"sqlite:///{sqlite_path}"
+    on_its_own(url, "CREATE TABLE batch (id INTEGER PRIMARY KEY)", "INSERT INTO batch VALUES (1)")
+    served = serve(url)
+    problem(served.request("GET", "/v1/api/batch/1"), 404, "not-found")
+    assert set(served.client.get("/openapi.json").json()["paths"]["/v1/api/batch"]) == {"post"}
+
+
+def test_a_row_without_a_key_has_no_location(
+    sqlite_path: Any, serve: Callable[[str], Served]
+) -> None:
+    """SQLite lets a key be NULL, and a text may be empty; such a row has no address."""
+    url = f"sqlite:///{sqlite_path}"
+    on_its_own(url, "CREATE TABLE loose (k TEXT PRIMARY KEY, v INTEGER)")
+    served = serve(url)
+    created = served.request("POST", "/v1/api/loose", {"v": 1})
+    assert (created.status_code, created.json()) == (201, {"k": None, "v": 1})
+    assert "location" not in created.headers
+    assert "location" not in served.request("POST", "/v1/api/loose", {"k": ""}).headers
+    assert served.request("POST", "/v1/api/loose", {"k": "x"}).headers["location"].endswith("/x")
+
+
 _UPPERCASE = {
     "sqlite": [
         (

@@ -111,7 +111,8 @@ class Changing(Creating):
         if write and rest:
             sql += f", {defaults}"
         parameters = (write.parameters(sent.values()) if write else []) + list(key)
-        session.execute(f"{sql} WHERE {self._sql.by_key}", parameters)
+        if session.execute(f"{sql} WHERE {self._sql.by_key}", parameters).rowcount == 0:
+            self._not_written(session, key)
         return self._row(session, key)
 
     def _delete(self, call: Call, session: Session, key: Row) -> Reply:
@@ -123,7 +124,7 @@ class Changing(Creating):
             before = self._row(session, key)
         cursor = session.execute(f"{self._sql.delete} WHERE {self._sql.by_key}", key)
         if cursor.rowcount == 0:
-            self._no_row()
+            self._not_written(session, key)
         headers = applied(conditions, b"return=")
         if not shows or before is None:
             return Reply(204, tuple(headers), b"")
@@ -141,7 +142,8 @@ class Changing(Creating):
         sql = f"{write.sql} WHERE {query.where}"
         headers = applied(conditions, b"return=")
         if b"return=minimal" in conditions.prefer:
-            session.execute(sql, parameters)
+            expected = self._matching(session, query)
+            self._check_reached(session.execute(sql, parameters).rowcount, expected)
             return Reply(204, tuple(headers), b"")
         if self._sql.update_returns:
             rows = session.execute(sql + self._sql.returning, parameters).fetchall()
@@ -166,7 +168,7 @@ class Changing(Creating):
             f"SELECT {self._sql.key_order} FROM {self._sql.name} WHERE {query.where}{order}",
             query.parameters,
         ).fetchall()
-        session.execute(sql, parameters)
+        self._check_reached(session.execute(sql, parameters).rowcount, len(found))
         rows = (self._row(session, key) for key in found)
         return [row for row in rows if row is not None]
 
@@ -176,12 +178,13 @@ class Changing(Creating):
         headers = applied(conditions, b"return=")
         sql = f"{self._sql.delete} WHERE {query.where}"
         if b"return=representation" not in conditions.prefer:
-            session.execute(sql, query.parameters)
+            expected = self._matching(session, query)
+            self._check_reached(session.execute(sql, query.parameters).rowcount, expected)
             return Reply(204, tuple(headers), b"")
         rows = session.execute(
             f"{self._sql.select} WHERE {query.where}", query.parameters
         ).fetchall()
-        session.execute(sql, query.parameters)
+        self._check_reached(session.execute(sql, query.parameters).rowcount, len(rows))
         return Reply(200, (JSON, *headers), self._many(query, rows))
 
     def _filter(self, call: Call, conditions: Conditions) -> Query:

@@ -38,7 +38,7 @@ class Creating(Resource):
     ) -> Reply:
         status = 201 if created else 200
         headers: list[Header] = []
-        if row is not None and self._key_positions:
+        if row is not None and self._key_positions and self._has_address(row):
             headers.append((b"location", self._location(call.path, row)))
         if conditions.prefer:
             headers += applied(conditions, b"return=", b"resolution=")
@@ -103,9 +103,12 @@ class Creating(Resource):
         cursor = session.execute(write.sql, parameters)
         if self._dialect.insert_returning:
             row: Row | None = cursor.fetchone()
-            if row is None:  # a BEFORE trigger of PostgreSQL can swallow the row
-                raise RowFault(422, "trigger-refused", "a trigger of the database dropped the row")
-            return self._row(session, row) if self._sql.reads_back else row
+            if row is None:
+                self._dropped()
+            if self._sql.reads_back:
+                return self._row(session, row)
+            # Without a key there is no way to see what triggers made of the row.
+            return None if self.table.has_triggers else row
         if not self._key_positions:
             return None
         sent = dict(zip(body, parameters, strict=True))
@@ -160,6 +163,6 @@ class Creating(Resource):
             row: Row | None = session.execute(sql + self._sql.returning, parameters).fetchone()
             return row
         if session.execute(sql, parameters).rowcount == 0:
-            return None
+            self._not_written(session, key)
         pairs = zip(self.table.key, key, strict=True)
         return self._row(session, [sent.get(column.name, old) for column, old in pairs])

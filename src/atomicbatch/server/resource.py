@@ -85,6 +85,11 @@ class Resource:
     def _key_of(self, row: Row) -> Row:
         return [row[position] for position in self._key_positions]
 
+    def _has_address(self, row: Row) -> bool:
+        """Whether a row's key can stand in a path: SQLite's may be NULL, and a text empty."""
+        key = self._key_of(row)
+        return None not in key and list(key) != [""]
+
     def _location(self, path: bytes, row: Row) -> bytes:
         parts = []
         for column, position in zip(self.table.key, self._key_positions, strict=True):
@@ -136,6 +141,28 @@ class Resource:
 
     def _no_row(self) -> NoReturn:
         raise RowFault(404, "not-found", f"{self.table.name!r} has no row with this key")
+
+    def _not_written(self, session: Session, key: Row) -> NoReturn:
+        """A write by key has reached no row: there is none, or a trigger has dropped the write."""
+        if self.table.has_triggers and self._row(session, key) is not None:
+            self._dropped()
+        self._no_row()
+
+    def _matching(self, session: Session, query: Query) -> int | None:
+        """How many rows a write must reach, where triggers could silently drop some of it."""
+        if not self.table.has_triggers:
+            return None
+        sql = f"SELECT count(*) FROM {self._sql.name} WHERE {query.where}"
+        count: int = session.execute(sql, query.parameters).fetchone()[0]
+        return count
+
+    def _check_reached(self, reached: int, expected: int | None) -> None:
+        # RAISE(IGNORE) on SQLite, RETURN NULL on PostgreSQL: no error, and no change.
+        if expected is not None and reached != expected:
+            self._dropped()
+
+    def _dropped(self) -> NoReturn:
+        raise RowFault(422, "trigger-refused", "a trigger of the database dropped the change")
 
     def _precondition_failed(self) -> NoReturn:
         raise RowFault(412, "precondition-failed", "the row is not in the state that was asked for")

@@ -159,7 +159,7 @@ def open_database(url: sa.URL, *, read_only: bool) -> Database:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         shown = url.render_as_string(hide_password=True)
         raise ServeError(f"cannot open {shown}: {reason}") from error
-    if "batch" in database.schema.tables:
+    if database.schema.tables.pop("batch", None) is not None:
         _log.warning("the table 'batch' is not served: its path is that of the batch endpoint")
     return database
 

@@ -59,7 +59,7 @@ class Statements:
         self.reads_back = bool(table.has_triggers and table.key)
         self.returning = f" RETURNING {self.columns_sql}"
         self.returning_key = f" RETURNING {self.key_order}"
-        self.update_returns = dialect.update_returning and not self.reads_back
+        self.update_returns = dialect.update_returning and not table.has_triggers
         self._inserts: dict[tuple[str, ...], Write] = {}
         self._updates: dict[tuple[str, ...], Write] = {}
 
