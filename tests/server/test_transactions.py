@@ -435,3 +435,21 @@ def test_a_conflict_at_commit_runs_the_batch_again(postgresql_url: str) -> None:
     assert seen_sums == [2, 0]
     ours.close()
     theirs.close()
+
+
+@pytest.mark.slow
+def test_a_merge_is_never_a_unique_violation(shop: Served) -> None:
+    """Many clients merge the same new row at once: one creates it, the others change it."""
+    prefer = {"prefer": "resolution=merge-duplicates"}
+    for turn in range(8):
+        body = {"id": 100 + turn, "sku": f"new {turn}", "name": "n"}
+
+        def merge(body: dict[str, Any] = body) -> int:
+            target = "/v1/api/items?on_conflict=sku"
+            return shop.request("POST", target, body, **prefer).status_code
+
+        assert sorted(in_parallel(*[merge] * 4)) == [200, 200, 200, 201]
+    assert shop.rows("SELECT count(*) FROM items WHERE id >= 100") == [(8,)]
+    taken = {"id": 1, "sku": "another", "name": "n"}
+    refused = shop.request("POST", "/v1/api/items?on_conflict=sku", taken, **prefer)
+    assert refused.status_code == 409, "a key that another row has is no conflict"

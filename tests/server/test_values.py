@@ -25,7 +25,7 @@ TABLES = {
             dec numeric(12, 4), huge numeric, flo double precision, yes boolean, txt text,
             short varchar(5), day date, clock time, moment timestamp, point timestamptz,
             raw bytea, doc json, docb jsonb, uid uuid, numbers integer[], words text[],
-            decs numeric[], span interval, net inet, mood mood
+            decs numeric[], span interval, net inet, mood mood, single real
         )""",
     "mysql": """
         CREATE TABLE kinds (
@@ -102,6 +102,7 @@ ONLY: dict[str, list[tuple[str, Any, Any]]] = {
         ("span", "P1DT2H", "P1DT2H"),
         ("net", "192.168.0.0/24", "192.168.0.0/24"),
         ("mood", "ok", "ok"),
+        ("single", 0.1, 0.1),
     ],
     "mysql": [
         ("ubig", 2**64 - 1, 2**64 - 1),
@@ -299,3 +300,35 @@ def test_mariadb_is_strict_whatever_the_server_s_mode(mysql_url: str, serve: Ser
         assert served.request("POST", "/v1/api/texts", {"id": 1, "txt": "x" * 255}).is_success
     finally:
         on_its_own(mysql_url, f"SET GLOBAL sql_mode = '{mode}'")
+
+
+def test_what_a_url_finds_on_postgresql(postgresql_url: str, serve: Serve) -> None:
+    """Single-precision numbers and enumerations are found as they are written."""
+    on_its_own(
+        postgresql_url,
+        "CREATE TYPE mood AS ENUM ('sad', 'ok')",
+        "CREATE TABLE kinds (id integer PRIMARY KEY, single real, mood mood, fixed char(5))",
+        "INSERT INTO kinds VALUES (1, 0.1, 'ok', 'ab')",
+    )
+    served = serve(postgresql_url)
+    for query in (
+        "single=eq.0.1",
+        "single=in.(0.1,7)",
+        "mood=like.o*",
+        "mood=eq.ok",
+        "fixed=eq.ab",
+    ):
+        assert len(served.client.get(f"/v1/api/kinds?{query}").json()) == 1, query
+
+
+def test_computed_columns_are_answered_as_stored(mysql_url: str, serve: Serve) -> None:
+    """MariaDB's RETURNING computes before the row is numbered; the answer does not."""
+    on_its_own(
+        mysql_url,
+        "CREATE TABLE twice (id INTEGER AUTO_INCREMENT PRIMARY KEY, n INTEGER,"
+        " double_id INTEGER AS (id * 2) VIRTUAL)",
+    )
+    served = serve(mysql_url)
+    for number in (1, 2):
+        created = served.request("POST", "/v1/api/twice", {"n": 7})
+        assert created.json() == {"id": number, "n": 7, "double_id": number * 2}

@@ -145,7 +145,7 @@ def _sqlite_decimal(scale: int | None) -> Callable[[Any], Any]:
 def float_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
     special = dialect.name == "postgresql"
 
-    def from_json(value: Any) -> float:
+    def from_json(value: Any) -> Any:
         if isinstance(value, str):
             return from_text(value)
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
@@ -156,11 +156,12 @@ def float_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
             number = math.inf
         if not math.isfinite(number):
             raise ValueProblem(name, "is out of range", status=422)
-        return number
+        # As text it takes on the column's own precision: 0.1 as a double is no single 0.1.
+        return repr(number) if special else number
 
-    def from_text(text: str) -> float:
+    def from_text(text: str) -> Any:
         if special and text in ("NaN", "Infinity", "-Infinity"):
-            return float(text)
+            return text
         if not DECIMAL.fullmatch(text):
             raise ValueProblem(name, "must be a number")
         return from_json(Decimal(text))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from atomicbatch.errors import ConflictError
 from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.conditions import Conditions, read_conditions
 from atomicbatch.server.database import Session
-from atomicbatch.server.faults import RowFault
+from atomicbatch.server.faults import RowFault, fault_of
 from atomicbatch.server.query import Query
 from atomicbatch.server.representation import etag
 from atomicbatch.server.resource import JSON, Resource, Row, applied
@@ -95,7 +96,27 @@ class Creating(Resource):
                 names = {column.name for column in target}
                 changes = {name: value for name, value in body.items() if name not in names}
                 return self._change(session, self._key_of(found), changes, found), False
+            return self._insert_unless_raced(session, body, target), True
         return self._insert(session, body), True
+
+    def _insert_unless_raced(
+        self, session: Session, body: dict[str, Any], target: tuple[Column, ...]
+    ) -> Row | None:
+        """
+        INSERT a row that was looked for and not found.
+
+        A unique violation then means that somebody else has just stored the row, which
+        PostgreSQL shows only to a new transaction; or that other columns are taken. The first
+        time it is a conflict, which runs the batch again; the second time it is what it says.
+        """
+        try:
+            return self._insert(session, body)
+        except session.driver_error as error:
+            fault = fault_of(error)
+            what = (self.table.name, *(str(body[column.name]) for column in target))
+            if fault is None or fault.slug != "unique-violation" or session.raced(what):
+                raise
+            raise ConflictError("another transaction has just stored this row") from error
 
     def _insert(self, session: Session, body: dict[str, Any]) -> Row | None:
         write = self._sql.insert(tuple(body))
@@ -107,8 +128,8 @@ class Creating(Resource):
                 self._dropped()
             if self._sql.reads_back:
                 return self._row(session, row)
-            # Without a key there is no way to see what triggers made of the row.
-            return None if self.table.has_triggers else row
+            # Without a key there is no way to see what the database made of the row.
+            return None if self._sql.returns_stale else row
         if not self._key_positions:
             return None
         sent = dict(zip(body, parameters, strict=True))

@@ -42,12 +42,19 @@ _T = TypeVar("_T")
 
 
 class Ticket:
-    """One caller's claim to a transaction; once it is over, the transaction cannot commit."""
+    """
+    One caller's claim to transactions: one, and others when its batch is run again.
 
-    __slots__ = ("over",)
+    Attributes:
+        over: None of them can commit any more.
+        raced: What has met another transaction already, see ``Session.raced``.
+    """
+
+    __slots__ = ("over", "raced")
 
     def __init__(self) -> None:
         self.over = False
+        self.raced: set[tuple[str, ...]] = set()
 
 
 class Session:
@@ -82,6 +89,12 @@ class Session:
     def stream(self, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
         """The rows of a SELECT, one after another; close it before anything else is executed."""
         return self.backend.stream(self._raw, sql, parameters)
+
+    def raced(self, what: tuple[str, ...]) -> bool:
+        """Whether this was asked before in a run of the same batch."""
+        before = what in self._ticket.raced
+        self._ticket.raced.add(what)
+        return before
 
     def begin(self, batch: Batch, *, deadline: float) -> Session:  # noqa: ARG002 - part of the contract
         """A transaction for ``batch``: a context manager, see ``transactions.base``."""

@@ -163,7 +163,8 @@ class Conditions:
             return f"atomicbatch_fold({name}) GLOB {mark}" if fold else f"{name} GLOB {mark}"
         self.parameters.append(_like_pattern(operand))
         if self._dialect.name == "postgresql":
-            text = name if column.kind is Kind.TEXT else f"CAST({name} AS text)"
+            is_text = column.kind is Kind.TEXT and column.choices is None
+            text = name if is_text else f"CAST({name} AS text)"
             return f"{text} {'ILIKE' if fold else 'LIKE'} {mark}"
         # Whatever the column's collation is: utf8mb4_bin tells cases apart, the other does not.
         collation = "utf8mb4_general_ci" if fold else "utf8mb4_bin"

@@ -54,12 +54,16 @@ class Statements:
         self.select = f"SELECT {self.columns_sql} FROM {self.name}"
         self.select_by_key = f"{self.select} WHERE {self.by_key}"
         self.delete = f"DELETE FROM {self.name}"
-        # RETURNING shows a row as it was before AFTER triggers ran: then only its key is asked
-        # for, and the row is read back.
-        self.reads_back = bool(table.has_triggers and table.key)
+        # RETURNING shows a row as it was before AFTER triggers ran, and on MariaDB computed
+        # columns as they were before the row was numbered: then only its key is asked for, and
+        # the row is read back.
+        self.returns_stale = table.has_triggers or (
+            dialect.name == "mysql" and any(not column.writable for column in table.columns)
+        )
+        self.reads_back = bool(self.returns_stale and table.key)
         self.returning = f" RETURNING {self.columns_sql}"
         self.returning_key = f" RETURNING {self.key_order}"
-        self.update_returns = dialect.update_returning and not table.has_triggers
+        self.update_returns = dialect.update_returning and not self.returns_stale
         self._inserts: dict[tuple[str, ...], Write] = {}
         self._updates: dict[tuple[str, ...], Write] = {}
 
