@@ -453,3 +453,31 @@ def test_a_merge_is_never_a_unique_violation(shop: Served) -> None:
     taken = {"id": 1, "sku": "another", "name": "n"}
     refused = shop.request("POST", "/v1/api/items?on_conflict=sku", taken, **prefer)
     assert refused.status_code == 409, "a key that another row has is no conflict"
+
+
+def test_a_connection_lost_during_commit_is_told_as_unknown(
+    postgresql_url: str, serve: Serve
+) -> None:
+    """Nobody knows then whether the batch is stored: it is neither run again nor said to be."""
+    on_its_own(
+        postgresql_url,
+        "CREATE TABLE doomed (id integer PRIMARY KEY)",
+        "CREATE SEQUENCE runs",
+        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM nextval('runs'); PERFORM pg_terminate_backend(pg_backend_pid()); RETURN new;"
+        " END $$",
+        "CREATE CONSTRAINT TRIGGER die AFTER INSERT ON doomed"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die()",
+        "CREATE TABLE fine (id integer PRIMARY KEY)",
+    )
+    served = serve(postgresql_url)
+    response, replies = served.batch(call("POST", "/v1/api/doomed", {"id": 1}))
+    assert (response.status_code, replies) == (503, [])
+    assert response.headers["batch-outcome"] == "unknown"
+    assert "retry-after" not in response.headers
+    plain = served.request("POST", "/v1/api/doomed", {"id": 2})
+    assert (plain.status_code, "retry-after" in plain.headers) == (503, False)
+    assert plain.json()["type"] == "urn:atomicbatch:problem:outcome-unknown"
+    # A sequence is not rolled back: it tells how often COMMIT was tried.
+    assert served.rows("SELECT last_value FROM runs") == [(2,)]
+    assert served.request("POST", "/v1/api/fine", {"id": 1}).status_code == 201
