@@ -6,6 +6,7 @@ import logging
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from atomicbatch.errors import TimeoutExceededError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Reply
 from atomicbatch.problems import problem_reply
@@ -111,6 +112,10 @@ class Api:
 
     def _driver_problem(self, error: Exception, session: Session) -> Reply:
         trouble = session.trouble(error)
+        if isinstance(trouble, TimeoutExceededError):
+            # We have interrupted the statement ourselves, often because the client has hung up:
+            # its error says nothing that the log should tell.
+            raise trouble from None
         if trouble is not None:
             raise trouble from error
         fault = fault_of(error)
