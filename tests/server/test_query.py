@@ -61,74 +61,161 @@ def ids(served: Served, query: str) -> list[int]:
     return [row["id"] for row in response.json()]
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("id=eq.3", [3]),
-        ("id=neq.3", [1, 2, 4, 5, 6, 7]),
-        ("stock=neq.3", [1, 2, 6, 7]),
-        ("stock=gt.3", [1, 7]),
-        ("stock=gte.3", [1, 4, 5, 7]),
-        ("stock=lt.0", [6]),
-        ("stock=lte.0", [2, 6]),
-        ("price=eq.4.5", [1, 2]),
-        ("price=gt.12", [4, 7]),
-        ("hot=eq.true", [1, 2, 7]),
-        ("hot=is.true", [1, 2, 7]),
-        ("hot=is.false", [3, 5]),
-        ("hot=is.unknown", [4, 6]),
-        ("stock=is.null", [3]),
-        ("stock=is.not_null", [1, 2, 4, 5, 6, 7]),
-        ("stock=not.is.null", [1, 2, 4, 5, 6, 7]),
-        ("stock=not.eq.3", [1, 2, 6, 7]),
-        ("name=like.Cup*", [3, 4]),
-        ("name=like.Cup%25", [3, 4]),
-        ("name=like.Cup_1", [3, 4]),
-        ("name=like.Cup%5C_1", [3]),
-        ("name=like.tea%5C%25", [2]),
-        ("name=like.*%5C*", [6]),
-        ("name=like.tea*", [2]),
-        ("name=ilike.tea*", [1, 2]),
-        ("name=ilike.%C3%A4rger*", [5, 6]),
-        ("name=like.[b]?", [7]),
-        ("name=not.ilike.*e*", [3, 4, 7]),
-        ("note=like.*%5C%5C*", [6]),
-        ("id=in.(1,3,99)", [1, 3]),
-        ("id=in.()", []),
-        ("id=not.in.(1,2,3)", [4, 5, 6, 7]),
-        ('note=in.("a,b","q\\"q","(x)")', [2, 3, 4]),
-        ("note=eq.a,b", [2]),
-        ("note=eq.(x)", [4]),
-        ("note=eq.%2541", [7]),
-        ("name=eq.tea%25", [2]),
-        ("stock=gte.3&hot=is.true", [1, 7]),
-        ("id=gt.2&id=lt.5", [3, 4]),
-        ("or=(id.eq.1,id.eq.7)", [1, 7]),
-        ("or=(stock.is.null,and(stock.gt.5,hot.is.true))", [1, 3, 7]),
-        ("not.or=(id.eq.1,id.gt.3)", [2, 3]),
-        ("and=(id.gt.1,not.or(id.eq.2,id.gt.4))", [3, 4]),
-        ("or=(id.not.in.(1,2,3,4,5),id.eq.1)", [1, 6, 7]),
-        ("or=(not.id.gt.1,id.eq.3)", [1, 3]),
-        ('or=(note.eq."a,b",note.eq."q\\"q",note.eq."(x)")', [2, 3, 4]),
-        ('or=(note.eq."back\\\\slash",id.eq.1)', [1, 6]),
-        ("or=(note.eq.a.b)", [5]),
-        ("or=(id.eq.1,id.eq.2)&or=(id.eq.2,id.eq.3)", [2]),
-        ('and=("odd, name".is.null,id.eq.1)', [1]),
-        ("odd,+name=is.null&id=eq.2", [2]),
-        ("order=stock.desc.nullslast,id", [1, 7, 4, 5, 2, 6, 3]),
-        ("order=stock.asc.nullsfirst,id.desc", [3, 6, 2, 5, 4, 7, 1]),
-        ("order=hot.nullslast,id.desc&hot=not.is.false", [7, 2, 1, 6, 4]),
-        ("order=price.desc&limit=2", [7, 4]),
-        ("limit=3&offset=2", [3, 4, 5]),
-        ("offset=5", [6, 7]),
-        ("limit=0", []),
-        ("id=eq.1&alt=json&prettyPrint=false&key=abc&$.xgafv=2", [1]),
-    ],
-)
-def test_a_query_finds_what_it_says(things: Served, query: str, expected: list[int]) -> None:
+EXAMPLES: list[tuple[str, list[int]]] = [
+    ("id=eq.3", [3]),
+    ("id=neq.3", [1, 2, 4, 5, 6, 7]),
+    ("stock=neq.3", [1, 2, 6, 7]),
+    ("stock=gt.3", [1, 7]),
+    ("stock=gte.3", [1, 4, 5, 7]),
+    ("stock=lt.0", [6]),
+    ("stock=lte.0", [2, 6]),
+    ("price=eq.4.5", [1, 2]),
+    ("price=gt.12", [4, 7]),
+    ("hot=eq.true", [1, 2, 7]),
+    ("hot=is.true", [1, 2, 7]),
+    ("hot=is.false", [3, 5]),
+    ("hot=is.unknown", [4, 6]),
+    ("stock=is.null", [3]),
+    ("stock=is.not_null", [1, 2, 4, 5, 6, 7]),
+    ("stock=not.is.null", [1, 2, 4, 5, 6, 7]),
+    ("stock=not.eq.3", [1, 2, 6, 7]),
+    ("name=like.Cup*", [3, 4]),
+    ("name=like.Cup%25", [3, 4]),
+    ("name=like.Cup_1", [3, 4]),
+    ("name=like.Cup%5C_1", [3]),
+    ("name=like.tea%5C%25", [2]),
+    ("name=like.*%5C*", [6]),
+    ("name=like.tea*", [2]),
+    ("name=ilike.tea*", [1, 2]),
+    ("name=ilike.%C3%A4rger*", [5, 6]),
+    ("name=like.[b]?", [7]),
+    ("name=not.ilike.*e*", [3, 4, 7]),
+    ("note=like.*%5C%5C*", [6]),
+    ("id=in.(1,3,99)", [1, 3]),
+    ("id=in.()", []),
+    ("id=not.in.(1,2,3)", [4, 5, 6, 7]),
+    ('note=in.("a,b","q\\"q","(x)")', [2, 3, 4]),
+    ("note=eq.a,b", [2]),
+    ("note=eq.(x)", [4]),
+    ("note=eq.%2541", [7]),
+    ("name=eq.tea%25", [2]),
+    ("stock=gte.3&hot=is.true", [1, 7]),
+    ("id=gt.2&id=lt.5", [3, 4]),
+    ("or=(id.eq.1,id.eq.7)", [1, 7]),
+    ("or=(stock.is.null,and(stock.gt.5,hot.is.true))", [1, 3, 7]),
+    ("not.or=(id.eq.1,id.gt.3)", [2, 3]),
+    ("and=(id.gt.1,not.or(id.eq.2,id.gt.4))", [3, 4]),
+    ("or=(id.not.in.(1,2,3,4,5),id.eq.1)", [1, 6, 7]),
+    ("or=(not.id.gt.1,id.eq.3)", [1, 3]),
+    ('or=(note.eq."a,b",note.eq."q\\"q",note.eq."(x)")', [2, 3, 4]),
+    ('or=(note.eq."back\\\\slash",id.eq.1)', [1, 6]),
+    ("or=(note.eq.a.b)", [5]),
+    ("or=(id.eq.1,id.eq.2)&or=(id.eq.2,id.eq.3)", [2]),
+    ('and=("odd, name".is.null,id.eq.1)', [1]),
+    ("odd,+name=is.null&id=eq.2", [2]),
+    ("order=stock.desc.nullslast,id", [1, 7, 4, 5, 2, 6, 3]),
+    ("order=stock.asc.nullsfirst,id.desc", [3, 6, 2, 5, 4, 7, 1]),
+    ("order=hot.nullslast,id.desc&hot=not.is.false", [7, 2, 1, 6, 4]),
+    ("order=price.desc&limit=2", [7, 4]),
+    ("limit=3&offset=2", [3, 4, 5]),
+    ("offset=5", [6, 7]),
+    ("limit=0", []),
+    ("id=eq.1&alt=json&prettyPrint=false&key=abc&$.xgafv=2", [1]),
+    ("id=eq.%31", [1]),
+    ('order="odd, name".desc,"id".desc&limit=1', [7]),
+    ('select="odd, name",id&id=eq.2', [2]),
+    ("name=neq.Tea&id=lt.3", [2]),
+    ("id=not.lt.6", [6, 7]),
+    ("hot=is.not_null&id=lte.4", [1, 2, 3]),
+    ("not.and=(id.gt.2,id.lt.7)", [1, 2, 7]),
+    ("name=in.(Tea,TEA)", [1]),
+]
+
+
+def test_a_query_finds_what_it_says(things: Served) -> None:
     """Each operator, on each database, with NULLs and wildcards and delimiters in the data."""
-    found = ids(things, query)
-    assert (found if "order" in query else sorted(found)) == expected
+    for query, expected in EXAMPLES:
+        found = ids(things, query)
+        assert (found if "order" in query else sorted(found)) == expected, query
+
+
+WORDS = [
+    "Ärger",
+    "ärger",
+    "ARGER",
+    "arger",
+    "tea",
+    "TEA",
+    "Straße",
+    "strase",
+    "😀",
+    "🎉",
+    "ЁЖ",
+    "ёж",
+]
+
+
+def test_ilike_folds_case_and_nothing_else(database_url: str, serve: Serve) -> None:
+    """Accents, sharp s and emoji stay apart in any case; like tells cases apart as well."""
+    suffix = " CHARACTER SET utf8mb4" if kind_of(database_url) == "mysql" else ""
+    on_its_own(database_url, f"CREATE TABLE words (w VARCHAR(20)){suffix}")
+    served = serve(database_url)
+    served.request("POST", "/v1/api/words", [{"w": word} for word in WORDS])
+    for word in WORDS:
+        for pattern in (word, f"*{word[1:]}" if len(word) > 1 else f"*{word}*"):
+            same = _like if "*" in pattern else str.__eq__
+            like = served.client.get(f"/v1/api/words?w=like.{quote(pattern)}").json()
+            assert [row["w"] for row in like] == [w for w in WORDS if same(w, pattern)], pattern
+            ilike = served.client.get(f"/v1/api/words?w=ilike.{quote(pattern.upper())}").json()
+            if "ß" not in pattern:  # its upper case is SS
+                expected = [w for w in WORDS if same(w.lower(), pattern.lower())]
+                assert [row["w"] for row in ilike] == expected, pattern
+
+
+HOSTILE = [
+    "' OR '1'='1",
+    "x'; DROP TABLE things; --",
+    "\\' OR 1=1 -- ",
+    '" OR ""="',
+    "`) OR 1=1 #",
+    "%s %(name)s ? :x $1 {0}",
+    "1) OR (1=1",
+    "\\",
+    "\\\\' --",
+    "/* */ UNION SELECT 1",
+]
+
+
+def test_an_injection_stays_a_value(things: Served) -> None:
+    """SQL in an operand is compared with, never run; SQL in a name is no column."""
+    for number, text in enumerate(HOSTILE, 100):
+        assert things.request("POST", "/v1/api/things", {"id": number, "name": text}).is_success
+    for number, text in enumerate(HOSTILE, 100):
+        plain, quoted = quote(text), quote(_quoted(text))
+        pattern = quote(re.sub(r"([\\%_*])", r"\\\1", text))
+        for query in (
+            f"name=eq.{plain}",
+            f"name=in.({quoted})",
+            f"or=(name.eq.{quoted},name.eq.nobody)",
+            f"name=like.{pattern}",
+            f"name=ilike.{pattern}",
+        ):
+            assert ids(things, query) == [number], query
+        assert things.request("DELETE", f"/v1/api/things?note=eq.{plain}").status_code == 204
+        for query in (f"{plain}=eq.1", f"select={plain}", f"order={plain}", f"limit={plain}"):
+            assert things.client.get(f"/v1/api/things?{query}").status_code == 400, query
+        assert things.client.get(f"/v1/api/things?id=eq.{plain}").status_code == 400
+    assert things.rows("SELECT count(*) FROM things") == [(len(ROWS) + len(HOSTILE),)]
+
+
+def test_the_longest_pattern_is_taken(things: Served) -> None:
+    """What is longer is refused by us, never by the database."""
+    # No letter takes more bytes once it is folded than the first.
+    for letter in ("\u0390", "😀", "*", "?"):
+        for operator in ("like", "ilike"):
+            assert ids(things, f"name={operator}.{quote(letter * 4000)}&id=eq.99") == []
+    refused = things.client.get("/v1/api/things?name=like." + "a" * 4001)
+    assert (refused.status_code, refused.json()["parameter"]) == (400, "name")
 
 
 def test_select_chooses_and_renames(things: Served) -> None:
@@ -153,6 +240,21 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 @pytest.mark.parametrize(
     ("query", "told"),
     [
+        ("name=like.50%", "written %25"),
+        ("name=eq.%zz", "written %25"),
+        ("na%me=eq.1", "written %25"),
+        ("select=:id", "alias is empty"),
+        ('select=:"id"', "alias is empty"),
+        ("select=,id", "no column"),
+        ('select="id', "not closed"),
+        ('select="id"x', "only columns"),
+        ('select=i"d"', "in quotes"),
+        ('order="id"desc', "a term is"),
+        ('order="id', "not closed"),
+        ('order=a:"id"', "a term is"),
+        ('on_conflict="id".x', "separated by commas"),
+        ("name=like." + "x" * 4001, "at most 4000"),
+        ("&".join(["id=in.(" + ",".join(["1"] * 1000) + ")"] * 11), "more than 10000"),
         ("nam=eq.x", "did you mean 'name'"),
         ("=eq.x", "no column"),
         ("id", "operator.value"),
@@ -205,6 +307,57 @@ def test_what_is_not_understood_is_told(table: Table, query: str, told: str) -> 
     with pytest.raises(QueryProblem) as caught:
         read_query(table, SQLITE, query.encode())
     assert told in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("nam=eq.x", "nam"),
+        ("name=eq.%FF", "name"),
+        ("name=eq.%", "name"),
+        ("id=xx.1", "id"),
+        ("not.or=(id.eq.1", "not.or"),
+        ("select=nope", "select"),
+        ("order=nope", "order"),
+        ("limit=x", "limit"),
+        ("alt=media", "alt"),
+        ("on_conflict=nope", "on_conflict"),
+    ],
+)
+def test_the_culprit_is_named(table: Table, query: str, parameter: str) -> None:
+    """The parameter at fault is told, for programs."""
+    with pytest.raises(QueryProblem) as caught:
+        read_query(table, SQLITE, query.encode())
+    assert caught.value.parameter == parameter
+
+
+def test_names_are_quoted_like_values(table: Table) -> None:
+    """Names with commas, dots and quotes can be selected, ordered by and be unique."""
+    query = read_query(
+        table, SQLITE, b'select=id,x:"odd, name"&order="odd, name".desc&on_conflict="odd, name",id'
+    )
+    assert query.select is not None
+    assert [(column.name, name) for column, name in query.select] == [
+        ("id", "id"),
+        ("odd, name", "x"),
+    ]
+    assert query.order == '"odd, name" DESC'
+    assert query.on_conflict == ("odd, name", "id")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(max_size=30))
+def test_any_text_stays_a_value(table: Table, text: str) -> None:
+    """Whatever an operand is, it is a parameter, unchanged, and no part of the SQL."""
+    try:
+        plain, quoted = quote(text), quote(_quoted(text))
+    except UnicodeEncodeError:  # half a surrogate pair
+        return
+    read = read_query(
+        table, SQLITE, f"note=eq.{plain}&note=in.({quoted})&or=(note.neq.{quoted})".encode()
+    )
+    assert read.where == '"note" = ? AND "note" IN (?) AND (("note" <> ?))'
+    assert read.parameters == (text,) * 3
 
 
 def test_a_column_with_the_name_of_a_parameter(sqlite_path: Path, serve: Serve) -> None:
@@ -287,8 +440,12 @@ def _text(column: str, operand: str) -> Condition:
     return f"{column}.eq.{_quoted(operand)}", holds
 
 
-def _pattern(pattern: str) -> Condition:
-    return f"name.like.{_quoted(pattern)}", lambda row: _like(row["name"], pattern)
+def _pattern(operator: str, pattern: str) -> Condition:
+    def holds(row: Row) -> Truth:
+        name = row["name"]
+        return _like(name.lower(), pattern.lower()) if operator == "ilike" else _like(name, pattern)
+
+    return f"name.{operator}.{_quoted(pattern)}", holds
 
 
 def _null(column: str) -> Condition:
@@ -327,7 +484,11 @@ SIMPLE = st.one_of(
     st.builds(
         _text, st.sampled_from(["name", "note"]), st.sampled_from(["Tea", "a,b", 'q"q', "x"])
     ),
-    st.builds(_pattern, st.sampled_from(["Cup*", "*e*", "_ea", "*1", "tea*", "[b]?", "*"])),
+    st.builds(
+        _pattern,
+        st.sampled_from(["like", "ilike"]),
+        st.sampled_from(["Cup*", "*E*", "_ea", "*1", "tea*", "[b]?", "*", "ÄR*"]),
+    ),
     st.builds(_null, st.sampled_from(["stock", "hot", "note"])),
     st.builds(_in, st.sampled_from(["id", "stock"]), st.lists(st.integers(-5, 10), max_size=4)),
 )

@@ -12,6 +12,10 @@ from atomicbatch.server.schema import Column, Kind, Table
 MAX_CONDITIONS = 100
 MAX_DEPTH = 10
 MAX_LIST_VALUES = 1000
+# All lists together: SQLite takes 32,766 parameters in one statement, PostgreSQL 65,535.
+MAX_VALUES = 10_000
+# SQLite refuses patterns of more than 50,000 bytes; a folded character takes up to 6.
+MAX_PATTERN_LENGTH = 4000
 
 
 class QueryProblem(Exception):
@@ -146,6 +150,8 @@ class Conditions:
         values = list_values(operand, parameter)
         if not values:
             return "1 = 0"
+        if len(self.parameters) + len(values) > MAX_VALUES:
+            raise QueryProblem(f"there are more than {MAX_VALUES} values", parameter)
         self.parameters += [column.codec.from_text(value) for value in values]
         marks = ", ".join([self._dialect.placeholder] * len(values))
         return f"{self._dialect.quote(column.name)} IN ({marks})"
@@ -155,20 +161,33 @@ class Conditions:
             raise QueryProblem("like and ilike fit text columns only", parameter)
         if "\0" in operand:
             raise QueryProblem("a pattern holds no NUL character", parameter)
+        if len(operand) > MAX_PATTERN_LENGTH:
+            raise QueryProblem(f"a pattern has at most {MAX_PATTERN_LENGTH} characters", parameter)
         name, mark = self._dialect.quote(column.name), self._dialect.placeholder
         if self._dialect.name == "sqlite":
             # SQLite's LIKE folds ASCII only, and always; GLOB never folds.
             pattern = _glob(operand)
             self.parameters.append(pattern.casefold() if fold else pattern)
             return f"atomicbatch_fold({name}) GLOB {mark}" if fold else f"{name} GLOB {mark}"
-        self.parameters.append(_like_pattern(operand))
         if self._dialect.name == "postgresql":
+            self.parameters.append(_like_pattern(operand, "\\"))
             is_text = column.kind is Kind.TEXT and column.choices is None
             text = name if is_text else f"CAST({name} AS text)"
             return f"{text} {'ILIKE' if fold else 'LIKE'} {mark}"
-        # Whatever the column's collation is: utf8mb4_bin tells cases apart, the other does not.
-        collation = "utf8mb4_general_ci" if fold else "utf8mb4_bin"
-        return f"CONVERT({name} USING utf8mb4) COLLATE {collation} LIKE {mark}"
+        # The sql_mode NO_BACKSLASH_ESCAPES takes LIKE's usual escape away; ``|`` always works.
+        self.parameters.append(_like_pattern(operand, "|"))
+        text = f"CONVERT({name} USING utf8mb4)"
+        if fold:
+            text, mark = _mysql_lower(text), _mysql_lower(mark)
+        else:
+            text = f"{text} COLLATE utf8mb4_bin"
+        return f"{text} LIKE {mark} ESCAPE '|'"
+
+
+def _mysql_lower(sql: str) -> str:
+    # A collation that ignores case ignores accents too, and takes every emoji for every other.
+    # So only LOWER is asked of one, for its table of letters, and utf8mb4_bin compares.
+    return f"LOWER({sql} COLLATE utf8mb4_unicode_520_ci) COLLATE utf8mb4_bin"
 
 
 def _split(text: str) -> tuple[str, str | None]:
@@ -194,8 +213,9 @@ def _glob(pattern: str) -> str:
     return _PATTERN.sub(translate, pattern)
 
 
-def _like_pattern(pattern: str) -> str:
+def _like_pattern(pattern: str, escape: str) -> str:
     """``*`` is PostgREST's other ``%``; ``\\*`` is a star; a last backslash is itself."""
+    special = "%_" + escape
 
     def translate(match: re.Match[str]) -> str:
         escaped, many, one, plain = match.groups()
@@ -204,7 +224,7 @@ def _like_pattern(pattern: str) -> str:
         if one:
             return "_"
         literal: str = escaped or plain
-        return "\\" + literal if literal in "%_\\" else literal
+        return escape + literal if literal in special else literal
 
     return _PATTERN.sub(translate, pattern)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,40 +83,94 @@ def _pairs(query: bytes) -> Iterator[tuple[str, str]]:
     for pair in query.split(b"&"):
         if pair:
             name, _, value = pair.partition(b"=")
-            yield _decode(name), _decode(value)
+            decoded = _decode(name, "")
+            yield decoded, _decode(value, decoded)
 
 
-def _decode(text: bytes) -> str:
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def _decode(text: bytes, parameter: str) -> str:
+    """Undo percent-encoding; ``parameter`` is the name that ``text`` is the value of, or empty."""
     if b"+" in text:
         text = text.replace(b"+", b" ")
     if b"%" in text:
+        # Guessing would find other rows: "%" in a pattern is a wildcard, and "%41" an "A".
+        if _BAD_PERCENT.search(text):
+            detail = "'%' is not followed by two hexadecimal digits; '%' itself is written %25"
+            raise QueryProblem(detail, parameter or ascii(text[:50]))
         text = unquote_to_bytes(text)
     try:
         return text.decode()
     except UnicodeDecodeError:
-        raise QueryProblem("is not UTF-8", ascii(text[:50])) from None
+        raise QueryProblem("is not UTF-8", parameter or ascii(text[:50])) from None
+
+
+# A list of names, each perhaps in quotes; what is behind a name belongs to it: ``"a,b".desc``.
+_ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^",])*', re.DOTALL)
+_QUOTED_NAME = re.compile(r'(?:([^"]*):)?"((?:[^"\\]|\\.)*)"([^"]*)', re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+
+def _items(value: str, parameter: str) -> list[str]:
+    """Split at commas that are not in quotes."""
+    if '"' not in value:
+        return value.split(",")
+    items: list[str] = []
+    end = -1
+    while end < len(value):
+        match = _ITEM.match(value, end + 1)
+        end = len(value) if match is None else match.end()
+        items.append("" if match is None else match[0])
+        if value[end : end + 1] not in ("", ","):
+            raise QueryProblem("a quoted name is not closed", parameter)
+    return items
+
+
+def _named(item: str, parameter: str) -> tuple[str | None, str, str] | None:
+    """``alias:"name"rest`` -> its three parts; None where nothing is quoted."""
+    if '"' not in item:
+        return None
+    match = _QUOTED_NAME.fullmatch(item)
+    if match is None:
+        raise QueryProblem(
+            "a name with quotes is written in quotes, with \\ before each", parameter
+        )
+    return match[1], _ESCAPE.sub(r"\1", match[2]), match[3]
 
 
 def _select(value: str, table: Table, dialect: Dialect) -> tuple[tuple[Column, str], ...] | None:
     if value in ("", "*"):
         return None
     chosen: list[tuple[Column, str]] = []
-    for item in value.split(","):
+    for item in _items(value, "select"):
         if item == "*":
             chosen += [(column, column.name) for column in table.columns]
             continue
-        alias, colon, name = item.rpartition(":")
-        if item in table.by_name:  # a name may hold a colon
-            alias, colon, name = "", "", item
-        elif "(" in item or "->" in item or "::" in item:
-            raise QueryProblem(
-                "only columns can be selected: no embedded tables, casts or paths", "select"
-            )
-        column = find_column(table, name, "select")
-        chosen.append((column, alias if colon else name))
+        alias, name = _aliased(item, table)
+        chosen.append((find_column(table, name, "select"), name if alias is None else alias))
     if len({name for _, name in chosen}) < len(chosen):
         raise QueryProblem("a name occurs twice", "select")
     return tuple(chosen)
+
+
+def _aliased(item: str, table: Table) -> tuple[str | None, str]:
+    """``alias:name`` -> both; the alias is None where there is none."""
+    named = _named(item, "select")
+    if named is not None and not named[2]:
+        alias, name = named[:2]
+    elif item in table.by_name:  # a name may hold a colon
+        return None, item
+    elif named is not None or "(" in item or "->" in item or "::" in item:
+        raise QueryProblem(
+            "only columns can be selected: no embedded tables, casts or paths", "select"
+        )
+    else:
+        before, colon, name = item.rpartition(":")
+        alias = before if colon else None
+    if alias == "":
+        raise QueryProblem("an alias is empty", "select")
+    return alias, name
 
 
 _DIRECTIONS = {"asc": " ASC", "desc": " DESC"}
@@ -124,8 +179,8 @@ _NULLS = {"nullsfirst": True, "nullslast": False}
 
 def _order(value: str, table: Table, dialect: Dialect) -> str:
     terms = []
-    for item in value.split(",") if value else ():
-        name, *words = [item] if item in table.by_name else item.split(".")
+    for item in _items(value, "order") if value else ():
+        name, words = _ordered(item, table)
         quoted = dialect.quote(find_column(table, name, "order").name)
         direction = _DIRECTIONS.get(words[0]) if words else None
         if direction is not None:
@@ -143,6 +198,18 @@ def _order(value: str, table: Table, dialect: Dialect) -> str:
     return ", ".join(terms)
 
 
+def _ordered(item: str, table: Table) -> tuple[str, list[str]]:
+    """``name.desc.nullslast`` -> the name and the words behind it."""
+    named = _named(item, "order")
+    if named is None:
+        name, *words = [item] if item in table.by_name else item.split(".")
+        return name, words
+    alias, name, rest = named
+    if alias is not None or (rest and not rest.startswith(".")):
+        raise QueryProblem("a term is 'column[.asc|.desc][.nullsfirst|.nullslast]'", "order")
+    return name, rest.split(".")[1:]
+
+
 def _count(parameter: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= 18):
         raise QueryProblem("must be a whole number", parameter)
@@ -158,8 +225,13 @@ def _offset(value: str, table: Table, dialect: Dialect) -> int:
 
 
 def _on_conflict(value: str, table: Table, dialect: Dialect) -> tuple[str, ...]:
-    names = value.split(",")
-    return tuple(find_column(table, name, "on_conflict").name for name in names)
+    names = []
+    for item in _items(value, "on_conflict"):
+        alias, name, rest = _named(item, "on_conflict") or (None, item, "")
+        if alias is not None or rest:
+            raise QueryProblem("names are separated by commas", "on_conflict")
+        names.append(find_column(table, name, "on_conflict").name)
+    return tuple(names)
 
 
 _READERS: dict[str, Any] = {
