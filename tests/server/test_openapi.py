@@ -3,53 +3,24 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-import sqlalchemy as sa
 from openapi_spec_validator import validate
 
 from atomicbatch.limits import Limits
-from atomicbatch.server.dialect import SQLITE
 from atomicbatch.server.openapi import openapi_document
 from atomicbatch.server.openapi_batch import example_batch
-from atomicbatch.server.page import index_page, json_index
-from atomicbatch.server.reflection import read_schema
-from atomicbatch.server.sample import create_sample
 from atomicbatch.server.schema import Schema
 from atomicbatch.wire.batch import read_batch
-from tests.server.served import Served
+from tests.server.conftest import Serve
+from tests.server.schemas import schema_called
+from tests.server.served import Served, kind_of, on_its_own
+from tests.server.test_values import EVERYWHERE, ONLY, TABLES
 
-HOSTILE = """
-CREATE TABLE "a b/c{d}%?#&<script>" ("<b>x</b>" INTEGER PRIMARY KEY, "a.b""c" TEXT NOT NULL);
-CREATE TABLE "表" ("列" TEXT, PRIMARY KEY ("列"));
-CREATE TABLE nokey (x);
-CREATE TABLE "Problem" (id INTEGER PRIMARY KEY, twice INTEGER AS (id * 2), n INTEGER NOT NULL);
-CREATE VIEW v AS SELECT * FROM nokey;
-"""
-
-
-def schema_of(path: Path) -> Schema:
-    return read_schema(sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool), SQLITE)
-
-
-@pytest.fixture
-def sample(tmp_path: Path) -> Schema:
-    """The sample shop."""
-    create_sample(tmp_path / "shop.sqlite")
-    return schema_of(tmp_path / "shop.sqlite")
-
-
-@pytest.fixture
-def hostile(tmp_path: Path) -> Schema:
-    """Names that break out of whatever is not escaped."""
-    with closing(sqlite3.connect(tmp_path / "hostile.sqlite")) as connection:
-        connection.executescript(HOSTILE)
-    return schema_of(tmp_path / "hostile.sqlite")
+SCHEMAS = ["sample", "hostile", "empty"]
 
 
 def document_of(schema: Schema, *, read_only: bool = False) -> dict[str, Any]:
@@ -58,12 +29,11 @@ def document_of(schema: Schema, *, read_only: bool = False) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("name", ["sample", "hostile"])
+@pytest.mark.parametrize("name", SCHEMAS)
 @pytest.mark.parametrize("read_only", [False, True])
-def test_it_is_valid(name: str, request: pytest.FixtureRequest, *, read_only: bool) -> None:
+def test_it_is_valid(name: str, tmp_path: Path, *, read_only: bool) -> None:
     """The document obeys OpenAPI 3.1, whatever tables are called."""
-    schema: Schema = request.getfixturevalue(name)
-    document = document_of(schema, read_only=read_only)
+    document = document_of(schema_called(name, tmp_path), read_only=read_only)
     validate(document)
     json.dumps(document)
     operations = [o["operationId"] for p in document["paths"].values() for o in operations_of(p)]
@@ -74,8 +44,9 @@ def operations_of(path_item: dict[str, Any]) -> list[dict[str, Any]]:
     return [value for key, value in path_item.items() if key != "parameters"]
 
 
-def test_it_describes_what_can_be_done(sample: Schema) -> None:
+def test_it_describes_what_can_be_done(tmp_path: Path) -> None:
     """Tables take everything, views are read, a read-only server takes no write."""
+    sample = schema_called("sample", tmp_path)
     paths = document_of(sample)["paths"]
     assert set(paths["/v1/api/products"]) == {"get", "post", "patch", "delete"}
     assert set(paths["/v1/api/products/{key}"]) == {"parameters", "get", "put", "patch", "delete"}
@@ -104,13 +75,92 @@ def test_rows_fit_their_schemas(shop: Served) -> None:
     assert schemas["order_lines"]["properties"]["item_id"]["description"] == "refers to items (id)"
 
 
+# A row may hold what its type does not name: see the reference of values.
+ODD = [("flo", "NaN"), ("flo", "-Infinity"), ("yes", 5), ("moment", 1700000000)]
+
+
+def test_every_kind_of_value_fits_its_schema(database_url: str, serve: Serve) -> None:
+    """Integers, decimals, dates, bytes, arrays, ... of each database are what is described."""
+    kind = kind_of(database_url)
+    if kind == "postgresql":
+        on_its_own(database_url, "CREATE TYPE mood AS ENUM ('sad', 'ok')")
+    on_its_own(database_url, TABLES[kind])
+    served = serve(database_url)
+    document = served.client.get("/openapi.json").json()
+    validate(document)
+    schemas = document["components"]["schemas"]
+    formats = jsonschema.FormatChecker()
+    for column, sent, expected in EVERYWHERE + ONLY[kind]:
+        if (column, sent) in ODD or sent == "infinity":
+            continue
+        row = served.request("POST", "/v1/api/kinds", {column: sent}).json()
+        jsonschema.validate(row, schemas["kinds"], format_checker=formats)
+        # What was answered can be sent back.
+        jsonschema.validate({column: expected}, schemas["kinds.create"], format_checker=formats)
+    properties = schemas["kinds"]["properties"]
+    assert properties["clock"]["format"] == "time-local"
+    assert properties["small"].get("maximum") == (None if kind == "sqlite" else 32767)
+    if kind == "mysql":
+        assert properties["ubig"]["maximum"] == 2**64 - 1
+        assert "format" not in properties["ubig"]
+    if kind != "sqlite":
+        assert properties["mood"]["enum"] == ["sad", "ok", None]
+
+
+def test_answers_are_as_described(shop: Served) -> None:
+    """Status and headers of real answers stand in the document, on each database."""
+    document = shop.client.get("/openapi.json").json()
+    told = {name.lower() for name in document["components"]["headers"]}
+    new = {"sku": "n", "name": "n"}
+    minimal, shown = {"prefer": "return=minimal"}, {"prefer": "return=representation"}
+    tag = shop.client.get("/v1/api/items/1").headers["etag"]
+    for path, method, target, body, headers in [
+        ("items", "get", "items?limit=1", None, {"prefer": "count=exact"}),
+        ("items/{key}", "get", "items/1", None, {}),
+        ("items/{key}", "get", "items/1", None, {"if-none-match": tag}),
+        ("items", "post", "items", {"id": 50, **new}, {}),
+        ("items", "post", "items", {"id": 50}, {"prefer": "resolution=merge-duplicates"}),
+        ("items/{key}", "put", "items/60", {"sku": "p", "name": "p"}, {}),
+        ("items/{key}", "put", "items/60", {"sku": "p", "name": "q"}, minimal),
+        ("items/{key}", "put", "items/60", {"sku": "p", "name": "r"}, {}),
+        ("items/{key}", "patch", "items/60", {"name": "s"}, minimal),
+        ("items/{key}", "patch", "items/60", {"name": "t"}, {}),
+        ("items", "patch", "items?id=eq.60", {"name": "u"}, shown),
+        ("items", "patch", "items?id=eq.60", {"name": "v"}, minimal),
+        ("items/{key}", "delete", "items/60", None, shown),
+        ("items", "delete", "items?id=eq.50", None, shown),
+        ("items", "delete", "items?id=eq.50", None, {}),
+    ]:
+        response = shop.request(method.upper(), f"/v1/api/{target}", body, **headers)
+        described = document["paths"][f"/v1/api/{path}"][method]["responses"]
+        assert str(response.status_code) in described, (method, target, response.text)
+        answer = described[str(response.status_code)]
+        names = {name.lower() for name in answer.get("headers", {})}
+        assert told & set(response.headers) <= names, (method, target)
+        assert bool(response.content) == ("content" in answer), (method, target)
+
+
+def test_columns_that_are_taken_for_parameters(tmp_path: Path) -> None:
+    """A column called order is no filter; one called like a header is."""
+    paths = document_of(schema_called("hostile", tmp_path))["paths"]
+    listed = paths["/v1/api/%C3%A9b"]["get"]["parameters"]
+    names = [entry["name"] for entry in listed if "name" in entry]
+    assert names == ["id", "Prefer"]
+
+
 @pytest.mark.parametrize("name", ["sample", "hostile"])
-def test_the_example_is_a_batch(name: str, request: pytest.FixtureRequest) -> None:
+def test_the_example_is_a_batch(name: str, tmp_path: Path) -> None:
     """The example can be read as it stands."""
-    body = example_batch(request.getfixturevalue(name), "/v1/api", read_only=False)
+    body = example_batch(schema_called(name, tmp_path), "/v1/api", read_only=False)
     batch = read_batch(body.encode(), content_type=b"multipart/mixed; boundary=batch")
     assert [call.method for call in batch.calls] == ["POST", "GET"]
-    json.loads(batch.calls[0].body)
+    path, row = {
+        "sample": (b"customers", {"name": "first name", "email": "first email"}),
+        # A, the first, refers to rows that may not be there; the text is cut to its length.
+        "hostile": (b"B", {"</code><script>": "fir"}),
+    }[name]
+    assert batch.calls[0].path == b"/v1/api/" + path
+    assert json.loads(batch.calls[0].body) == row
 
 
 def test_the_example_works(shop: Served) -> None:
@@ -124,57 +174,3 @@ def test_the_example_works(shop: Served) -> None:
     )
     assert sent.headers["batch-outcome"] == "committed"
     assert shop.rows("SELECT count(*) FROM items") == [(4,)]
-
-
-def page_of(schema: Schema) -> str:
-    return index_page(
-        schema,
-        base_path="/v1/api",
-        batch_path="/v1/api/batch",
-        address="http://127.0.0.1:1234",
-        limits=Limits(),
-        read_only=False,
-        version="1",
-    ).decode()
-
-
-def test_the_page_escapes_every_name(hostile: Schema) -> None:
-    """No name of a table or column becomes markup."""
-    page = page_of(hostile)
-    assert "<script" not in page
-    assert "<b>" not in page
-    assert "&lt;b&gt;x&lt;/b&gt;" in page
-    assert 'href="/v1/api/a%20b%2Fc%7Bd%7D%25%3F%23%26%3Cscript%3E?limit=20"' in page
-
-
-def test_the_page_shows_what_is_served(sample: Schema) -> None:
-    """Every table and column, the batch to start with, and no path of the machine."""
-    page = page_of(sample)
-    for table in sample.tables.values():
-        assert f">{table.name}</a>" in page
-        for column in table.columns:
-            assert f">{column.name}</code>" in page
-    assert "curl -i http://127.0.0.1:1234/v1/api/batch" in page
-    assert "shop.sqlite" in page
-    assert "/tmp" not in page
-    assert "http" not in page.replace("http://127.0.0.1:1234", "").replace(".http", "")
-
-
-def test_an_empty_database_has_a_page(tmp_path: Path) -> None:
-    """Without tables the page says so, and its batch still works."""
-    (tmp_path / "empty.sqlite").touch()
-    schema = schema_of(tmp_path / "empty.sqlite")
-    assert "no tables yet" in page_of(schema)
-    assert json_index(schema, base_path="/v1/api") == b"[]"
-    validate(document_of(schema))
-
-
-def test_the_list_of_resources(hostile: Schema) -> None:
-    """Each resource with its address and key."""
-    listed = json.loads(json_index(hostile, base_path="/v1/api"))
-    assert [entry["name"] for entry in listed] == sorted(hostile.tables)
-    by_name = {entry["name"]: entry for entry in listed}
-    assert by_name["v"]["read_only"] is True
-    assert by_name["表"] == {
-        "name": "表", "href": "/v1/api/%E8%A1%A8", "key": ["列"], "read_only": False,
-    }  # fmt: skip

@@ -45,18 +45,28 @@ def openapi_document(
         paths[path] = _collection(table, name, writable=writable)
         if table.key:
             paths[f"{path}/{{key}}"] = _item(table, name, writable=writable)
+    paths[base] = {
+        "get": {
+            "operationId": "resources",
+            "tags": ["server"],
+            "summary": "The tables and views",
+            "responses": _responses((200, "The resources", _RESOURCES, ())),
+        }
+    }
     paths |= {"/healthz": _probe("The process answers"), "/readyz": _probe("The database answers")}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": f"atomicbatch: {schema.database}",
             "version": version,
-            "description": "Every table and view as a resource, and atomic batches of calls.",
+            "description": "Every table and view as a resource, and atomic batches of calls."
+            " HEAD goes wherever GET goes; OPTIONS answers with Allow.",
         },
         "paths": paths,
         "components": {
             "schemas": schemas,
             "parameters": _PARAMETERS,
+            "headers": _HEADERS,
             "responses": {
                 "Problem": {
                     "description": "What is wrong (RFC 9457)",
@@ -68,9 +78,13 @@ def openapi_document(
 
 
 def _component(name: str) -> str:
-    """A table's name as a key of components: letters, digits, ``-`` and ``_`` only."""
+    """
+    A table's name as a key of components: letters, digits, ``-`` and ``_``; others between dots.
+
+    The dot behind the number keeps ``éb`` apart from the one character U+E9B.
+    """
     return "".join(
-        c if c.isascii() and (c.isalnum() or c in "-_") else f".{ord(c):x}" for c in name
+        c if c.isascii() and (c.isalnum() or c in "-_") else f".{ord(c):x}." for c in name
     )
 
 
@@ -108,6 +122,36 @@ _PARAMETERS: Document = {
 }
 
 
+_RESOURCES: Document = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "href": {"type": "string", "format": "uri-reference"},
+            "key": {"type": "array", "items": {"type": "string"}},
+            "read_only": {"type": "boolean"},
+        },
+        "required": ["name", "href", "key", "read_only"],
+    },
+}
+# These are read as something else: such a column is filtered within and=(...).
+_NO_COLUMNS = frozenset(name for name, entry in _PARAMETERS.items() if entry["in"] == "query") | {
+    "not.and",
+    "not.or",
+}
+_APPLIED = "Preference-Applied"
+_HEADERS: Document = {
+    name: {"description": description, "schema": {"type": "string"}}
+    for name, description in {
+        "ETag": "Changes whenever the answer does; strong",
+        "Location": "The created row",
+        "Content-Range": "With count=exact: `0-9/57`, `*/0`",
+        _APPLIED: "The part of Prefer that was honoured",
+    }.items()
+}
+
+
 def _parameters(*names: str) -> list[Document]:
     return [_ref(name, "parameters") for name in names]
 
@@ -116,10 +160,13 @@ def _json(schema: Document) -> Document:
     return {"application/json": {"schema": schema}}
 
 
-def _responses(*successes: tuple[int, str, Document | None]) -> Document:
+def _responses(*successes: tuple[int, str, Document | None, tuple[str, ...]]) -> Document:
+    """Each success as (status, description, schema, names of headers); all else is a problem."""
     responses: Document = {}
-    for status, description, schema in successes:
+    for status, description, schema, headers in successes:
         responses[str(status)] = {"description": description}
+        if headers:
+            responses[str(status)]["headers"] = {name: _ref(name, "headers") for name in headers}
         if schema is not None:
             responses[str(status)]["content"] = _json(schema)
     return responses | {"default": _ref("Problem", "responses")}
@@ -137,7 +184,7 @@ def _collection(table: Table, name: str, *, writable: bool) -> Document:
     filters = [
         _query(column.name, "operator.value", {"type": "string"})
         for column in table.columns
-        if column.name not in _PARAMETERS
+        if column.name not in _NO_COLUMNS
     ]
     read: Document = {
         "tags": [table.name],
@@ -145,7 +192,10 @@ def _collection(table: Table, name: str, *, writable: bool) -> Document:
         "description": _FILTER_HELP,
         "parameters": filters
         + _parameters("select", "order", "limit", "offset", "or", "and", "Prefer", "If-None-Match"),
-        "responses": _responses((200, "The rows", _many(name)), (304, "Unchanged", None)),
+        "responses": _responses(
+            (200, "The rows", _many(name), ("ETag", "Content-Range", _APPLIED)),
+            (304, "Unchanged", None, ("ETag",)),
+        ),
     }
     item: Document = {"get": {**read, "operationId": f"list.{name}"}}
     if not writable:
@@ -159,8 +209,13 @@ def _collection(table: Table, name: str, *, writable: bool) -> Document:
         "parameters": _parameters("select", "on_conflict", "Prefer"),
         "requestBody": _body({"oneOf": [create, {"type": "array", "items": create}]}),
         "responses": _responses(
-            (201, "Created; Location names a single row", row_or_rows),
-            (200, "All existed and were merged or ignored", row_or_rows),
+            (201, "Created", row_or_rows, ("Location", "ETag", _APPLIED)),
+            (
+                200,
+                "All existed and were merged or ignored",
+                row_or_rows,
+                ("Location", "ETag", _APPLIED),
+            ),
         ),
     }
     some = filters + _parameters("select", "or", "and", "Prefer")
@@ -171,7 +226,9 @@ def _collection(table: Table, name: str, *, writable: bool) -> Document:
         "description": _FILTER_HELP,
         "parameters": some,
         "requestBody": _body(_ref(f"{name}.change")),
-        "responses": _responses((200, "The changed rows", _many(name)), (204, "Changed", None)),
+        "responses": _responses(
+            (200, "The changed rows", _many(name), (_APPLIED,)), (204, "Changed", None, (_APPLIED,))
+        ),
     }
     item["delete"] = {
         "operationId": f"deleteMany.{name}",
@@ -179,7 +236,9 @@ def _collection(table: Table, name: str, *, writable: bool) -> Document:
         "summary": f"Delete all rows of {table.name} that match; needs a filter",
         "description": _FILTER_HELP,
         "parameters": some,
-        "responses": _responses((200, "The deleted rows", _many(name)), (204, "Deleted", None)),
+        "responses": _responses(
+            (200, "The deleted rows", _many(name), (_APPLIED,)), (204, "Deleted", None, (_APPLIED,))
+        ),
     }
     return item
 
@@ -205,7 +264,9 @@ def _item(table: Table, name: str, *, writable: bool) -> Document:
             "operationId": f"read.{name}",
             "summary": f"One row of {table.name}",
             "parameters": select + conditions,
-            "responses": _responses((200, "The row", row), (304, "Unchanged", None)),
+            "responses": _responses(
+                (200, "The row", row, ("ETag",)), (304, "Unchanged", None, ("ETag",))
+            ),
         },
     }
     if not writable:
@@ -217,7 +278,11 @@ def _item(table: Table, name: str, *, writable: bool) -> Document:
         "summary": f"Create or replace one row of {table.name}",
         "parameters": select + conditions + prefer,
         "requestBody": _body(_ref(f"{name}.change")),
-        "responses": _responses((200, "Replaced", row), (201, "Created", row)),
+        "responses": _responses(
+            (200, "Replaced", row, ("ETag", _APPLIED)),
+            (201, "Created", row, ("Location", "ETag", _APPLIED)),
+            (204, "Replaced", None, ("ETag", _APPLIED)),
+        ),
     }
     item["patch"] = {
         **common,
@@ -225,14 +290,18 @@ def _item(table: Table, name: str, *, writable: bool) -> Document:
         "summary": f"Change one row of {table.name}",
         "parameters": select + conditions + prefer,
         "requestBody": _body(_ref(f"{name}.change")),
-        "responses": _responses((200, "The row", row), (204, "Changed", None)),
+        "responses": _responses(
+            (200, "The row", row, ("ETag", _APPLIED)), (204, "Changed", None, ("ETag", _APPLIED))
+        ),
     }
     item["delete"] = {
         **common,
         "operationId": f"delete.{name}",
         "summary": f"Delete one row of {table.name}",
         "parameters": conditions + prefer,
-        "responses": _responses((200, "The deleted row", row), (204, "Deleted", None)),
+        "responses": _responses(
+            (200, "The deleted row", row, (_APPLIED,)), (204, "Deleted", None, (_APPLIED,))
+        ),
     }
     return item
 
@@ -243,6 +312,6 @@ def _probe(summary: str) -> Document:
             "operationId": summary.replace(" ", "-").lower(),
             "tags": ["server"],
             "summary": summary,
-            "responses": _responses((200, "It does", {"type": "object"})),
+            "responses": _responses((200, "It does", {"type": "object"}, ())),
         }
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from atomicbatch.limits import Limits
@@ -81,30 +81,63 @@ def batch_path_item(schema: Schema, base: str, limits: Limits, *, read_only: boo
     }
 
 
-def example_batch(schema: Schema, base: str, *, read_only: bool) -> str:
-    """The body of a small batch on a table of ``schema``: a create where possible, and a list."""
+class ExampleCall(NamedTuple):
+    """A call of the example."""
+
+    method: str
+    target: str
+    """Path and query, percent-encoded."""
+    body: str
+    """JSON on one line, or empty."""
+
+
+def example_calls(schema: Schema, base: str, *, read_only: bool) -> list[ExampleCall]:
+    """Calls for a first batch on a table of ``schema``: a create where possible, and a list."""
     tables = list(schema.tables.values())
     writable = [table for table in tables if table.key and not (table.read_only or read_only)]
     # One without references can be created without knowing what is there.
     plain = [table for table in writable if not table.foreign_keys] or writable
-    parts = []
+    calls = []
     if plain:
-        parts.append(_create(plain[0], base))
+        body = encode_json(_row(plain[0])).decode()
+        calls.append(ExampleCall("POST", _path(plain[0], base), body))
     listed = plain or tables
     if listed:
-        parts.append(f"GET {base}/{quote(listed[0].name, safe='')}?limit=3 HTTP/1.1\n")
-    parts = parts or ["GET /healthz HTTP/1.1\n"]
-    return "".join(f"--{BOUNDARY}\n\n{part}" for part in parts) + f"--{BOUNDARY}--\n"
+        calls.append(ExampleCall("GET", f"{_path(listed[0], base)}?limit=3", ""))
+    return calls or [ExampleCall("GET", "/healthz", "")]
 
 
-def _create(table: Table, base: str) -> str:
+def example_batch(schema: Schema, base: str, *, read_only: bool) -> str:
+    """The example's calls as the body of a batch."""
+    parts = "".join(
+        f"--{BOUNDARY}\n\n{call.method} {call.target} HTTP/1.1\n{_rest(call)}"
+        for call in example_calls(schema, base, read_only=read_only)
+    )
+    return f"{parts}--{BOUNDARY}--\n"
+
+
+def example_http_file(schema: Schema, base: str, address: str, *, read_only: bool) -> str:
+    """The example's calls as an ``.http`` file."""
+    return "\n".join(
+        f"###\n{call.method} {address}{call.target}\n{_rest(call)}"
+        for call in example_calls(schema, base, read_only=read_only)
+    )
+
+
+def _rest(call: ExampleCall) -> str:
+    return f"Content-Type: application/json\n\n{call.body}\n" if call.body else ""
+
+
+def _path(table: Table, base: str) -> str:
+    return f"{base}/{quote(table.name, safe='')}"
+
+
+def _row(table: Table) -> dict[str, Any]:
     row = {column.name: _sample(column) for column in table.columns if column.required}
     if not row:
         writable = [c for c in table.columns if c.writable and c not in table.key]
         row = {column.name: _sample(column) for column in writable[:1]}
-    body = encode_json(row).decode()
-    path = f"{base}/{quote(table.name, safe='')}"
-    return f"POST {path} HTTP/1.1\nContent-Type: application/json\n\n{body}\n"
+    return row
 
 
 def _sample(column: Column) -> Any:

@@ -23,8 +23,12 @@ PROBLEM: Document = {
 
 _STRINGS = {
     Kind.DATE: {"format": "date"},
-    Kind.TIME: {"format": "time"},
-    Kind.DATETIME: {"description": "date and time without time zone, 2026-11-24T17:45:00"},
+    # "time" and "date-time" have an offset (RFC 3339); these are of OpenAPI's format registry.
+    Kind.TIME: {"format": "time-local"},
+    Kind.DATETIME: {
+        "format": "date-time-local",
+        "description": "without time zone: 2026-11-24T17:45:00",
+    },
     Kind.TIMESTAMP: {"format": "date-time"},
     Kind.BYTES: {"contentEncoding": "base64"},
     Kind.UUID: {"format": "uuid"},
@@ -84,8 +88,10 @@ def _property(table: Table, column: Column, *, written: bool = False) -> Documen
 def _value(kind: Kind, column: Column | None, *, written: bool) -> Document:
     if kind is Kind.INTEGER:
         integer: Document = {"type": "integer", "format": "int64"}
-        if column is not None and column.minimum is not None:
+        if column is not None and column.minimum is not None and column.maximum is not None:
             integer |= {"minimum": column.minimum, "maximum": column.maximum}
+            if column.maximum > 2**63 - 1:  # BIGINT UNSIGNED: a client's int64 would overflow
+                del integer["format"]
         return integer
     if kind is Kind.DECIMAL:
         return {"type": ["string", "number"] if written else "string", "format": "decimal"}
@@ -106,5 +112,7 @@ def _value(kind: Kind, column: Column | None, *, written: bool) -> Document:
                 text["maxLength"] = column.length
             if column.choices is not None:
                 text["enum"] = list(column.choices)
+        if kind is Kind.BYTES and column is not None and column.length is not None:
+            text["maxLength"] = (column.length + 2) // 3 * 4  # as base64
         return text
     return {}  # JSON, and SQLite's columns without a type: anything

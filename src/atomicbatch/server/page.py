@@ -6,7 +6,7 @@ from html import escape
 from urllib.parse import quote
 
 from atomicbatch.limits import Limits
-from atomicbatch.server.openapi_batch import BOUNDARY, example_batch
+from atomicbatch.server.openapi_batch import BOUNDARY, example_batch, example_http_file
 from atomicbatch.server.schema import Schema, Table
 from atomicbatch.server.values import encode_json
 
@@ -29,6 +29,8 @@ a { color: var(--link); }
 code, pre { font: .875rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 pre { background: var(--shade); border: 1px solid var(--line); border-radius: 6px;
   padding: .9rem 1rem; overflow-x: auto; }
+details { margin: .8rem 0; }
+summary { cursor: pointer; color: var(--link); }
 dl { margin: 0; }
 dt { margin-top: .9rem; font-weight: 600; overflow-wrap: anywhere; }
 dd { margin: .1rem 0 0; overflow-wrap: anywhere; }
@@ -57,6 +59,7 @@ def index_page(
     tables = "".join(_table(table, base_path) for table in schema.tables.values())
     body = example_batch(schema, base_path, read_only=read_only)
     command = _command(address + batch_path, body)
+    http_file = example_http_file(schema, base_path, address, read_only=read_only)
     mode = " The server is read-only: it takes GET and HEAD." if read_only else ""
     return f"""<!doctype html>
 <html lang="en">
@@ -84,10 +87,15 @@ one transaction: all of them take effect, or none does.{mode}</p>
 <p>Each part is a complete HTTP request, with a path only. The calls run in order; the first that
 fails undoes them all. The header <code>Batch-Outcome</code> of the answer says
 <code>committed</code> or <code>rolled-back</code>.</p>
-<pre tabindex="0" aria-label="A command that sends a batch"><code>{escape(command)}</code></pre>
-<p class="soft">At most {limits.max_calls} calls and {limits.max_body_bytes // 1024} KiB, within
-{limits.timeout_seconds:g} seconds. From a file with requests separated by <code>###</code>:
-<code>atomicbatch send FILE.http</code>.</p>
+{_block("A command that sends a batch", command)}
+<details>
+<summary>The same as an <code>.http</code> file</summary>
+<p>Editors know such files too. <code>atomicbatch send first.http</code> sends all its requests as
+one batch.</p>
+{_block("The batch as an .http file", http_file)}
+</details>
+<p class="soft">At most {limits.max_calls} calls and {_size(limits.max_body_bytes)}, within
+{limits.timeout_seconds:g} seconds.</p>
 </section>
 <section aria-labelledby="served">
 <h2 id="served">What is served</h2>
@@ -100,12 +108,25 @@ fails undoes them all. The header <code>Batch-Outcome</code> of the answer says
 """.encode()
 
 
+def _block(label: str, text: str) -> str:
+    # It scrolls sideways: the keyboard must get there, and a screen reader say what it is.
+    return (
+        f'<pre tabindex="0" role="region" aria-label="{escape(label)}">'
+        f"<code>{escape(text.rstrip())}</code></pre>"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count % (1 << 20) == 0 else f"{count} bytes"
+
+
 def _table(table: Table, base_path: str) -> str:
     path = f"{base_path}/{quote(table.name, safe='')}"
     tag = f'<span class="tag">read-only: {escape(table.read_only_why)}</span>'
     columns = ", ".join(
         f"<code{' class=key' if column in table.key else ''}>{escape(column.name)}</code>"
-        f' <span class="soft">{escape(column.sql_type.lower() or column.kind.value)}</span>'
+        f' <span class="soft">{escape(column.sql_type.lower() or column.kind.value)}'
+        f"{' key' if column in table.key else ''}</span>"
         for column in table.columns
     )
     return (
