@@ -20,6 +20,7 @@ How a batch flows, which is also the order to read the files in::
 
 from __future__ import annotations
 
+from atomicbatch.engine.current import inside_batch, on_commit
 from atomicbatch.errors import (
     AtomicBatchError,
     BrokenTransactionError,
@@ -29,6 +30,7 @@ from atomicbatch.errors import (
     LimitError,
     MalformedError,
     MediaTypeError,
+    NotBatchableError,
     TimeoutExceededError,
     TransactionError,
     UnknownOutcomeError,
@@ -51,11 +53,14 @@ __all__ = [
     "Limits",
     "MalformedError",
     "MediaTypeError",
+    "NotBatchableError",
     "Outcome",
     "Reply",
     "TimeoutExceededError",
     "TransactionError",
     "UnknownOutcomeError",
     "WireError",
+    "inside_batch",
+    "on_commit",
 ]
 __version__ = "0.1.0"

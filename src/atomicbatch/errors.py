@@ -13,6 +13,7 @@ Every exception, drawn as a tree.
         ├── BusyError               503  no connection or no lock within the time given
         ├── TimeoutExceededError    504  the whole-batch time limit has passed
         ├── CommitError             409  COMMIT was refused and the batch is rolled back
+        ├── NotBatchableError       501  a handler did what cannot be part of a batch
         ├── BrokenTransactionError  500  the transaction ended or broke before COMMIT
         └── UnknownOutcomeError     503  the connection was lost during COMMIT
 
@@ -126,6 +127,13 @@ class CommitError(TransactionError):
 
     status = 409
     slug = "commit-failed"
+
+
+class NotBatchableError(TransactionError):
+    """A handler did what cannot be made part of one transaction; the message says what to do."""
+
+    status = 501
+    slug = "not-batchable"
 
 
 class BrokenTransactionError(TransactionError):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Collection, Coroutine
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any
 
+from atomicbatch.asgi import background
+from atomicbatch.asgi import threads as worker_threads
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.endpoint import BatchEndpoint
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.engine import AsyncTransaction, Replay, execute_async
-from atomicbatch.engine.current import running_batch
+from atomicbatch.engine import threads as engine_threads
+from atomicbatch.engine.current import RunningBatch, running_batch
 from atomicbatch.exchange import Response, read_request, write_response
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Reply
@@ -62,17 +67,31 @@ class AtomicBatch:
         self._rolled_back_status = rolled_back_status
         self._not_overridable = frozenset(name.lower().encode() for name in not_overridable)
         self._consumed_query = frozenset(consumed_query)
-        self._endpoint = BatchEndpoint(self._answer, limits=self._limits)
+        engine_threads.install()
+        worker_threads.install()
+        background.install()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_batch = scope["type"] == "http" and scope["path"] in self._paths(scope)
-        await (self._endpoint if is_batch else self._app)(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] not in self._paths(scope):
+            await self._app(scope, receive, send)
+            return
+        running = RunningBatch()
+        endpoint = BatchEndpoint(partial(self._answer, running), limits=self._limits)
+        try:
+            await endpoint(scope, receive, send)
+        finally:
+            # Also if the client has gone meanwhile: what is stored is stored. In a task of its
+            # own, since this one may have been cancelled.
+            if running.committed:
+                await _to_the_end(running.run_deferred())
 
     def _paths(self, scope: Scope) -> tuple[str, str]:
         """The endpoint's path as current servers and Starlette show it, and as old ones do."""
         return scope.get("root_path", "").rstrip("/") + self._path, self._path
 
-    async def _answer(self, scope: Scope, headers: Headers, body: bytes) -> Response:
+    async def _answer(
+        self, running: RunningBatch, scope: Scope, headers: Headers, body: bytes
+    ) -> Response:
         batch = read_request(
             headers,
             scope.get("query_string", b""),
@@ -82,10 +101,10 @@ class AtomicBatch:
             not_overridable=self._not_overridable,
             consumed_query=self._consumed_query,
         )
-        with running_batch():
+        with running_batch(running):
             outcome = await execute_async(
                 batch,
-                _Attempts(self._transaction, self._target(scope), scope, self._limits),
+                _Attempts(self._transaction, self._target(scope), scope, self._limits, running),
                 _perform,
                 timeout_seconds=self._limits.timeout_seconds,
                 replay=self._replay,
@@ -116,18 +135,42 @@ class _Attempts:
     """The user's transaction, with a fresh Dispatcher as what each attempt's block gives."""
 
     def __init__(
-        self, transaction: AsyncTransaction[Any], target: Target, scope: Scope, limits: Limits
+        self,
+        transaction: AsyncTransaction[Any],
+        target: Target,
+        scope: Scope,
+        limits: Limits,
+        running: RunningBatch,
     ) -> None:
         self._transaction = transaction
         self._target = target
         self._scope = scope
         self._limits = limits
+        self._running = running
 
     @asynccontextmanager
     async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Dispatcher]:
-        async with self._transaction.begin(batch, deadline=deadline):
-            yield Dispatcher(self._target, self._scope, self._limits)
+        self._running.attempt()
+        async with self._transaction.begin(batch, deadline=deadline) as joined:
+            # Each call runs inside of what the transaction has for calls, if anything.
+            around = getattr(joined, "call", nullcontext)
+            yield Dispatcher(self._target, self._scope, self._limits, around)
+        self._running.committed = True
 
 
 async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:
     return await dispatcher.perform(call)
+
+
+async def _to_the_end(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Await something to its end, also when cancelled meanwhile."""
+    task = asyncio.create_task(coroutine)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()

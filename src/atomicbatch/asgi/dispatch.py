@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from atomicbatch.asgi.types import App, Message, Scope
@@ -61,11 +63,19 @@ class Dispatcher:
         target: Where to.
         outer: The batch request's scope, as it was when it reached us.
         limits: Their ``max_reply_bytes`` is for all replies together.
+        around: Makes an async context manager for each call to run inside of.
     """
 
-    def __init__(self, target: Target, outer: Scope, limits: Limits) -> None:
+    def __init__(
+        self,
+        target: Target,
+        outer: Scope,
+        limits: Limits,
+        around: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
+    ) -> None:
         self._target = target
         self._outer = outer
+        self._around = around
         self._max_bytes = limits.max_reply_bytes
         self._bytes_left = limits.max_reply_bytes
 
@@ -76,8 +86,12 @@ class Dispatcher:
         Raises:
             AtomicBatchError: The app raised, or did not give a complete reply.
             LimitError: The replies of the batch are too long together.
-            TransactionError: The app let it through.
+            TransactionError: The app let it through, or the transaction cannot go on after it.
         """
+        async with self._around():
+            return await self._perform(call)
+
+    async def _perform(self, call: Call) -> Reply:
         running = _Running(call, self._bytes_left)
         # A task of its own, so that context variables set in one call do not show in the next.
         task: asyncio.Task[None] = asyncio.create_task(self._run(call, running))

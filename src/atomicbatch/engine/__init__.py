@@ -6,7 +6,8 @@ In reading order::
     execution.py   which call is next, when to stop, what to report (a plain state machine)
     run.py         execute, execute_async: the two thin shells around it
     replay.py      when a whole batch is run again, and how long to wait first
-    current.py     how code inside a call can tell that a batch is running
+    current.py     how code inside a call finds the batch: inside_batch, on_commit
+    threads.py     batches follow their calls into threads
 """
 
 from __future__ import annotations

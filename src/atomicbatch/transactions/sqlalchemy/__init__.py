@@ -1,0 +1,20 @@
+"""
+Handlers that use SQLAlchemy, unmodified: their sessions commit into the batch's transaction.
+
+In reading order::
+
+    transaction.py   SQLAlchemyTransaction: one batch's transaction, begun and left
+    hook.py          the one door through which every session gets its connection
+    joined.py        one attempt at a batch: its calls, its real transactions, what went wrong
+    real.py          one real transaction: BEGIN, statements one at a time, COMMIT or ROLLBACK
+    connection.py    what a session gets instead of a connection of the pool
+    drivers.py       what differs between drivers
+    gate.py          one at a time, for threads and for tasks
+    slots.py         at most so many batches at a time
+"""
+
+from __future__ import annotations
+
+from atomicbatch.transactions.sqlalchemy.transaction import SQLAlchemyTransaction
+
+__all__ = ["SQLAlchemyTransaction"]

@@ -1,0 +1,121 @@
+"""What differs between drivers: how savepoints are sent fastest, how a statement is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Dialect
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import await_only
+
+from atomicbatch.errors import NotBatchableError
+from atomicbatch.transactions.statements import Family
+
+_FAMILIES = {
+    "sqlite": Family.SQLITE,
+    "postgresql": Family.POSTGRESQL,
+    "cockroachdb": Family.POSTGRESQL,
+    "mysql": Family.MYSQL,
+    "mariadb": Family.MYSQL,
+}
+Runner = Callable[[Sequence[str]], None]
+
+
+def family_of(dialect: Dialect) -> Family:
+    """
+    Tell which SQL a dialect speaks about transactions.
+
+    Raises:
+        NotBatchableError: None that we know.
+    """
+    family = _FAMILIES.get(dialect.name)
+    if family is None:
+        raise NotBatchableError(
+            f"batches work on SQLite, PostgreSQL, CockroachDB, MariaDB and MySQL, "
+            f"not on {dialect.name!r}"
+        )
+    return family
+
+
+def runner_of(dialect: Dialect, connection: PoolProxiedConnection) -> Runner:
+    """
+    Make a function that runs SQL without parameters or rows, in as few round trips as possible.
+
+    It must be called inside the transaction only after a statement has gone through the
+    connection itself, since some drivers send BEGIN just then.
+    """
+    driver: Any = connection.driver_connection
+    if dialect.driver == "asyncpg":
+        # The simple query protocol: several statements in one round trip, nothing prepared.
+        return lambda texts: _wait(driver.execute("; ".join(texts)))
+    if dialect.driver == "psycopg_async":
+        return lambda texts: _wait(driver.execute("; ".join(texts), prepare=False))
+    if dialect.driver == "psycopg":
+        return lambda texts: _drop(driver.execute("; ".join(texts), prepare=False))
+    if dialect.driver == "psycopg2":
+        return lambda texts: run_plainly(connection, ["; ".join(texts)])
+    if dialect.driver == "pysqlite":
+
+        def run(texts: Sequence[str]) -> None:
+            for text in texts:
+                driver.execute(text)
+
+        return run
+    return lambda texts: run_plainly(connection, texts)
+
+
+def _wait(awaitable: Any) -> None:
+    await_only(awaitable)
+
+
+def _drop(_: object) -> None:
+    pass
+
+
+def run_plainly(connection: PoolProxiedConnection, texts: Sequence[str]) -> None:
+    """Run SQL through a cursor, one statement at a time."""
+    cursor = connection.cursor()
+    try:
+        for text in texts:
+            cursor.execute(text)
+    finally:
+        cursor.close()
+
+
+def value_of(connection: PoolProxiedConnection, text: str) -> Any:
+    """Run a query; return the first column of its one row."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(text)
+        row = cursor.fetchone()
+    finally:
+        cursor.close()
+    return None if row is None else row[0]
+
+
+def interrupt(dialect: Dialect, connection: PoolProxiedConnection) -> None:
+    """Stop the statement that another thread is running, where the driver can be asked to."""
+    driver: Any = connection.driver_connection
+    if dialect.driver == "pysqlite":
+        driver.interrupt()
+    elif dialect.driver in ("psycopg", "psycopg2"):
+        driver.cancel()
+
+
+def is_autocommit(dialect: Dialect, connection: PoolProxiedConnection) -> bool:
+    """Tell whether statements on this connection commit by themselves, as it is now."""
+    if dialect.name == "sqlite":
+        driver: Any = connection.driver_connection
+        # Python 3.12 added the attribute autocommit; before it, isolation_level alone told.
+        mode = getattr(driver, "autocommit", -1)
+        return mode is True or (mode is not False and driver.isolation_level is None)
+    return bool(dialect.detect_autocommit_setting(connection.dbapi_connection))  # type: ignore[arg-type]
+
+
+def level_of(dialect: Dialect) -> str | None:
+    """Tell the isolation level that connections of an engine have, where it is known."""
+    # Where create_engine(isolation_level=...) ends up; there is no public name for it.
+    chosen = getattr(dialect, "_on_connect_isolation_level", None)
+    level = chosen if chosen not in (None, "AUTOCOMMIT") else dialect.default_isolation_level
+    return str(level) if level else None

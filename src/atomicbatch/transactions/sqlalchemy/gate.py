@@ -1,0 +1,81 @@
+"""Gates: one statement at a time on one connection, for threads and for tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import Protocol
+
+from sqlalchemy.util import await_only
+
+
+class Gate(Protocol):
+    """A mutex; as a context manager it is entered and left."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, *error: object) -> object: ...
+    def enter_now(self) -> bool:
+        """Enter if nobody is inside."""
+
+
+class ThreadGate:
+    """For sync drivers, whose handlers may run in several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> object:
+        return self._lock.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def enter_now(self) -> bool:
+        return self._lock.acquire(blocking=False)
+
+
+class TaskGate:
+    """
+    For async drivers, inside SQLAlchemy's greenlets.
+
+    asyncio.Lock would cost a switch of greenlets each time, even where nobody waits.
+    """
+
+    __slots__ = ("_inside", "_waiting")
+
+    def __init__(self) -> None:
+        self._inside = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def __enter__(self) -> object:
+        if not self._inside:
+            self._inside = True
+        else:
+            await_only(self._wait())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # It is handed over, not opened, so that nobody slips in between.
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._inside = False
+
+    def enter_now(self) -> bool:
+        if self._inside:
+            return False
+        self._inside = True
+        return True
+
+    async def _wait(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.__exit__()  # it was our turn already
+            raise

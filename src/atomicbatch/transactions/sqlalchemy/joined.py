@@ -1,0 +1,279 @@
+"""One attempt at a batch: its calls, its real transactions, and what went wrong in them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine
+from sqlalchemy.pool import Pool, PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
+
+from atomicbatch.errors import ConflictError, NotBatchableError, TransactionError
+from atomicbatch.transactions.conflicts import is_conflict
+from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
+from atomicbatch.transactions.sqlalchemy.real import Lease, RealTransaction
+from atomicbatch.transactions.sqlalchemy.slots import Slots
+from atomicbatch.transactions.statements import Family
+
+# COMMIT and ROLLBACK of sync drivers run here, not in the threads of handlers: those may all be
+# waiting for locks that this very batch holds. They are made when needed and reused.
+_threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="atomicbatch")
+
+current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlalchemy_call", default=None)
+
+
+@dataclass(slots=True)
+class Options:
+    """What the user has said, and what is shared by all batches."""
+
+    engines: tuple[Engine, ...] = ()
+    """The engines that batches work on; empty: all."""
+    outside: tuple[Engine, ...] = ()
+    """Engines that batches leave alone: what is done with them is not part of the batch."""
+    isolation_level: str | None = None
+    allow_sync_engine_on_loop: bool = False
+    max_batches: int | None = None
+    slots: WeakKeyDictionary[Pool, Slots] = field(default_factory=WeakKeyDictionary)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Joined:
+    """
+    Everything that one attempt at a batch does in databases.
+
+    Attributes:
+        active: It has not ended.
+        error: Why it cannot be committed, or None.
+    """
+
+    def __init__(self, options: Options, deadline: float) -> None:
+        self.options = options
+        self.deadline = deadline
+        self.active = True
+        self.error: TransactionError | None = None
+        self._reals: dict[Pool, RealTransaction] = {}
+        self._lock = threading.Lock()
+        self._loop = asyncio.get_running_loop()
+
+    # During the batch --------------------------------------------------------------------------
+
+    def call(self) -> Call:
+        """What to run one call inside of; its end is the end of all sessions that it opened."""
+        return Call(self)
+
+    def connection(self, engine: Engine, call: Call) -> PoolProxiedConnection:
+        """Give a session its connection."""
+        self.check()
+        if call.ended:
+            self.refuse(
+                "a call has left a task behind that uses the database while the batch still runs; "
+                "await it in the call, or use on_commit"
+            )
+        real = self._reals.get(engine.pool)
+        if real is None:
+            real = self._join(engine)
+        if not real.dialect.is_async and not self.options.allow_sync_engine_on_loop:
+            self._check_thread()
+        token = current_call.set(None)
+        try:
+            lease = real.lease()
+        finally:
+            current_call.reset(token)
+        call.leases.append(lease)
+        return ProxiedConnection(lease, real.fairy)
+
+    def is_outside(self, engine: Engine) -> bool:
+        """Tell whether an engine is none of the batch's business, by the user's decision."""
+        return any(engine.pool is outside.pool for outside in self.options.outside)
+
+    def _join(self, engine: Engine) -> RealTransaction:
+        engines = self.options.engines
+        if engines and not any(engine.pool is named.pool for named in engines):
+            self.refuse(
+                "a handler uses an engine that SQLAlchemyTransaction was not given; name it there, "
+                "or as outside=... if its work need not be part of the batch"
+            )
+        with self._lock:
+            real = self._reals.get(engine.pool)
+            if real is None:
+                for other in self._reals.values():
+                    if _same_database(engine, other.url):
+                        self.refuse(
+                            "handlers use two engines of one database, which cannot see each "
+                            "other's work before COMMIT; use one engine"
+                        )
+                try:
+                    real = RealTransaction(self, engine)
+                except NotBatchableError as error:
+                    self.doom(error)
+                    raise
+                self._reals[engine.pool] = real
+        return real
+
+    def _check_thread(self) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self.refuse(
+            "an 'async def' handler uses a sync engine, which blocks the event loop: as soon as "
+            "another request waits for a row that the batch holds, neither can go on; use 'def', "
+            "or an async engine (for tests: allow_sync_engine_on_loop=True)"
+        )
+
+    def slots(self, pool: Pool, family: Family) -> Slots | None:
+        """How many batches may use a pool at a time."""
+        with self.options.lock:
+            slots = self.options.slots.get(pool)
+            if slots is None:
+                count = self.options.max_batches or _capacity(pool, family)
+                if count is None:
+                    return None
+                slots = self.options.slots[pool] = Slots(count)
+            return slots
+
+    def check(self) -> None:
+        """Refuse to go on after an error."""
+        if self.error is not None:
+            raise self.error
+
+    def doom(self, error: TransactionError) -> None:
+        """Take note that the batch cannot be committed; the first reason counts."""
+        if self.error is None and self.active:
+            self.error = error
+
+    def refuse(self, what: str) -> NoReturn:
+        error = NotBatchableError(what)
+        self.doom(error)
+        raise error
+
+    # Its end -----------------------------------------------------------------------------------
+
+    async def commit(self) -> None:
+        """
+        COMMIT everything; roll back instead where something went wrong.
+
+        Raises:
+            TransactionError: As transactions/base.py says.
+        """
+        self._check_writers()
+        if self.error is not None:
+            await self.rollback()
+            raise self.error
+        self.active = False
+        # Those that only read first: if one fails, nothing is stored yet.
+        reals = sorted(self._reals.values(), key=lambda real: real.wrote)
+        for index, real in enumerate(reals):
+            try:
+                if real.is_open:
+                    await self._in_its_place(real, real.commit)
+            except BaseException:
+                for other in reals[index + 1 :]:
+                    await self._in_its_place(other, other.rollback)
+                raise
+
+    def _check_writers(self) -> None:
+        if sum(real.wrote for real in self._reals.values()) > 1:
+            self.doom(
+                NotBatchableError(
+                    "the batch has changed two databases, which cannot be committed as one; "
+                    "keep a batch to one of them, or give the other as outside=..."
+                )
+            )
+
+    async def rollback(self) -> None:
+        """Roll everything back."""
+        self.active = False
+        for real in self._reals.values():
+            await self._in_its_place(real, real.rollback)
+
+    async def end_call(self, leases: list[Lease]) -> None:
+        """What nobody has committed is rolled back; whoever still holds a lease cannot use it."""
+        for lease in reversed(leases):
+            real = lease.real
+            lease.closed = True
+            # If somebody is in a statement, a thread left behind, wait until it is through it.
+            if lease.virtual is not None or lease.restore or not real.gate.enter_now():
+                await self._in_its_place(real, partial(real.close_virtual, lease))
+            else:
+                real.gate.__exit__(None, None, None)
+
+    async def _in_its_place(self, real: RealTransaction, act: Callable[[], None]) -> None:
+        if real.dialect.is_async:
+            await greenlet_spawn(act)
+        elif self.options.allow_sync_engine_on_loop:
+            act()
+        else:
+            await self._loop.run_in_executor(_threads, act)
+
+
+class Call:
+    """One call of the batch; an async context manager around it."""
+
+    __slots__ = ("_joined", "_token", "ended", "leases")
+
+    def __init__(self, joined: Joined) -> None:
+        self._joined = joined
+        self._token: Token[Call | None]
+        self.ended = False
+        self.leases: list[Lease] = []
+
+    @property
+    def joined(self) -> Joined:
+        return self._joined
+
+    async def __aenter__(self) -> Call:
+        self._token = current_call.set(self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        current_call.reset(self._token)
+        self.ended = True
+        joined = self._joined
+        if error is not None and not isinstance(error, Exception):
+            return  # cancelled: everything is rolled back at once
+        if error is not None and is_conflict(error):
+            # Met by a driver's connection that we do not see.
+            joined.doom(ConflictError("another transaction was in the way"))
+        if joined.error is None and self.leases:
+            try:
+                await joined.end_call(self.leases)
+            except TransactionError as problem:
+                joined.doom(problem)
+        if joined.error is not None:
+            raise joined.error from error
+
+
+def _capacity(pool: Pool, family: Family) -> int | None:
+    if family is Family.SQLITE:
+        # One writer at a time: better to stand in line than to poll for the lock.
+        return 1
+    size: Any = getattr(pool, "size", None)
+    overflow = getattr(pool, "_max_overflow", None)
+    if size is None or overflow is None or overflow < 0:
+        return None
+    # One connection is left to requests that are no batches.
+    return max(1, int(size()) + int(overflow) - 1)
+
+
+def _same_database(engine: Engine, url: Any) -> bool:
+    mine, other = engine.url, url
+    if mine.get_backend_name() != other.get_backend_name():
+        return False
+    if mine.database in (None, "", ":memory:"):
+        return False
+    return (mine.host, mine.port, mine.database) == (other.host, other.port, other.database)

@@ -1,0 +1,100 @@
+"""Slots: at most so many batches hold a connection of one pool at a time; they stand in line."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from sqlalchemy.util import await_only
+
+
+class Slots:
+    """
+    A counting semaphore for threads and tasks of any event loop.
+
+    Args:
+        count: How many there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._lock = threading.Lock()
+        self._waiting: deque[Callable[[], bool]] = deque()
+
+    def take(self, deadline: float, *, is_async: bool) -> bool:
+        """
+        Wait for a slot until ``deadline`` (time.monotonic()); tell whether there is one.
+
+        Args:
+            is_async: Called in a greenlet of SQLAlchemy's, so wait without blocking the thread.
+        """
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            waiter = _TaskWaiter() if is_async else _ThreadWaiter()
+            self._waiting.append(waiter.call)
+        try:
+            if waiter.wait(max(0.0, deadline - time.monotonic())):
+                return True
+        except BaseException:
+            if not self._forget(waiter):
+                self.give()
+            raise
+        # Called in the last moment: then it is ours.
+        return not self._forget(waiter)
+
+    def give(self) -> None:
+        """Give a slot back; whoever has waited longest gets it."""
+        with self._lock:
+            while self._waiting:
+                if self._waiting.popleft()():
+                    return
+            self._free += 1
+
+    def _forget(self, waiter: _ThreadWaiter | _TaskWaiter) -> bool:
+        with self._lock:
+            try:
+                self._waiting.remove(waiter.call)
+            except ValueError:
+                return False
+            return True
+
+
+class _ThreadWaiter:
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def call(self) -> bool:
+        self._event.set()
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        return self._event.wait(seconds)
+
+
+class _TaskWaiter:
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[None] = self._loop.create_future()
+
+    def call(self) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(self._called)
+        except RuntimeError:  # its loop has been closed
+            return False
+        return True
+
+    def _called(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def wait(self, seconds: float) -> bool:
+        async def called() -> bool:
+            done, _ = await asyncio.wait((self._future,), timeout=seconds)
+            return bool(done)
+
+        return await_only(called())

@@ -1,0 +1,157 @@
+"""SQLAlchemyTransaction: one batch's transaction, begun and left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from atomicbatch.model import Batch
+from atomicbatch.transactions.sqlalchemy.hook import install
+from atomicbatch.transactions.sqlalchemy.joined import Joined, Options
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+class SQLAlchemyTransaction:
+    """
+    Makes handlers that use SQLAlchemy work in one transaction, unmodified.
+
+    Whatever gets its connection from an engine is part of the batch: sessions, Core, SQLModel and
+    ``raw_connection()``, sync and async. A handler's commit is kept when the batch commits; its
+    rollback undoes its own work only. What cannot be expressed that way fails the batch with a
+    NotBatchableError that says what to do instead.
+
+    Args:
+        engines: The engines that batches work on; a batch that uses another fails. None: all.
+        outside: Engines that batches leave alone: what is done with them happens at once, and is
+            not undone by a rollback.
+        isolation_level: Of the batch's transaction; None: the engine's own.
+        allow_sync_engine_on_loop: Let ``async def`` handlers use a sync engine, although another
+            request that waits for the batch would then block both for ever. For tests.
+        max_batches: How many batches may use one engine at a time; the others wait. None: one
+            less than the pool has connections, and one on SQLite.
+
+    Raises:
+        RuntimeError: The start-up check has failed: with this version of SQLAlchemy, a rollback
+            of the batch would not undo what a handler has committed.
+    """
+
+    def __init__(
+        self,
+        *engines: sa.Engine | AsyncEngine,
+        outside: tuple[sa.Engine | AsyncEngine, ...] = (),
+        isolation_level: str | None = None,
+        allow_sync_engine_on_loop: bool = False,
+        max_batches: int | None = None,
+    ) -> None:
+        if max_batches is not None and max_batches < 1:
+            raise ValueError(f"max_batches must be at least 1, not {max_batches!r}")
+        self._options = Options(
+            engines=tuple(_sync(engine) for engine in engines),
+            outside=tuple(_sync(engine) for engine in outside),
+            isolation_level=isolation_level,
+            allow_sync_engine_on_loop=allow_sync_engine_on_loop,
+            max_batches=max_batches,
+        )
+        install()
+        _check_once()
+
+    def begin(
+        self,
+        batch: Batch,  # noqa: ARG002  # part of the contract
+        *,
+        deadline: float,
+    ) -> AbstractAsyncContextManager[Joined]:
+        """
+        Join whatever is done inside the block, and commit it on leaving.
+
+        The databases' transactions are begun when they are first used.
+        """
+        return _join(self._options, deadline)
+
+
+@asynccontextmanager
+async def _join(options: Options, deadline: float) -> AsyncIterator[Joined]:
+    joined = Joined(options, deadline)
+    try:
+        async with joined.call():
+            yield joined
+    except BaseException as error:
+        await joined.rollback()
+        problem = joined.error
+        if problem is None or problem is error or not isinstance(error, Exception):
+            raise
+        raise problem from error
+    await joined.commit()
+
+
+def _sync(engine: Any) -> sa.Engine:
+    sync: sa.Engine = getattr(engine, "sync_engine", engine)
+    if not isinstance(sync, sa.Engine):
+        raise TypeError(f"an engine is needed, not {type(engine).__name__}")
+    return sync
+
+
+_checked = threading.Event()
+
+
+def _check_once() -> None:
+    """Prove on a scratch database that a handler's commit is undone when the batch fails."""
+    if _checked.is_set():
+        return
+    failed: list[BaseException] = []
+
+    def check() -> None:
+        try:
+            asyncio.run(_check())
+        except BaseException as error:
+            failed.append(error)
+
+    # In a thread of its own: we may have been called with an event loop running.
+    thread = threading.Thread(target=check)
+    thread.start()
+    thread.join()
+    if failed:
+        raise RuntimeError(
+            f"with SQLAlchemy {sa.__version__} a batch's rollback does not undo what handlers "
+            f"have committed; atomicbatch refuses to start"
+        ) from failed[0]
+    _checked.set()
+
+
+async def _check() -> None:
+    engine = sa.create_engine(
+        "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE scratch (n INTEGER)"))
+
+        def count() -> int:
+            with engine.connect() as connection:
+                return int(connection.execute(sa.text("SELECT count(*) FROM scratch")).scalar_one())
+
+        options = Options(allow_sync_engine_on_loop=True)
+        for error, expected in ((_Fails(), 0), (None, 1)):
+            with suppress(_Fails):
+                async with _join(options, time.monotonic() + 60):
+                    with engine.begin() as connection:
+                        connection.execute(sa.text("INSERT INTO scratch VALUES (1)"))
+                    if error is not None:
+                        raise error
+            if (found := count()) != expected:
+                raise AssertionError(f"{found} rows where there should be {expected}")
+    finally:
+        engine.dispose()
+
+
+class _Fails(Exception):
+    pass
