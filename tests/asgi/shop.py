@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import (
@@ -240,11 +239,8 @@ class Shop:
     async def late(self, request: Request) -> Response:
         """Fails after its response is complete, as a dependency that commits on exit may."""
 
-        async def fail() -> None:
-            raise RuntimeError("COMMIT failed in a dependency")
-
         self.add("late")
-        return PlainTextResponse("fine", 201, background=BackgroundTask(fail))
+        return _FailsLate("fine", 201)
 
     async def admin(self, request: Request) -> Response:
         return PlainTextResponse("the vault")
@@ -267,6 +263,12 @@ class Shop:
             Route("/late", self.late),
             Route("/admin", self.admin),
         ]
+
+
+class _FailsLate(PlainTextResponse):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
+        raise RuntimeError("COMMIT failed in a dependency")
 
 
 class Guard:

@@ -49,10 +49,10 @@ def runner_of(dialect: Dialect, connection: PoolProxiedConnection) -> Runner:
     if dialect.driver == "asyncpg":
         # The simple query protocol: several statements in one round trip, nothing prepared.
         return lambda texts: _wait(driver.execute("; ".join(texts)))
-    if dialect.driver == "psycopg_async":
-        return lambda texts: _wait(driver.execute("; ".join(texts), prepare=False))
     if dialect.driver == "psycopg":
-        return lambda texts: _drop(driver.execute("; ".join(texts), prepare=False))
+        # What has more than one statement cannot be prepared, which psycopg does in the end.
+        settle = _wait if dialect.is_async else _drop
+        return lambda texts: settle(driver.execute("; ".join(texts), prepare=False))
     if dialect.driver == "psycopg2":
         return lambda texts: run_plainly(connection, ["; ".join(texts)])
     if dialect.driver == "pysqlite":

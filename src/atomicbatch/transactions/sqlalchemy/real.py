@@ -132,7 +132,7 @@ class RealTransaction:
         self.gate: Gate = TaskGate() if dialect.is_async else ThreadGate()
         self.stack = Stack(self.family)
         self.auto = False
-        self.level = joined.options.isolation_level or level_of(dialect)
+        self.level = joined.options.isolation_level
         self.is_open = False
         self._pool = engine.pool
         self._slots: Slots | None = None
@@ -201,6 +201,7 @@ class RealTransaction:
         dialect, fairy = self.dialect, self.fairy
         self._driver = fairy.driver_connection
         self.auto = is_autocommit(dialect, fairy)
+        self.level = self.level or level_of(dialect)
         if self.family is Family.SQLITE:
             # sqlite3 in its default mode begins nothing before reads, and takes a SAVEPOINT
             # outside of a transaction for one, whose RELEASE commits. IMMEDIATE, because a lock
@@ -669,6 +670,8 @@ def _strings(composed: Any) -> Iterable[str]:
 
 def _buffered(cursor_class: Any) -> Any:
     """Replace a class of cursors that leave their rows in the server by its plain twin."""
+    if cursor_class is True:
+        return False  # SQLAlchemy's async cursors: server_side
     name = getattr(cursor_class, "__name__", "")
     if not name.startswith("SS"):
         return cursor_class

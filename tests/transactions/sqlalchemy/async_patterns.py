@@ -1,0 +1,377 @@
+"""What handlers do with async engines; the sync ones are in patterns.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+
+from tests.transactions.sqlalchemy.patterns import ALL, LEAKED, SERVERS, Pattern
+from tests.transactions.sqlalchemy.worlds import Item, World, items
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATTERNS: list[Pattern] = []
+
+
+def pattern(
+    *, families: tuple[str, ...] = ALL, refused: tuple[str, ...] = (), because: str = ""
+) -> Callable[[F], F]:
+    def register(act: F) -> F:
+        PATTERNS.append(Pattern(act, families, refused, because))
+        return act
+
+    return register
+
+
+async def names(session: AsyncSession) -> list[str]:
+    return list(await session.scalars(sa.select(Item.name).order_by(Item.name)))
+
+
+async def add(world: World, name: str, n: int = 1) -> None:
+    async with AsyncSession(world.async_engine) as session:
+        session.add(Item(name=name, n=n))
+        await session.commit()
+
+
+@pattern()
+async def session_commit(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        item = Item(name="new", n=1)
+        session.add(item)
+        await session.commit()
+        await session.refresh(item)
+        return [item.id, item.name]
+
+
+@pattern()
+async def session_begin(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session, session.begin():
+        session.add(Item(name="new", n=1))
+    return "done"
+
+
+@pattern()
+async def sessionmaker_begin(world: World) -> Any:
+    async with async_sessionmaker(world.async_engine).begin() as session:
+        session.add_all([Item(name="new", n=1), Item(name="newer", n=2)])
+        await session.flush()
+        return await names(session)
+
+
+@pattern()
+async def scoped(world: World) -> Any:
+    registry = async_scoped_session(
+        async_sessionmaker(world.async_engine), scopefunc=asyncio.current_task
+    )
+    registry.add(Item(name="new", n=1))
+    await registry.commit()
+    found = await registry.scalar(sa.select(sa.func.count()).select_from(Item))
+    await registry.remove()
+    return found
+
+
+@pattern()
+async def engine_begin(world: World) -> Any:
+    async with world.async_engine.begin() as connection:
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+        return await connection.scalar(sa.select(sa.func.count()).select_from(items))
+
+
+@pattern()
+async def connect_commit(world: World) -> Any:
+    async with world.async_engine.connect() as connection:
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+        await connection.commit()
+        await connection.execute(sa.insert(items).values(name="not committed", n=1))
+    return "done"
+
+
+@pattern()
+async def raw_connection(world: World) -> Any:
+    connection = await world.async_engine.raw_connection()
+
+    def work(_: Any) -> int:
+        cursor = connection.cursor()
+        cursor.execute("INSERT INTO item (name, n) VALUES ('new', 1)")
+        connection.commit()
+        cursor.execute("SELECT count(*) FROM item")
+        found = int(cursor.fetchone()[0])
+        cursor.close()
+        connection.close()
+        return found
+
+    return await sa.util.greenlet_spawn(work, None)
+
+
+@pattern()
+async def run_sync(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+
+        def work(sync: Any) -> int:
+            sync.add(Item(name="new", n=1))
+            sync.commit()
+            return len(sync.scalars(sa.select(Item)).all())
+
+        return await session.run_sync(work)
+
+
+@pattern()
+async def for_update(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        item = (
+            await session.scalars(sa.select(Item).where(Item.name == "one").with_for_update())
+        ).one()
+        item.n -= 3
+        await session.commit()
+        await session.refresh(item)
+        return item.n
+
+
+@pattern()
+async def many_at_once(world: World) -> Any:
+    async with world.async_engine.begin() as connection:
+        await connection.execute(
+            sa.insert(items), [{"name": f"new {number}", "n": number} for number in range(50)]
+        )
+        changed = await connection.execute(
+            sa.update(items).where(items.c.n > 40).values(n=items.c.n + 1)
+        )
+        return changed.rowcount
+
+
+@pattern()
+async def orm_bulk(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        session.add_all([Item(name=f"new {number}", n=number) for number in range(50)])
+        await session.commit()
+        return len(await names(session))
+
+
+@pattern()
+async def only_reads(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        return await names(session)
+
+
+@pattern()
+async def rolls_back_itself(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        session.add(Item(name="not wanted", n=1))
+        await session.flush()
+        await session.rollback()
+        session.add(Item(name="wanted", n=1))
+        await session.commit()
+        return await names(session)
+
+
+@pattern()
+async def duplicate_is_handled(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        session.add(Item(name="one", n=1))
+        try:
+            await session.commit()
+        except IntegrityError:
+            await session.rollback()
+            session.add(Item(name="another", n=1))
+            await session.commit()
+            return "another"
+        return "no error"
+
+
+@pattern()
+async def swallowed_error_then_commit(world: World) -> Any:
+    async with world.async_engine.connect() as connection:
+        await connection.execute(sa.insert(items).values(name="before", n=1))
+        try:
+            await connection.execute(sa.insert(items).values(name="one", n=1))
+        except IntegrityError:
+            pass
+        await connection.commit()
+    return "done"
+
+
+@pattern()
+async def nested_failure_inside_a_commit(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        session.add(Item(name="kept", n=1))
+        await session.flush()
+        try:
+            async with session.begin_nested():
+                session.add(Item(name="one", n=1))
+        except IntegrityError:
+            pass
+        session.add(Item(name="kept too", n=1))
+        await session.commit()
+        return await names(session)
+
+
+@pattern()
+async def leaks_a_session(world: World) -> Any:
+    session = AsyncSession(world.async_engine)
+    session.add(Item(name="never committed", n=1))
+    await session.flush()
+    LEAKED.append(session)
+    return "flushed"
+
+
+@pattern()
+async def reader_stays_open(world: World) -> Any:
+    reader, writer = AsyncSession(world.async_engine), AsyncSession(world.async_engine)
+    (await reader.scalars(sa.select(Item).where(Item.name == "one"))).one()
+    writer.add(Item(name="new", n=1))
+    await writer.commit()
+    await writer.close()
+    await reader.close()
+    return "done"
+
+
+@pattern(families=SERVERS)
+async def interleaved_commits(world: World) -> Any:
+    first, second = AsyncSession(world.async_engine), AsyncSession(world.async_engine)
+    first.add(Item(name="first", n=1))
+    await first.flush()
+    second.add(Item(name="second", n=1))
+    await second.flush()
+    await first.commit()
+    await second.commit()
+    await first.close()
+    await second.close()
+    return "done"
+
+
+@pattern(families=SERVERS, refused=SERVERS, because="overlap")
+async def interleaved_and_rolled_back(world: World) -> Any:
+    first, second = AsyncSession(world.async_engine), AsyncSession(world.async_engine)
+    first.add(Item(name="first", n=1))
+    await first.flush()
+    second.add(Item(name="second", n=1))
+    await second.commit()
+    await first.rollback()
+    await first.close()
+    await second.close()
+    return "done"
+
+
+@pattern(families=SERVERS)
+async def inner_fails_while_reader_is_open(world: World) -> Any:
+    reader, writer = AsyncSession(world.async_engine), AsyncSession(world.async_engine)
+    before = await names(reader)
+    writer.add(Item(name="one", n=1))
+    try:
+        await writer.commit()
+    except IntegrityError:
+        pass
+    after = await names(reader)
+    await writer.rollback()
+    writer.add(Item(name="new", n=1))
+    await writer.commit()
+    await writer.close()
+    await reader.close()
+    return [before, after]
+
+
+@pattern(families=SERVERS)
+async def gathers_five(world: World) -> Any:
+    await asyncio.gather(*(add(world, f"new {number}", number) for number in range(5)))
+    return "done"
+
+
+@pattern()
+async def autocommit_connection(world: World) -> Any:
+    async with world.async_engine.connect() as plain:
+        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+        await connection.rollback()
+        await connection.execute(sa.insert(items).values(name="newer", n=1))
+    return "done"
+
+
+@pattern()
+async def autocommit_sub_engine(world: World) -> Any:
+    engine = world.async_engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+    await add(world, "newer")
+    return "done"
+
+
+@pattern()
+async def raw_savepoints(world: World) -> Any:
+    async with world.async_engine.begin() as connection:
+        await connection.execute(sa.insert(items).values(name="kept", n=1))
+        await connection.exec_driver_sql("SAVEPOINT mine")
+        await connection.execute(sa.insert(items).values(name="not kept", n=1))
+        await connection.exec_driver_sql("ROLLBACK TO SAVEPOINT mine")
+    return "done"
+
+
+@pattern(refused=("mysql",), because="DDL")
+async def creates_a_table(world: World) -> Any:
+    async with world.async_engine.begin() as connection:
+        await connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS made (n INTEGER)")
+        await connection.exec_driver_sql("DROP TABLE made")
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+    return "done"
+
+
+@pattern(families=SERVERS, refused=SERVERS, because="isolation_level=")
+async def stricter_isolation(world: World) -> Any:
+    async with world.async_engine.connect() as plain:
+        connection = await plain.execution_options(isolation_level="SERIALIZABLE")
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+        await connection.commit()
+    return "done"
+
+
+@pattern(families=SERVERS)
+async def streams(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        session.add_all([Item(name=f"new {number:03}", n=number) for number in range(100)])
+        await session.commit()
+        rows = await session.stream(
+            sa.select(Item.name).order_by(Item.id).execution_options(yield_per=10)
+        )
+        return [name async for (name,) in rows]
+
+
+@pattern(families=SERVERS)
+async def writes_while_streaming(world: World) -> Any:
+    await add(world, "third", 30)
+    total = 0
+    async with AsyncSession(world.async_engine) as reader:
+        rows = await reader.stream(
+            sa.select(Item.name, Item.n)
+            .where(Item.n > 0)
+            .order_by(Item.id)
+            .execution_options(yield_per=1)
+        )
+        async for name, n in rows:
+            total += n
+            await add(world, f"seen {name}", n)
+    return total
+
+
+@pattern(families=("postgresql",))
+async def local_setting(world: World) -> Any:
+    found = []
+    async with AsyncSession(world.async_engine) as session:
+        for tenant in ("a", "b"):
+            await session.execute(sa.text(f"SET LOCAL app.tenant = '{tenant}'"))
+            found.append(await session.scalar(sa.text("SELECT current_setting('app.tenant')")))
+            await session.commit()
+        found.append(await session.scalar(sa.text("SELECT current_setting('app.tenant', true)")))
+    return found
+
+
+@pattern()
+async def timeout_is_handled_before_the_database(world: World) -> Any:
+    try:
+        async with asyncio.timeout(0.001):
+            await asyncio.sleep(10)
+    except TimeoutError:
+        await add(world, "new")
+    return "done"

@@ -1,0 +1,61 @@
+"""One database of each kind for all tests of this folder; each test starts from the seed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pymysql
+import pytest
+import sqlalchemy as sa
+
+from tests.transactions.sqlalchemy.worlds import Database
+
+_numbers = itertools.count(1)
+
+
+def _create(url: sa.URL, family: str) -> Database:
+    name = f"join{next(_numbers)}"
+    database = Database(family, url.set(database=name))
+    if family == "postgresql":
+        with psycopg.connect(
+            url.set(database="postgres").render_as_string(hide_password=False), autocommit=True
+        ) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+    else:
+        connection = pymysql.connect(
+            host=url.host or "",
+            port=url.port or 0,
+            user=url.username,
+            password=url.password or "",
+            autocommit=True,
+        )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+    database.create()
+    return database
+
+
+@pytest.fixture(scope="session")
+def databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Database]:
+    """Gives the database of a family, started when it is first asked for."""
+    started: dict[str, Database] = {}
+
+    def database(family: str) -> Database:
+        if family not in started:
+            if family == "sqlite":
+                path: Path = tmp_path_factory.mktemp("join") / "join.sqlite"
+                started[family] = Database(family, sa.make_url(f"sqlite:///{path}"))
+                started[family].run("PRAGMA journal_mode=WAL")
+                started[family].create()
+            else:
+                server = {"postgresql": "postgresql_server", "mysql": "mariadb_server"}[family]
+                started[family] = _create(sa.make_url(request.getfixturevalue(server)), family)
+        started[family].reset()
+        return started[family]
+
+    return database

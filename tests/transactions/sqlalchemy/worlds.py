@@ -1,0 +1,148 @@
+"""Worlds: an engine on a real database, and a way to look at the database without it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pymysql
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SYNC = {
+    "pysqlite": "sqlite",
+    "psycopg": "postgresql",
+    "psycopg2": "postgresql",
+    "pymysql": "mysql",
+}
+ASYNC = {
+    "aiosqlite": "sqlite",
+    "asyncpg": "postgresql",
+    "psycopg_async": "postgresql",
+    "asyncmy": "mysql",
+    "aiomysql": "mysql",
+}
+DRIVERS = SYNC | ASYNC
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Item(Base):
+    __tablename__ = "item"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(60), unique=True)
+    n: Mapped[int] = mapped_column(default=0)
+
+
+items = Item.__table__
+SEED = [("one", 10), ("two", 20)]
+
+_SCHEMA = {
+    "sqlite": "id INTEGER PRIMARY KEY AUTOINCREMENT",
+    "postgresql": "id SERIAL PRIMARY KEY",
+    "mysql": "id INTEGER PRIMARY KEY AUTO_INCREMENT",
+}
+_COLUMNS = "name VARCHAR(60) NOT NULL UNIQUE, n INTEGER NOT NULL DEFAULT 0 CHECK (n > -1000)"
+
+
+@dataclass
+class Database:
+    """A real database; everything here goes through connections of its own."""
+
+    family: str
+    url: sa.URL
+
+    def connect(self) -> Any:
+        url = self.url
+        if self.family == "sqlite":
+            assert url.database is not None
+            return sqlite3.connect(url.database, isolation_level=None, timeout=0.5)
+        if self.family == "postgresql":
+            return psycopg.connect(
+                url.set(drivername="postgresql").render_as_string(hide_password=False),
+                autocommit=True,
+            )
+        return pymysql.connect(
+            host=url.host or "",
+            port=url.port or 0,
+            user=url.username,
+            password=url.password or "",
+            database=url.database,
+            autocommit=True,
+        )
+
+    def run(self, *texts: str) -> list[tuple[Any, ...]]:
+        """Run statements; return the rows of the last."""
+        with closing(self.connect()) as connection:
+            cursor = connection.cursor()
+            for text in texts:
+                cursor.execute(text)
+            rows = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+            cursor.close()
+            return rows
+
+    def create(self) -> None:
+        self.run(f"CREATE TABLE item ({_SCHEMA[self.family]}, {_COLUMNS})")
+
+    def reset(self) -> None:
+        """Back to the seed, ids included."""
+        values = ", ".join(f"('{name}', {n})" for name, n in SEED)
+        insert = f"INSERT INTO item (name, n) VALUES {values}"
+        if self.family == "sqlite":
+            self.run("DELETE FROM item", "DELETE FROM sqlite_sequence", insert)
+        elif self.family == "postgresql":
+            self.run("TRUNCATE item RESTART IDENTITY", insert)
+        else:
+            self.run("TRUNCATE item", insert)
+
+    def rows(self) -> list[tuple[str, int]]:
+        """What is stored, by name."""
+        rows = self.run("SELECT name, n FROM item")
+        return sorted((str(name), int(n)) for name, n in rows)
+
+
+@dataclass
+class World:
+    """An engine of one driver on a database."""
+
+    driver: str
+    database: Database
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        url = self.url
+        if self.is_async:
+            self.async_engine: AsyncEngine = create_async_engine(url, **self.options)
+            self.engine = self.async_engine.sync_engine
+        else:
+            self.engine = sa.create_engine(url, **self.options)
+
+    @property
+    def family(self) -> str:
+        return self.database.family
+
+    @property
+    def is_async(self) -> bool:
+        return self.driver in ASYNC
+
+    @property
+    def url(self) -> sa.URL:
+        dialect = "mariadb" if self.family == "mysql" else self.family
+        return self.database.url.set(drivername=f"{dialect}+{self.driver.removesuffix('_async')}")
+
+    def checked_out(self) -> int:
+        count: Any = getattr(self.engine.pool, "checkedout", lambda: 0)
+        return int(count())
+
+    async def dispose(self) -> None:
+        if self.is_async:
+            await self.async_engine.dispose()
+        else:
+            self.engine.dispose()
