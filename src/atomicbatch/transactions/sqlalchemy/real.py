@@ -230,7 +230,8 @@ class RealTransaction:
         if streams and self.family is Family.MYSQL:
             # While rows are still in the server, MySQL takes no other statement on the
             # connection; drivers then drop the rows without saying so.
-            args, kwargs, streams = tuple(_buffered(arg) for arg in args), {}, False
+            args = () if self.dialect.is_async else tuple(_buffered(arg) for arg in args)
+            kwargs, streams = {}, False
         return VirtualCursor(lease, self.fairy.cursor(*args, **kwargs), streams)
 
     def perform(
@@ -670,8 +671,6 @@ def _strings(composed: Any) -> Iterable[str]:
 
 def _buffered(cursor_class: Any) -> Any:
     """Replace a class of cursors that leave their rows in the server by its plain twin."""
-    if cursor_class is True:
-        return False  # SQLAlchemy's async cursors: server_side
     name = getattr(cursor_class, "__name__", "")
     if not name.startswith("SS"):
         return cursor_class
