@@ -26,7 +26,8 @@ ALLOWED = {
     "testing": CORE | {"engine"},
     "server": CORE | {"asgi", "exchange", "problems", "engine", "transactions"},
     "client": CORE | {"wire"},
-    "cli": CORE | {"server", "client", "wire", "problems"},
+    "doctor": CORE | {"asgi", "engine", "transactions", "client", "exchange", "problems", "wire"},
+    "cli": CORE | {"server", "client", "doctor", "wire", "problems"},
     "__main__": {"cli"},
 }
 STANDARD_LIBRARY_ONLY = set(ALLOWED) - {"server", "client", "cli"}

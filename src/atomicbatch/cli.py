@@ -1,4 +1,4 @@
-"""The command line: serve, send, check, sample."""
+"""The command line: serve, send, check, doctor, sample."""
 
 from __future__ import annotations
 
@@ -204,6 +204,57 @@ def check(file: Any, content_type: str | None) -> None:
     found = check_batch(file.read(), content_type=content_type)
     click.echo(found.text)
     _exit(0 if found.good else 1)
+
+
+@cli.command()
+@click.argument("app", metavar="MODULE:APP")
+@click.option(
+    "--http", "http_file", metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Try the requests of an .http file instead of those that the app's OpenAPI document has.",
+)  # fmt: skip
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'", callback=_pairs(":"),
+    help="Add a header to every call that has none of that name itself.",
+)  # fmt: skip
+@click.option(
+    "--var", "variables", multiple=True, metavar="NAME=VALUE", callback=_pairs("="),
+    help="Set a variable of the .http file.",
+)  # fmt: skip
+@click.option(
+    "--allow", "allowed", multiple=True, metavar="HOST:PORT",
+    help="Let handlers talk to this address; others are refused.",
+)  # fmt: skip
+def doctor(
+    app: str,
+    *,
+    http_file: Path | None,
+    headers: dict[str, str],
+    variables: dict[str, str],
+    allowed: tuple[str, ...],
+) -> None:
+    """
+    Tell which handlers of an ASGI app can run in an atomic batch.
+
+    Each operation is tried as a batch that is always rolled back. The exit status is 0 if nothing
+    is unsafe, 1 if something is, 2 if the app cannot be tried.
+    """
+    with _needs("sqlalchemy"):
+        from atomicbatch.doctor import DoctorError, examine
+    try:
+        examination = examine(
+            app,
+            http_file=http_file,
+            headers=headers,
+            variables=variables,
+            allowed=allowed,
+        )
+    except DoctorError as error:
+        raise UsageProblem(str(error)) from error
+    for line in examination.lines():
+        click.secho(line.coloured, fg=line.colour or None, bold=True, nl=False)
+        click.echo(line.rest)
+    _exit(0 if examination.good else 1)
 
 
 @cli.command()

@@ -71,6 +71,16 @@ class AtomicBatch:
         worker_threads.install()
         background.install()
 
+    @property
+    def app(self) -> App:
+        """The app behind it."""
+        return self._app
+
+    @property
+    def transaction(self) -> AsyncTransaction[Any]:
+        """What begins the transactions of its batches."""
+        return self._transaction
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in self._paths(scope):
             await self._app(scope, receive, send)

@@ -64,6 +64,21 @@ class Joined:
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
 
+    # For diagnosis -----------------------------------------------------------------------------
+
+    @property
+    def reals(self) -> tuple[RealTransaction, ...]:
+        """One for each engine that joined: its ``url``, whether it ``wrote``, or was ``raw``."""
+        return tuple(self._reals.values())
+
+    async def stands(self) -> bool:
+        """Make the proof that COMMIT begins with; only ROLLBACK may follow."""
+        found: list[bool] = []
+        for real in self._reals.values():
+            if real.is_open:
+                await self._in_its_place(real, partial(_keep, real.stands, found))
+        return all(found)
+
     # During the batch --------------------------------------------------------------------------
 
     def call(self) -> Call:
@@ -256,6 +271,10 @@ class Call:
                 joined.doom(problem)
         if joined.error is not None:
             raise joined.error from error
+
+
+def _keep(ask: Callable[[], bool], answers: list[bool]) -> None:
+    answers.append(ask())
 
 
 def _capacity(pool: Pool, family: Family) -> int | None:

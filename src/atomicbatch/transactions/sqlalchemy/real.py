@@ -119,6 +119,7 @@ class RealTransaction:
     Attributes:
         stack: What handlers take for transactions.
         wrote: Something in it may have changed the database.
+        raw: A handler has used the driver's own connection.
     """
 
     fairy: PoolProxiedConnection
@@ -132,6 +133,7 @@ class RealTransaction:
         self.gate: Gate = TaskGate() if dialect.is_async else ThreadGate()
         self.stack = Stack(self.family)
         self.auto = False
+        self.raw = False
         self.level = joined.options.isolation_level
         self.is_open = False
         self._pool = engine.pool
@@ -307,6 +309,7 @@ class RealTransaction:
         """A handler gets at the driver's own connection: it may have changed anything."""
         with self.gate:
             self._check(lease)
+            self.raw = True
             if lease.virtual is None:
                 lease.virtual = Virtual()
             self._send(self.stack.before(lease.virtual, Kind.WRITE))
@@ -569,6 +572,15 @@ class RealTransaction:
             )
 
     # End ---------------------------------------------------------------------------------------
+
+    def stands(self) -> bool:
+        """Tell, as its last act before ROLLBACK, whether it is the transaction that was begun."""
+        with self.gate:
+            try:
+                self._run(self.stack.end())
+            except Exception:
+                return False
+            return True
 
     def commit(self) -> None:
         """

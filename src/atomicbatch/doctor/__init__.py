@@ -1,0 +1,21 @@
+"""
+Doctor: which handlers of an unmodified app can run in an atomic batch, and why others cannot.
+
+In reading order::
+
+    examination.py   an app's name -> findings: load it, start it, try each call, stop it
+    loading.py       module:attribute -> app; its lifespan; the transaction that it has already
+    operations.py    the calls to try: from the app's OpenAPI document, or from an .http file
+    samples.py       a value that a JSON schema allows
+    trying.py        one call as a batch that is always rolled back
+    watching.py      what leaves the transaction while a call runs
+    report.py        what was seen -> verdict and reasons -> lines for people
+"""
+
+from __future__ import annotations
+
+from atomicbatch.doctor.examination import Examination, examine
+from atomicbatch.doctor.loading import DoctorError
+from atomicbatch.doctor.report import Finding, Verdict
+
+__all__ = ["DoctorError", "Examination", "Finding", "Verdict", "examine"]

@@ -1,0 +1,122 @@
+"""Examination: the name of an app -> what there is to say about each of its operations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.doctor import watching
+from atomicbatch.doctor.loading import DoctorError, Loaded, load_app, running
+from atomicbatch.doctor.operations import (
+    Operation,
+    from_http_file,
+    from_openapi,
+    with_headers,
+)
+from atomicbatch.doctor.report import Finding, Line, Verdict, judge, lines, not_tried
+from atomicbatch.doctor.trying import try_call
+from atomicbatch.engine import AsyncTransaction
+from atomicbatch.limits import Limits
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+
+
+class Examination(NamedTuple):
+    """What came of it."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is unsafe."""
+        return all(finding.verdict is not Verdict.UNSAFE for finding in self.findings)
+
+    def lines(self) -> Iterator[Line]:
+        return lines(self.findings)
+
+
+def examine(
+    name: str,
+    *,
+    http_file: Path | None = None,
+    headers: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
+    allowed: Collection[str] = (),
+) -> Examination:
+    """
+    Try each operation of an app as a batch that is rolled back.
+
+    Args:
+        name: ``module:attribute``; the app is imported, started up, and shut down at the end.
+        http_file: Has the calls to try; None: they are made from the app's OpenAPI document.
+        headers: Sent with each call, unless it has one of that name itself.
+        variables: Of the file.
+        allowed: Addresses (``host:port``) that handlers may talk to.
+
+    Raises:
+        DoctorError: There is no such app, it does not start, or there is nothing to try.
+    """
+    chosen = from_http_file(http_file, variables or {}) if http_file else None
+    watching.install()
+    loaded = load_app(name)
+    with _quiet():
+        return asyncio.run(_examine(loaded, chosen, headers or {}, allowed))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to the report: every rollback would be logged, and why a handler raised."""
+    logger, before = logging.getLogger("atomicbatch"), logging.getLogger("atomicbatch").disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+async def _examine(
+    loaded: Loaded,
+    operations: list[Operation] | None,
+    headers: Mapping[str, str],
+    allowed: Collection[str],
+) -> Examination:
+    async with running(loaded.outermost) as state:
+        transaction = _transaction(loaded)
+        scope: dict[str, Any] = {
+            "type": "http",
+            "scheme": "http",
+            "client": ("127.0.0.1", 1),
+            "server": ("localhost", 80),
+            "state": state,
+        }
+        if operations is None:
+            operations = await from_openapi(loaded.inner, scope)
+        if not operations:
+            raise DoctorError("the app's OpenAPI document has no operations: nothing to try")
+        findings = []
+        for operation in operations:
+            if operation.obstacle:
+                findings.append(not_tried(operation))
+                continue
+            tried = await try_call(
+                loaded.inner,
+                with_headers(operation, headers),
+                transaction,
+                scope=scope,
+                limits=Limits(),
+                watch=watching.Watch(allowed),
+            )
+            findings.append(judge(operation, tried))
+        return Examination(tuple(findings))
+
+
+def _transaction(loaded: Loaded) -> AsyncTransaction[Any]:
+    transaction = loaded.transaction or SQLAlchemyTransaction()
+    # Makes threads and background tasks of this app's framework known to batches, as it would
+    # where the app is served.
+    AtomicBatch(loaded.inner, transaction=transaction)
+    return transaction

@@ -1,0 +1,165 @@
+"""Report: what was seen of a call -> a verdict with reasons -> lines for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from http import HTTPStatus
+from typing import NamedTuple
+
+from atomicbatch.doctor.operations import Operation
+from atomicbatch.doctor.trying import Tried
+from atomicbatch.errors import BrokenTransactionError, LimitError, NotBatchableError
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110, section 9.2.1
+
+
+class Verdict(Enum):
+    """Whether a handler can run in a batch."""
+
+    SAFE = "safe"
+    WARNING = "warning"
+    UNSAFE = "unsafe"
+    NOT_JUDGED = "not judged"
+
+
+_COLOURS = {
+    Verdict.SAFE: "green",
+    Verdict.WARNING: "yellow",
+    Verdict.UNSAFE: "red",
+    Verdict.NOT_JUDGED: "cyan",
+}
+_WIDTH = max(len(verdict.value) for verdict in Verdict) + 2
+
+
+class Finding(NamedTuple):
+    """What there is to say about one operation."""
+
+    operation: Operation
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+class Line(NamedTuple):
+    """One line for people: a part in colour, where colours are possible, and the rest."""
+
+    coloured: str
+    colour: str
+    rest: str
+
+
+def judge(operation: Operation, tried: Tried) -> Finding:
+    """Weigh what was seen: the worst of it is the verdict."""
+    unsafe = [*_unsafe(tried)]
+    outward = [*_outward(tried)]
+    warnings = []
+    if tried.call.method in _SAFE_METHODS:
+        # By HTTP's rules there is nothing to undo; what is read is not the batch's, though.
+        warnings = outward
+    else:
+        unsafe += outward
+    obstacles = [*_obstacles(tried)]
+    if not unsafe and not obstacles:
+        warnings += _unseen_changes(tried)
+    notes = _notes(tried)
+    if unsafe:
+        verdict = Verdict.UNSAFE
+        # Why it failed is no question of its own then.
+        obstacles = []
+    elif obstacles:
+        verdict = Verdict.NOT_JUDGED
+    else:
+        verdict = Verdict.WARNING if warnings else Verdict.SAFE
+    return Finding(operation, verdict, (*unsafe, *warnings, *obstacles, *notes))
+
+
+def not_tried(operation: Operation) -> Finding:
+    """An operation for which no call could be made up."""
+    reason = f"{operation.obstacle}: give a call for it in an .http file (--http)"
+    return Finding(operation, Verdict.NOT_JUDGED, (reason,))
+
+
+def _unsafe(tried: Tried) -> Iterator[str]:
+    if isinstance(tried.error, (NotBatchableError, BrokenTransactionError, LimitError)):
+        yield tried.error.message
+    elif not tried.stood:
+        yield "it ends the batch's transaction by the driver's own connection"
+    writers = [engine.url for engine in tried.engines or () if engine.wrote]
+    if len(writers) > 1:
+        yield f"it changes {len(writers)} databases, which cannot be committed as one: " + (
+            ", ".join(writers)
+        )
+    for database in tried.watch.databases:
+        yield (
+            f"opens SQLite's {database} itself (refused here), outside of the transaction; take "
+            f"the connection from an engine"
+        )
+
+
+def _outward(tried: Tried) -> Iterator[str]:
+    for address in tried.watch.addresses:
+        yield f"talks to {address} (refused here, see --allow); a rollback does not undo that"
+    for program in tried.watch.programs:
+        yield f"starts the program {program} (refused here); a rollback does not undo that"
+
+
+def _obstacles(tried: Tried) -> Iterator[str]:
+    """Why nothing can be said about a handler that nothing bad was seen of."""
+    reply, raised = tried.reply, tried.raised
+    if raised is not None and (reply is None or reply.status >= 500):
+        yield f"raised {type(raised).__name__}: {raised}"
+    elif reply is None or tried.error is not None:
+        yield f"no reply: {tried.error.message if tried.error else 'it gave none'}"
+    elif reply.status in (401, 403):
+        yield f"{_answered(reply.status)}: sign in by --header 'Authorization: ...'"
+    elif reply.status >= 400:
+        yield f"{_answered(reply.status)}: give a call that it accepts in an .http file (--http)"
+    elif reply.status in (301, 302, 307, 308):
+        yield f"{_answered(reply.status)}: give the place it points to in an .http file (--http)"
+
+
+def _answered(status: int) -> str:
+    try:
+        return f"answered {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"answered {status}"
+
+
+def _unseen_changes(tried: Tried) -> Iterator[str]:
+    if tried.engines is None or tried.call.method in _SAFE_METHODS:
+        return
+    if not any(engine.wrote for engine in tried.engines):
+        yield "changed nothing that batches can see; does it use another driver or engine?"
+
+
+def _notes(tried: Tried) -> Iterator[str]:
+    engines = tried.engines or ()
+    if len(engines) > 1:
+        yield f"note: uses {len(engines)} engines: " + ", ".join(one.url for one in engines)
+    if any(engine.raw for engine in engines):
+        yield "note: uses the driver's own connection; it must not commit or roll back there"
+    for address in tried.watch.allowed:
+        yield f"note: talks to {address}, as it may; a rollback does not undo that"
+    for file in tried.watch.files:
+        yield f"note: opens {file} for writing; a rollback does not undo that"
+
+
+def lines(findings: Iterable[Finding]) -> Iterator[Line]:
+    """One line per operation, with its reason; several reasons below it; a summary."""
+    counts: Counter[Verdict] = Counter()
+    for operation, verdict, reasons in findings:
+        counts[verdict] += 1
+        where = f"{operation.call.method} {operation.path}"
+        if operation.name:
+            where += f"  ({operation.name})"
+        if len(reasons) == 1:
+            where += f": {reasons[0]}"
+        yield Line(verdict.value.ljust(_WIDTH), _COLOURS[verdict], where)
+        if len(reasons) > 1:
+            for reason in reasons:
+                yield Line("", "", " " * _WIDTH + reason)
+    worst = next((one for one in (Verdict.UNSAFE, Verdict.WARNING) if counts[one]), Verdict.SAFE)
+    total = counts.total()
+    summary = ", ".join(f"{counts[one]} {one.value}" for one in Verdict)
+    yield Line(f"{total} call{'' if total == 1 else 's'}", _COLOURS[worst], f": {summary}")

@@ -1,0 +1,143 @@
+"""Trying: one call as a batch of its own, in a transaction that is always rolled back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any, NamedTuple
+
+from atomicbatch.asgi.dispatch import Dispatcher, Target
+from atomicbatch.asgi.types import App, Receive, Scope, Send
+from atomicbatch.doctor.watching import Watch
+from atomicbatch.engine import AsyncTransaction, Replay, Rollback, execute_async
+from atomicbatch.engine.current import RunningBatch, running_batch
+from atomicbatch.errors import AtomicBatchError
+from atomicbatch.limits import Limits
+from atomicbatch.model import Batch, Call, Reply
+from atomicbatch.transactions.sqlalchemy.joined import Joined
+
+
+class Tried(NamedTuple):
+    """What was seen of one call."""
+
+    call: Call
+    reply: Reply | None
+    error: AtomicBatchError | None
+    """Why there is no reply, or why the batch could not have been committed."""
+    raised: BaseException | None
+    """What came out of the app."""
+    engines: tuple[Engine, ...] | None
+    """The engines that joined; None where the transaction does not tell."""
+    stood: bool
+    """The transaction was still the one that had been begun when the call was over."""
+    watch: Watch
+
+
+class Engine(NamedTuple):
+    """What a call has done with one engine."""
+
+    url: str
+    """Without the password."""
+    wrote: bool
+    raw: bool
+    """It has used the driver's own connection."""
+
+
+async def try_call(
+    app: App,
+    call: Call,
+    transaction: AsyncTransaction[Any],
+    *,
+    scope: Scope,
+    limits: Limits,
+    watch: Watch,
+) -> Tried:
+    """
+    Perform a call, and undo it.
+
+    Args:
+        app: Where calls of a batch start.
+        call: Complete, as a batch would hand it over.
+        transaction: Begun, and never committed.
+        scope: Of the batch request that there might have been.
+        limits: Bounds on it.
+        watch: Takes down what leaves the transaction.
+    """
+    batch, undone = Batch((call,)), _Undone(app, transaction, scope, limits, watch)
+    reply: Reply | None = None
+    error: AtomicBatchError | None = None
+    try:
+        # Nothing is run after a COMMIT that never comes: background tasks, on_commit.
+        with running_batch(undone.running):
+            outcome = await execute_async(
+                batch,
+                undone,
+                _perform,
+                timeout_seconds=limits.timeout_seconds,
+                replay=Replay(max_attempts=1),
+            )
+        reply, error = (outcome.replies or (None,))[0], outcome.error
+    except AtomicBatchError as problem:
+        error = problem
+    joined = watch.joined
+    return Tried(
+        call,
+        reply,
+        error,
+        undone.raised,
+        _engines(joined) if isinstance(joined, Joined) else None,
+        undone.stood,
+        watch,
+    )
+
+
+def _engines(joined: Joined) -> tuple[Engine, ...]:
+    return tuple(
+        Engine(real.url.render_as_string(hide_password=True), real.wrote, real.raw)
+        for real in joined.reals
+    )
+
+
+async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:
+    return await dispatcher.perform(call)
+
+
+class _Undone:
+    """A transaction like another one, but never committed; as AtomicBatch's, for one attempt."""
+
+    def __init__(
+        self,
+        app: App,
+        transaction: AsyncTransaction[Any],
+        scope: Scope,
+        limits: Limits,
+        watch: Watch,
+    ) -> None:
+        self.running = RunningBatch()
+        self.raised: BaseException | None = None
+        self.stood = True
+        self._app = app
+        self._transaction = transaction
+        self._scope = scope
+        self._limits = limits
+        self._watch = watch
+
+    @asynccontextmanager
+    async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Dispatcher]:
+        async with self._transaction.begin(batch, deadline=deadline) as joined:
+            self._watch.joined = joined
+            around = getattr(joined, "call", nullcontext)
+            yield Dispatcher(Target(self._run, "", False), self._scope, self._limits, around)
+            if isinstance(joined, Joined):
+                self.stood = await joined.stands()
+            # Inside the block: leaving it by this error is what undoes the work.
+            raise Rollback
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app, watched; runs in the call's own task and context."""
+        with self._watch.watching():
+            try:
+                await self._app(scope, receive, send)
+            except Exception as error:
+                self.raised = error
+                raise

@@ -1,0 +1,143 @@
+"""
+Watching: what leaves the transaction while a call runs.
+
+Python tells audit hooks (PEP 578) of connections, programs and files. A hook sees the whole
+process and stays for ever, so it looks at a context variable first, which follows the call, and
+nothing else, into tasks and threads. What a rollback would not undo is refused, not only noted:
+an examination must leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from atomicbatch.transactions.sqlalchemy.joined import Joined, current_call
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT
+# Python's own cache of compiled modules, and what keeps nothing.
+_NO_MATTER = ("__pycache__", os.devnull)
+
+
+class Watch:
+    """
+    What one call does besides its work in the transaction.
+
+    Args:
+        may: Addresses (``host:port``, or the path of a socket) that it may talk to.
+
+    Attributes:
+        joined: What its transaction gave; the transaction's own connections are its business.
+        files: What it opened for writing.
+        programs: What it wanted to start.
+        addresses: Whom it wanted to talk to.
+        allowed: Whom it talked to, since it may.
+        databases: SQLite files that it wanted to open without an engine.
+    """
+
+    def __init__(self, may: Collection[str] = ()) -> None:
+        self.may = frozenset(may)
+        self.joined: object = None
+        self.files: dict[str, None] = {}  # each is a set that keeps the order
+        self.programs: dict[str, None] = {}
+        self.addresses: dict[str, None] = {}
+        self.allowed: dict[str, None] = {}
+        self.databases: dict[str, None] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch what is done inside the block, and whatever it starts."""
+        token = _watch.set(self)
+        try:
+            yield
+        finally:
+            _watch.reset(token)
+
+    def is_transactions_own(self) -> bool:
+        """Tell whether the join itself is at work: it steps out of its call to get connections."""
+        return isinstance(self.joined, Joined) and current_call.get() is None
+
+
+_watch: ContextVar[Watch | None] = ContextVar("atomicbatch_watch", default=None)
+_installing = threading.Lock()
+_installed: list[bool] = []
+
+
+def install() -> None:
+    """Start to look; again does nothing. It cannot be undone, but costs little."""
+    with _installing:
+        if not _installed:
+            sys.addaudithook(_hook)
+            _installed.append(True)
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    seen = _SEEN.get(event)
+    if seen is None:
+        return
+    watch = _watch.get()
+    if watch is not None and not watch.is_transactions_own():
+        seen(watch, *arguments)
+
+
+def _connecting(watch: Watch, _: object, address: object) -> None:
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        name = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    else:
+        name = _named(address)
+    if name in watch.may:
+        watch.allowed[name] = None
+        return
+    watch.addresses[name] = None
+    raise ConnectionRefusedError(f"the examination does not let a handler talk to {name}")
+
+
+def _opening_sqlite(watch: Watch, database: object) -> None:
+    name = _named(database)
+    if name in ("", ":memory:"):
+        return  # gone when it is closed
+    watch.databases[name] = None
+    raise sqlite3.OperationalError(f"the examination does not let a handler open {name} itself")
+
+
+def _starting(watch: Watch, program: object, *_: object) -> None:
+    name = _named(program)
+    watch.programs[name] = None
+    raise PermissionError(f"the examination does not let a handler start {name}")
+
+
+def _opening(watch: Watch, path: object, mode: object, flags: object) -> None:
+    if isinstance(path, int):
+        return  # a descriptor: it was opened before
+    writes = bool(set(mode) & set("wax+")) if isinstance(mode, str) else False
+    if not writes and mode is None:
+        writes = isinstance(flags, int) and bool(flags & _WRITING)
+    name = _named(path)
+    if writes and not any(part in name for part in _NO_MATTER):
+        watch.files[name] = None
+
+
+def _named(what: object) -> str:
+    if isinstance(what, (list, tuple)):
+        what = what[0] if what else ""
+    try:
+        return os.fsdecode(what)  # type: ignore[arg-type]
+    except TypeError:
+        return str(what)
+
+
+_SEEN: dict[str, Callable[..., None]] = {
+    "open": _opening,
+    "os.posix_spawn": _starting,
+    "os.system": _starting,
+    "socket.connect": _connecting,
+    "sqlite3.connect": _opening_sqlite,
+    "subprocess.Popen": _starting,
+}

@@ -1,0 +1,174 @@
+"""
+The app under examination: handlers that can run in batches, and handlers that cannot.
+
+Tests copy this file to a folder of their own, where it is imported as any app is. It works on
+the SQLite files ``one.sqlite`` and ``two.sqlite`` there.
+"""
+
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from fastapi import BackgroundTasks, Depends, FastAPI, Header, HTTPException, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+one = sa.create_engine("sqlite:///one.sqlite")
+two = sa.create_engine("sqlite:///two.sqlite")
+slow = create_async_engine("sqlite+aiosqlite:///one.sqlite")
+started: list[str] = []
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    started.append("up")
+    yield
+    await slow.dispose()
+    one.dispose()
+    two.dispose()
+    started.append("down")
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+class Item(BaseModel):
+    name: str = Field(min_length=1)
+    price: int = Field(gt=5)
+
+
+def add(connection: Any, name: str) -> None:
+    connection.execute(sa.text("INSERT INTO item VALUES (:name)"), {"name": name})
+
+
+def connected() -> Iterator[sa.Connection]:
+    with one.connect() as connection:
+        yield connection
+
+
+Connected = Annotated[sa.Connection, Depends(connected)]
+
+
+@app.post("/items", status_code=201)
+def create(item: Item, connection: Connected) -> dict[str, str]:
+    add(connection, item.name)
+    connection.commit()
+    return {"name": item.name}
+
+
+@app.get("/items")
+def read(connection: Connected, like: str) -> list[str]:
+    found = connection.execute(sa.text("SELECT name FROM item WHERE name LIKE :n"), {"n": like})
+    return [row.name for row in found]
+
+
+@app.put("/items/{name}")
+async def change(name: str) -> dict[str, str]:
+    connection: AsyncConnection
+    async with slow.begin() as connection:
+        await connection.execute(sa.text("INSERT INTO item VALUES (:name)"), {"name": name})
+    return {"name": name}
+
+
+@app.post("/raw")
+def raw() -> None:
+    with sqlite3.connect("one.sqlite") as connection:
+        connection.execute("INSERT INTO item VALUES ('raw')")
+    connection.close()
+
+
+@app.post("/both")
+def both() -> None:
+    for engine in (one, two):
+        with engine.begin() as connection:
+            add(connection, "both")
+
+
+@app.get("/both")
+def read_both(connection: Connected) -> int:
+    with two.connect() as other:
+        return sum(len(c.execute(sa.text("SELECT * FROM item")).all()) for c in (connection, other))
+
+
+@app.post("/outward")
+def outward(port: Annotated[int, Header()], connection: Connected) -> None:
+    add(connection, "outward")
+    connection.commit()
+    socket.create_connection(("127.0.0.1", port)).close()
+
+
+@app.get("/outward")
+async def read_outward(port: Annotated[int, Header()]) -> None:
+    socket.create_connection(("127.0.0.1", port)).close()
+
+
+@app.post("/program")
+def program() -> None:
+    subprocess.run([sys.executable, "-c", "open('program', 'w').close()"], check=True)
+
+
+@app.post("/blocking")
+async def blocking() -> None:
+    with one.begin() as connection:
+        add(connection, "blocking")
+
+
+@app.post("/strict")
+def strict(connection: Connected) -> None:
+    add(connection, "strict")
+    connection.commit()
+    raise HTTPException(422)
+
+
+@app.post("/protected")
+def protected(connection: Connected, x_key: Annotated[str, Header()] = "") -> None:
+    if x_key != "secret":
+        raise HTTPException(401)
+    add(connection, "protected")
+    connection.commit()
+
+
+@app.post("/later")
+def later(connection: Connected, tasks: BackgroundTasks) -> None:
+    add(connection, "later")
+    connection.commit()
+    tasks.add_task(Path("later").touch)
+
+
+@app.post("/raises")
+def raises(connection: Connected) -> None:
+    add(connection, "raises")
+    connection.commit()
+    raise RuntimeError("boom")
+
+
+@app.post("/nothing")
+def nothing(response: Response) -> None:
+    response.status_code = 204
+
+
+@app.post("/file")
+def file(connection: Connected) -> None:
+    add(connection, "file")
+    connection.commit()
+    Path("written").write_text("x")
+
+
+@app.post("/driver")
+def driver(connection: Connected) -> None:
+    own: Any = connection.connection.driver_connection
+    own.execute("INSERT INTO item VALUES ('driver')")
+    connection.commit()
+
+
+@app.post("/ends")
+def ends(connection: Connected) -> None:
+    # It may roll back: an INSERT would be stored, and nobody could undo it.
+    own: Any = connection.connection.driver_connection
+    own.rollback()
