@@ -1,0 +1,325 @@
+"""Engines of every making: pools, options, events, AUTOCOMMIT; all pass the oracle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.pool import NullPool, StaticPool
+
+from atomicbatch import NotBatchableError
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+from tests.asgi.asking import ask, call
+from tests.transactions.sqlalchemy import async_patterns, patterns
+from tests.transactions.sqlalchemy.patterns import Pattern
+from tests.transactions.sqlalchemy.test_oracle import RUN, Databases, add, app_of, check
+from tests.transactions.sqlalchemy.worlds import ASYNC, DRIVERS, Database, World
+
+MAIN_DRIVERS = ("pysqlite", "psycopg", "pymysql", "aiosqlite", "asyncpg", "asyncmy")
+CHOSEN = (
+    "session_commit", "engine_begin", "raw_connection", "rolls_back_itself",
+    "duplicate_is_handled", "reader_stays_open", "autocommit_connection", "leaks_a_session",
+    "nested_failure_inside_a_commit", "connect_commit",
+)  # fmt: skip
+
+
+def same(world: World) -> None:
+    pass
+
+
+def as_documented_for_sqlite(world: World) -> None:
+    """SQLAlchemy's own recipe for real transactions on sqlite3."""
+    if world.family != "sqlite":
+        return
+
+    @event.listens_for(world.engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(world.engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+
+def as_sub_engine(world: World) -> None:
+    if world.is_async:
+        world.async_engine = world.async_engine.execution_options(logging_token="sub")
+        world.engine = world.async_engine.sync_engine
+    else:
+        world.engine = world.engine.execution_options(logging_token="sub")
+
+
+def with_a_setting_per_transaction(world: World) -> None:
+    if world.family == "postgresql":
+
+        @event.listens_for(world.engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("SET LOCAL app.tenant = 'a'")
+
+
+def with_statements_of_the_pool(world: World) -> None:
+    @event.listens_for(world.engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1")
+        cursor.close()
+        connection.commit()
+
+
+VARIANTS: dict[str, tuple[dict[str, Any], Callable[[World], None]]] = {
+    "null-pool": ({"poolclass": NullPool}, same),
+    "static-pool": ({"poolclass": StaticPool}, same),
+    "one-connection": ({"pool_size": 1, "max_overflow": 0}, same),
+    "pre-ping": ({"pool_pre_ping": True}, same),
+    "autocommit": ({"isolation_level": "AUTOCOMMIT"}, same),
+    "serializable": ({"isolation_level": "SERIALIZABLE"}, same),
+    "recipe": ({}, as_documented_for_sqlite),
+    "sub-engine": ({}, as_sub_engine),
+    "begin-event": ({}, with_a_setting_per_transaction),
+    "connect-event": ({}, with_statements_of_the_pool),
+    "future-insertmanyvalues-off": ({"use_insertmanyvalues": False}, same),
+}
+# With one connection for all, two sessions that are open at a time wait for each other, alone too.
+NEED_TWO = {"reader_stays_open", "leaks_a_session"}
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(driver, variant, pattern, id=f"{driver}-{variant}-{pattern.name}")
+        for driver in MAIN_DRIVERS
+        for variant in VARIANTS
+        for pattern in (async_patterns if driver in ASYNC else patterns).PATTERNS
+        if pattern.name in CHOSEN
+        and DRIVERS[driver] in pattern.families
+        and not (variant in ("one-connection", "static-pool") and pattern.name in NEED_TWO)
+        and not (variant == "recipe" and DRIVERS[driver] != "sqlite")
+        # There InnoDB lets readers wait for writers, alone too.
+        and not (
+            variant == "serializable" and DRIVERS[driver] == "mysql" and pattern.name in NEED_TWO
+        )
+        # SAVEPOINT outside of a transaction: no database but SQLite takes that.
+        and not (
+            variant == "autocommit"
+            and DRIVERS[driver] != "sqlite"
+            and pattern.name == "nested_failure_inside_a_commit"
+        )
+        and not (variant == "begin-event" and DRIVERS[driver] != "postgresql")
+    ]
+
+
+@pytest.mark.parametrize(("driver", "variant", "pattern"), cases())
+def test_every_engine(driver: str, variant: str, pattern: Pattern, databases: Databases) -> None:
+    """However an engine is made, what handlers do with it is atomic."""
+    options, prepare = VARIANTS[variant]
+    world = World(driver, databases(DRIVERS[driver]), options)
+    prepare(world)
+    asyncio.run(check(world, pattern, SQLAlchemyTransaction()))
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_named_engine(driver: str, databases: Databases) -> None:
+    """An engine can be named; then batches work on it and on no other."""
+    world = World(driver, databases(DRIVERS[driver]))
+    engine = world.async_engine if world.is_async else world.engine
+    chosen = (async_patterns if world.is_async else patterns).PATTERNS[0]
+    asyncio.run(check(world, chosen, SQLAlchemyTransaction(engine)))
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_an_engine_that_was_not_named(driver: str, databases: Databases) -> None:
+    """A handler that uses another engine than those named fails the batch."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+    other = sa.create_engine("sqlite://")
+    before = database.rows()
+
+    async def run() -> None:
+        app = AtomicBatch(app_of(world), transaction=SQLAlchemyTransaction(other))
+        answer = await ask(app, add("new"))
+        assert answer.outcome == "rolled-back; failed=1; status=501"
+        assert b"was not given" in answer.body
+        await world.dispose()
+
+    asyncio.run(run())
+    assert database.rows() == before
+
+
+@pytest.mark.parametrize("driver", ["pysqlite", "psycopg", "asyncpg", "pymysql"])
+def test_autocommit_is_given_back(driver: str, databases: Databases) -> None:
+    """After a batch, the connections of an AUTOCOMMIT engine still commit by themselves."""
+    database = databases(DRIVERS[driver])
+    world = World(
+        driver, database, {"isolation_level": "AUTOCOMMIT", "pool_size": 1, "max_overflow": 0}
+    )
+
+    async def run() -> None:
+        app = AtomicBatch(app_of(world), transaction=SQLAlchemyTransaction())
+        assert (await ask(app, add("batched"))).outcome == "committed"
+        insert = sa.text("INSERT INTO item (name, n) VALUES ('by itself', 0)")
+        if world.is_async:
+            async with world.async_engine.connect() as connection:
+                await connection.execute(insert)
+        else:
+            with world.engine.connect() as connection:
+                connection.execute(insert)
+        await world.dispose()
+
+    asyncio.run(run())
+    assert ("by itself", 0) in database.rows()
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "psycopg_async", "asyncpg", "pymysql"])
+def test_the_batchs_isolation_level(driver: str, databases: Databases) -> None:
+    """The batch's isolation level can be chosen, and the connection gets its own back."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database, {"pool_size": 1, "max_overflow": 0})
+    query = {
+        "postgresql": "SELECT current_setting('transaction_isolation')",
+        "mysql": "SELECT @@tx_isolation",
+    }[world.family]
+
+    def level(_: World) -> Any:
+        with world.engine.connect() as connection:
+            return connection.scalar(sa.text(query))
+
+    async def level_async(_: World) -> Any:
+        async with world.async_engine.connect() as connection:
+            return await connection.scalar(sa.text(query))
+
+    pattern = Pattern(level_async if world.is_async else level, (), (), "")
+
+    async def run() -> None:
+        plain = app_of(world, pattern)
+        transaction = SQLAlchemyTransaction(isolation_level="SERIALIZABLE")
+        answer = await ask(AtomicBatch(plain, transaction=transaction), RUN, RUN)
+        assert [reply.body.lower() for reply in answer.replies] == [b'"serializable"'] * 2
+        answer = await ask(AtomicBatch(plain, transaction=SQLAlchemyTransaction()), RUN)
+        assert b"serializable" not in answer.replies[0].body.lower()
+        await world.dispose()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_dispose_between_batches(driver: str, databases: Databases) -> None:
+    """An engine that was disposed of and connects anew is still joined."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+
+    async def run() -> None:
+        app = AtomicBatch(app_of(world), transaction=SQLAlchemyTransaction())
+        assert (await ask(app, add("first"))).outcome == "committed"
+        await world.dispose()
+        assert (await ask(app, add("second"), call("POST", "/fail"))).outcome != "committed"
+        assert (await ask(app, add("third"))).outcome == "committed"
+        await world.dispose()
+
+    asyncio.run(run())
+    assert [name for name, n in database.rows() if n == 0] == ["first", "third"]
+
+
+def two_engines(database: Database, driver: str, other_url: str) -> tuple[World, sa.Engine]:
+    return World(driver, database), sa.create_engine(other_url)
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_two_databases(writes: bool, databases: Databases, tmp_path: Any) -> None:
+    """Two databases can be read in one batch, but only one can be changed."""
+    database = databases("sqlite")
+    world, other = two_engines(database, "pysqlite", f"sqlite:///{tmp_path}/other.sqlite")
+    with other.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE log (n INTEGER)"))
+
+    def act(_: World) -> Any:
+        with other.begin() as connection:
+            if writes:
+                connection.execute(sa.text("INSERT INTO log VALUES (1)"))
+            return connection.execute(sa.text("SELECT count(*) FROM log")).scalar_one()
+
+    async def run() -> None:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
+        )
+        answer = await ask(app, add("new"), RUN)
+        assert (answer.outcome == "committed") is not writes
+        assert (b"two databases" in answer.body) is writes
+        await world.dispose()
+
+    asyncio.run(run())
+    assert (("new", 0) in database.rows()) is not writes
+    with other.connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM log")).scalar_one() == 0
+    other.dispose()
+
+
+def test_an_engine_outside(databases: Databases, tmp_path: Any) -> None:
+    """What is done with an engine outside is stored at once, and also when the batch fails."""
+    database = databases("sqlite")
+    world, other = two_engines(database, "pysqlite", f"sqlite:///{tmp_path}/other.sqlite")
+    with other.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE log (n INTEGER)"))
+
+    def act(_: World) -> Any:
+        with other.begin() as connection:
+            connection.execute(sa.text("INSERT INTO log VALUES (1)"))
+
+    async def run() -> None:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")),
+            transaction=SQLAlchemyTransaction(outside=(other,)),
+        )
+        assert (await ask(app, add("new"), RUN)).outcome == "committed"
+        assert (await ask(app, RUN, call("POST", "/fail"))).outcome != "committed"
+        await world.dispose()
+
+    asyncio.run(run())
+    with other.connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM log")).scalar_one() == 2
+    other.dispose()
+
+
+def test_two_engines_of_one_database(databases: Databases) -> None:
+    """Two engines of one database would not see each other's work: refused."""
+    database = databases("postgresql")
+    world = World("psycopg", database)
+    other = World("psycopg2", database)
+
+    def act(_: World) -> Any:
+        with other.engine.connect() as connection:
+            return connection.execute(sa.text("SELECT count(*) FROM item")).scalar_one()
+
+    async def run() -> None:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
+        )
+        answer = await ask(app, add("new"), RUN)
+        assert answer.outcome == "rolled-back; failed=2; status=501"
+        assert b"two engines of one database" in answer.body
+        await world.dispose()
+        await other.dispose()
+
+    asyncio.run(run())
+    assert ("new", 0) not in database.rows()
+
+
+def test_what_is_no_engine() -> None:
+    """Only engines can be named."""
+    with pytest.raises(TypeError, match="an engine is needed"):
+        SQLAlchemyTransaction("sqlite://")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_batches"):
+        SQLAlchemyTransaction(max_batches=0)
+
+
+def test_a_database_that_we_do_not_know() -> None:
+    """An engine of another kind of database is refused."""
+    from atomicbatch.transactions.sqlalchemy.drivers import family_of
+
+    dialect = sa.create_engine("sqlite://").dialect
+    dialect.name = "oracle"
+    with pytest.raises(NotBatchableError, match="oracle"):
+        family_of(dialect)
