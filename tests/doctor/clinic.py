@@ -5,10 +5,12 @@ Tests copy this file to a folder of their own, where it is imported as any app i
 the SQLite files ``one.sqlite`` and ``two.sqlite`` there.
 """
 
+import asyncio
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +20,9 @@ import sqlalchemy as sa
 from fastapi import BackgroundTasks, Depends, FastAPI, Header, HTTPException, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 
 one = sa.create_engine("sqlite:///one.sqlite")
 two = sa.create_engine("sqlite:///two.sqlite")
@@ -29,6 +34,10 @@ started: list[str] = []
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     started.append("up")
     yield
+    go.set()  # what a call has left behind goes on while we still wait
+    if threads:
+        gone.wait(10)
+    opened.close()
     await slow.dispose()
     one.dispose()
     two.dispose()
@@ -172,3 +181,92 @@ def ends(connection: Connected) -> None:
     # It may roll back: an INSERT would be stored, and nobody could undo it.
     own: Any = connection.connection.driver_connection
     own.rollback()
+
+
+@app.post("/restarts")
+def restarts() -> None:
+    connection: Any = one.raw_connection()
+    own = connection.driver_connection
+    own.execute("ROLLBACK")
+    own.execute("BEGIN")
+    connection.commit()
+    connection.close()
+
+
+opened = sqlite3.connect("one.sqlite", check_same_thread=False)
+
+
+@app.post("/opened")
+def opened_before() -> None:
+    opened.execute("INSERT INTO item VALUES ('opened')")
+    opened.commit()
+
+
+@app.get("/opened")
+def read_opened() -> int:
+    return len(opened.execute("SELECT * FROM item").fetchall())
+
+
+left: list[Any] = []
+threads: list[threading.Thread] = []
+
+
+@app.post("/leaves")
+async def leaves() -> None:
+    async def late() -> None:
+        await asyncio.sleep(60)
+
+    async with slow.begin() as connection:
+        await connection.execute(sa.text("INSERT INTO item VALUES ('leaves')"))
+    left.append(asyncio.create_task(late()))
+
+
+@app.post("/thread")
+def thread(connection: Connected) -> None:
+    add(connection, "thread")
+    connection.commit()
+
+    def late() -> None:
+        go.wait(30)
+        try:
+            with one.begin() as own:
+                add(own, "too late")
+        except Exception as error:
+            refusals.append(str(error))
+        gone.set()
+
+    threads.append(threading.Thread(target=late))
+    threads[0].start()
+
+
+go, gone, refusals = threading.Event(), threading.Event(), list[str]()
+
+
+inside = AtomicBatch(app, transaction=SQLAlchemyTransaction(outside=(two,)))
+behind = FastAPI(routes=app.routes, lifespan=lifespan)
+behind.add_middleware(AtomicBatch, transaction=SQLAlchemyTransaction(slow, two))
+
+counted: list[str] = []
+
+
+async def busy(scope: Any, receive: Any, send: Any) -> None:
+    """The app, with a thread beside each call that does what a call must not."""
+    if scope["type"] == "lifespan":
+        threading.Thread(target=beside, daemon=True).start()
+    else:
+        ask.set()
+        told.wait(10)
+    await app(scope, receive, send)
+
+
+def beside() -> None:
+    ask.wait(10)
+    try:
+        sqlite3.connect("beside.sqlite").close()
+        counted.append("opened")
+    except sqlite3.Error as error:
+        counted.append(str(error))
+    told.set()
+
+
+ask, told = threading.Event(), threading.Event()

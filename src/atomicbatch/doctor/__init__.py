@@ -9,6 +9,7 @@ In reading order::
     samples.py       a value that a JSON schema allows
     trying.py        one call as a batch that is always rolled back
     watching.py      what leaves the transaction while a call runs
+    blind_spots.py   what has to be watched by other means
     report.py        what was seen -> verdict and reasons -> lines for people
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from atomicbatch.asgi import AtomicBatch
-from atomicbatch.doctor import watching
+from atomicbatch.doctor import blind_spots, watching
 from atomicbatch.doctor.loading import DoctorError, Loaded, load_app, running
 from atomicbatch.doctor.operations import (
     Operation,
@@ -62,9 +62,10 @@ def examine(
     """
     chosen = from_http_file(http_file, variables or {}) if http_file else None
     watching.install()
-    loaded = load_app(name)
-    with _quiet():
-        return asyncio.run(_examine(loaded, chosen, headers or {}, allowed))
+    with blind_spots.sqlite_connections():
+        loaded = load_app(name)
+        with blind_spots.postgresql_connections(), _quiet():
+            return asyncio.run(_examine(loaded, chosen, headers or {}, allowed))
 
 
 @contextmanager
@@ -102,14 +103,15 @@ async def _examine(
             if operation.obstacle:
                 findings.append(not_tried(operation))
                 continue
-            tried = await try_call(
-                loaded.inner,
-                with_headers(operation, headers),
-                transaction,
-                scope=scope,
-                limits=Limits(),
-                watch=watching.Watch(allowed),
-            )
+            with blind_spots.tasks():
+                tried = await try_call(
+                    loaded.inner,
+                    with_headers(operation, headers),
+                    transaction,
+                    scope=scope,
+                    limits=Limits(),
+                    watch=watching.Watch(allowed),
+                )
             findings.append(judge(operation, tried))
         return Examination(tuple(findings))
 

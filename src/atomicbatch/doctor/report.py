@@ -59,6 +59,7 @@ def judge(operation: Operation, tried: Tried) -> Finding:
         warnings = outward
     else:
         unsafe += outward
+    warnings += _left_running(tried)
     obstacles = [*_obstacles(tried)]
     if not unsafe and not obstacles:
         warnings += _unseen_changes(tried)
@@ -85,15 +86,16 @@ def _unsafe(tried: Tried) -> Iterator[str]:
         yield tried.error.message
     elif not tried.stood:
         yield "it ends the batch's transaction by the driver's own connection"
-    writers = [engine.url for engine in tried.engines or () if engine.wrote]
+    inside = [engine for engine in tried.engines or () if not engine.outside]
+    writers = [engine.url for engine in inside if engine.wrote]
     if len(writers) > 1:
         yield f"it changes {len(writers)} databases, which cannot be committed as one: " + (
             ", ".join(writers)
         )
     for database in tried.watch.databases:
         yield (
-            f"opens SQLite's {database} itself (refused here), outside of the transaction; take "
-            f"the connection from an engine"
+            f"uses {database} itself (refused here), outside of the transaction; take the "
+            f"connection from an engine"
         )
 
 
@@ -102,6 +104,14 @@ def _outward(tried: Tried) -> Iterator[str]:
         yield f"talks to {address} (refused here, see --allow); a rollback does not undo that"
     for program in tried.watch.programs:
         yield f"starts the program {program} (refused here); a rollback does not undo that"
+
+
+def _left_running(tried: Tried) -> Iterator[str]:
+    for task in tried.watch.tasks:
+        yield (
+            f"leaves a task running ({task}), which goes on although the batch is rolled back; "
+            f"await it, or start it by on_commit"
+        )
 
 
 def _obstacles(tried: Tried) -> Iterator[str]:
@@ -137,6 +147,9 @@ def _notes(tried: Tried) -> Iterator[str]:
     engines = tried.engines or ()
     if len(engines) > 1:
         yield f"note: uses {len(engines)} engines: " + ", ".join(one.url for one in engines)
+    for engine in engines:
+        if engine.outside:
+            yield f"note: {engine.url} is outside of batches; what is done there is not undone"
     if any(engine.raw for engine in engines):
         yield "note: uses the driver's own connection; it must not commit or roll back there"
     for address in tried.watch.allowed:

@@ -132,23 +132,24 @@ def _kind(schema: Mapping[str, Any]) -> str:
 def _number(schema: Mapping[str, Any], step: float) -> float:
     """1, or the number next to it that the bounds allow; ``step`` is 1 for whole numbers."""
     step = schema.get("multipleOf", step)
-    least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
-    most, below = schema.get("maximum"), schema.get("exclusiveMaximum")
-    if above is True:  # OpenAPI 3.0: a flag beside the bound
-        least, above = None, least
-    if below is True:
-        most, below = None, most
+    least, most = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    # OpenAPI 3.0 has flags beside the bounds, where JSON Schema has other bounds.
+    above = least if above is True else None if above is False else above
+    below = most if below is True else None if below is False else below
+    gap = step or ((below - above) / 2 if above is not None and below is not None else 1)
+    if above is not None:
+        least = above + gap
+    if below is not None:
+        most = below - gap
     value: float = step or 1
-    if least is not None and value < least:
-        value = least
-    if above not in (None, False) and value <= above:
-        value = above + (step or 1)
-    if most is not None and value > most:
-        value = most
-    if below not in (None, False) and value >= below:
-        value = below - (step or 1)
-    if step and value % step:
-        value += step - value % step
+    if least is not None:
+        value = max(value, least)
+    if most is not None:
+        value = min(value, most)
+    if step and (over := value % step):
+        up = value - over + step
+        value = up if most is None or up <= most else value - over
     return value
 
 

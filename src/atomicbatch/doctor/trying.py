@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from atomicbatch.engine.current import RunningBatch, running_batch
 from atomicbatch.errors import AtomicBatchError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Reply
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.transactions.sqlalchemy.joined import Joined
 
 
@@ -41,6 +42,8 @@ class Engine(NamedTuple):
     wrote: bool
     raw: bool
     """It has used the driver's own connection."""
+    outside: bool
+    """By the user's decision it is no part of batches; here it was, to be rolled back."""
 
 
 async def try_call(
@@ -63,6 +66,10 @@ async def try_call(
         limits: Bounds on it.
         watch: Takes down what leaves the transaction.
     """
+    outside: set[object] = set()
+    if isinstance(transaction, SQLAlchemyTransaction):
+        outside = {engine.url for engine in transaction.outside}
+        transaction = transaction.rehearsal()
     batch, undone = Batch((call,)), _Undone(app, transaction, scope, limits, watch)
     reply: Reply | None = None
     error: AtomicBatchError | None = None
@@ -85,15 +92,17 @@ async def try_call(
         reply,
         error,
         undone.raised,
-        _engines(joined) if isinstance(joined, Joined) else None,
+        _engines(joined, outside) if isinstance(joined, Joined) else None,
         undone.stood,
         watch,
     )
 
 
-def _engines(joined: Joined) -> tuple[Engine, ...]:
+def _engines(joined: Joined, outside: Collection[object]) -> tuple[Engine, ...]:
     return tuple(
-        Engine(real.url.render_as_string(hide_password=True), real.wrote, real.raw)
+        Engine(
+            real.url.render_as_string(hide_password=True), real.wrote, real.raw, real.url in outside
+        )
         for real in joined.reals
     )
 
@@ -124,14 +133,18 @@ class _Undone:
 
     @asynccontextmanager
     async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Dispatcher]:
-        async with self._transaction.begin(batch, deadline=deadline) as joined:
-            self._watch.joined = joined
-            around = getattr(joined, "call", nullcontext)
-            yield Dispatcher(Target(self._run, "", False), self._scope, self._limits, around)
-            if isinstance(joined, Joined):
-                self.stood = await joined.stands()
-            # Inside the block: leaving it by this error is what undoes the work.
-            raise Rollback
+        try:
+            async with self._transaction.begin(batch, deadline=deadline) as joined:
+                self._watch.joined = joined
+                around = getattr(joined, "call", nullcontext)
+                yield Dispatcher(Target(self._run, "", False), self._scope, self._limits, around)
+                if isinstance(joined, Joined):
+                    self.stood = await joined.stands()
+                # Inside the block: leaving it by this error is what undoes the work.
+                raise Rollback
+        finally:
+            if isinstance(self._watch.joined, Joined):
+                self._watch.joined.shut()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The app, watched; runs in the call's own task and context."""

@@ -9,6 +9,7 @@ an examination must leave nothing behind.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import sys
@@ -38,7 +39,8 @@ class Watch:
         programs: What it wanted to start.
         addresses: Whom it wanted to talk to.
         allowed: Whom it talked to, since it may.
-        databases: SQLite files that it wanted to open without an engine.
+        databases: What it wanted to work on without an engine.
+        tasks: What it has left running.
     """
 
     def __init__(self, may: Collection[str] = ()) -> None:
@@ -49,6 +51,8 @@ class Watch:
         self.addresses: dict[str, None] = {}
         self.allowed: dict[str, None] = {}
         self.databases: dict[str, None] = {}
+        self.tasks: dict[str, None] = {}
+        self._started: list[asyncio.Task[Any]] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -58,10 +62,25 @@ class Watch:
             yield
         finally:
             _watch.reset(token)
+            self._end_tasks()
 
-    def is_transactions_own(self) -> bool:
-        """Tell whether the join itself is at work: it steps out of its call to get connections."""
-        return isinstance(self.joined, Joined) and current_call.get() is None
+    def has_joined(self, connection: int) -> bool:
+        """Tell whether a driver's connection, by its id(), is one that the transaction uses."""
+        if not isinstance(self.joined, Joined):
+            return False
+        reals = (real for real in self.joined.reals if real.is_open)
+        return any(id(real.fairy.driver_connection) == connection for real in reals)
+
+    def take_down(self, task: asyncio.Task[Any]) -> None:
+        """A task has been started by the call."""
+        self._started.append(task)
+
+    def _end_tasks(self) -> None:
+        for task in self._started:
+            if not task.done() and not task.cancelling():
+                self.tasks[getattr(task.get_coro(), "__qualname__", task.get_name())] = None
+                task.cancel()
+        self._started.clear()
 
 
 _watch: ContextVar[Watch | None] = ContextVar("atomicbatch_watch", default=None)
@@ -77,12 +96,22 @@ def install() -> None:
             _installed.append(True)
 
 
+def current_watch() -> Watch | None:
+    """Return the watch on the call that runs this code, or None; also where the join does."""
+    watch = _watch.get()
+    # The join steps out of its call to get connections.
+    own = watch is not None and isinstance(watch.joined, Joined) and current_call.get() is None
+    return None if own else watch
+
+
+def refuse(kind: Callable[[str], Exception], what: str) -> Exception:
+    """Make the exception that a handler meets; of the kind that it would meet anyhow."""
+    return kind(f"the examination does not let a handler {what}")
+
+
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     seen = _SEEN.get(event)
-    if seen is None:
-        return
-    watch = _watch.get()
-    if watch is not None and not watch.is_transactions_own():
+    if seen is not None and (watch := current_watch()) is not None:
         seen(watch, *arguments)
 
 
@@ -96,28 +125,29 @@ def _connecting(watch: Watch, _: object, address: object) -> None:
         watch.allowed[name] = None
         return
     watch.addresses[name] = None
-    raise ConnectionRefusedError(f"the examination does not let a handler talk to {name}")
+    raise refuse(ConnectionRefusedError, f"talk to {name}")
 
 
 def _opening_sqlite(watch: Watch, database: object) -> None:
     name = _named(database)
-    if name in ("", ":memory:"):
+    if name in IN_MEMORY:
         return  # gone when it is closed
-    watch.databases[name] = None
-    raise sqlite3.OperationalError(f"the examination does not let a handler open {name} itself")
+    watch.databases[f"SQLite's {name}"] = None
+    raise refuse(sqlite3.OperationalError, f"open {name} itself")
 
 
 def _starting(watch: Watch, program: object, *_: object) -> None:
     name = _named(program)
     watch.programs[name] = None
-    raise PermissionError(f"the examination does not let a handler start {name}")
+    raise refuse(PermissionError, f"start {name}")
 
 
 def _opening(watch: Watch, path: object, mode: object, flags: object) -> None:
     if isinstance(path, int):
         return  # a descriptor: it was opened before
-    writes = bool(set(mode) & set("wax+")) if isinstance(mode, str) else False
-    if not writes and mode is None:
+    if isinstance(mode, str):
+        writes = bool(set(mode) & set("wax+"))
+    else:
         writes = isinstance(flags, int) and bool(flags & _WRITING)
     name = _named(path)
     if writes and not any(part in name for part in _NO_MATTER):
@@ -133,6 +163,7 @@ def _named(what: object) -> str:
         return str(what)
 
 
+IN_MEMORY = ("", ":memory:")
 _SEEN: dict[str, Callable[..., None]] = {
     "open": _opening,
     "os.posix_spawn": _starting,

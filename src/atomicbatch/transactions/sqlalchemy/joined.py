@@ -79,6 +79,11 @@ class Joined:
                 await self._in_its_place(real, partial(_keep, real.stands, found))
         return all(found)
 
+    def shut(self) -> None:
+        """After ROLLBACK: what calls have left running gets no connection at all any more."""
+        self.active = True
+        self.doom(NotBatchableError("what a call has left running still uses the database"))
+
     # During the batch --------------------------------------------------------------------------
 
     def call(self) -> Call:

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -76,6 +78,18 @@ class SQLAlchemyTransaction:
         The databases' transactions are begun when they are first used.
         """
         return _join(self._options, deadline)
+
+    @property
+    def outside(self) -> tuple[sa.Engine, ...]:
+        """The engines that batches leave alone."""
+        return self._options.outside
+
+    def rehearsal(self) -> SQLAlchemyTransaction:
+        """Make one that leaves no engine alone, for batches of which nothing may be stored."""
+        twin, options = copy(self), self._options
+        engines = (*options.engines, *options.outside) if options.engines else ()
+        twin._options = replace(options, engines=engines, outside=())
+        return twin
 
 
 @asynccontextmanager

@@ -1,0 +1,100 @@
+"""What cannot be loaded is named; the lifespan is run as servers do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from atomicbatch.doctor.loading import DoctorError, load_app, running
+
+
+@pytest.mark.parametrize(
+    ("source", "attribute", "told"),
+    [
+        ("app = 1", "app", "is no ASGI app but 'int'"),
+        ("", "app", "has no 'app'"),
+        ("class made: pass", "made.app", "has no 'made.app'"),
+        ("import nowhere_at_all", "app", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("1 / 0", "app", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("raise SystemExit('no')", "app", "cannot be imported: SystemExit: no"),
+    ],
+)
+def test_what_cannot_be_loaded(
+    source: str, attribute: str, told: str, write_app: Callable[[str], str]
+) -> None:
+    """The message names module, attribute and what is wrong."""
+    name = write_app(source)
+    with pytest.raises(DoctorError) as caught:
+        load_app(f"{name}:{attribute}")
+    assert told in str(caught.value)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["app", "app:", ":app", ""])
+def test_what_names_no_app(name: str) -> None:
+    """Module and attribute must both be there."""
+    with pytest.raises(DoctorError, match="is no MODULE:APP"):
+        load_app(name)
+
+
+@pytest.mark.parametrize("name", ["nowhere_at_all", "nowhere_at_all.below", "atomicbatch.nowhere"])
+def test_a_module_that_is_not_there(name: str) -> None:
+    """It, or what it should be in, is named."""
+    with pytest.raises(DoctorError, match=r"there is no module '(nowhere_at_all|atomicbatch\.no)"):
+        load_app(f"{name}:app")
+
+
+def test_an_attribute_of_an_attribute(write_app: Callable[[str], str]) -> None:
+    """As servers take it."""
+    name = write_app("class made:\n    def app(): pass")
+    assert load_app(f"{name}:made.app").transaction is None
+
+
+def lives(*answers: dict[str, Any]) -> tuple[list[str], Any]:
+    """An app that gives these answers to the messages of its lifespan."""
+    heard: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"]["pool"] = "made"
+        for answer in answers:
+            heard.append((await receive())["type"])
+            await send(answer)
+
+    return heard, app
+
+
+def run(app: Any) -> dict[str, Any]:
+    async def body() -> dict[str, Any]:
+        async with running(app) as state:
+            return dict(state)
+
+    return asyncio.run(asyncio.wait_for(body(), 10))
+
+
+def test_a_lifespan_is_run() -> None:
+    """Startup before, shutdown after; its state is given."""
+    heard, app = lives(
+        {"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}
+    )
+    assert run(app) == {"pool": "made"}
+    assert heard == ["lifespan.startup", "lifespan.shutdown"]
+
+
+def test_an_app_without_a_lifespan() -> None:
+    """It raises, or returns at once, and is used all the same."""
+
+    async def raises(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError(scope["type"])
+
+    assert run(raises) == {}
+    assert run(lives()[1]) == {"pool": "made"}
+
+
+def test_an_app_that_does_not_start() -> None:
+    """The last line of what it says is told, as the others are of a traceback."""
+    _, app = lives({"type": "lifespan.startup.failed", "message": "Traceback\nno database\n"})
+    with pytest.raises(DoctorError, match="the app's startup failed: no database"):
+        run(app)
