@@ -99,10 +99,10 @@ async def raw_connection(world: World) -> Any:
         cursor.execute("INSERT INTO item (name, n) VALUES ('new', 1)")
         connection.commit()
         cursor.execute("SELECT count(*) FROM item")
-        found = int(cursor.fetchone()[0])
+        (found,) = cursor.fetchone() or (0,)
         cursor.close()
         connection.close()
-        return found
+        return int(found)
 
     return await sa.util.greenlet_spawn(work, None)
 

@@ -25,14 +25,14 @@ def _create(url: sa.URL, family: str) -> Database:
         ) as connection:
             connection.execute(f"CREATE DATABASE {name}")
     else:
-        connection = pymysql.connect(
+        mariadb = pymysql.connect(
             host=url.host or "",
             port=url.port or 0,
             user=url.username,
             password=url.password or "",
             autocommit=True,
         )
-        with connection, connection.cursor() as cursor:
+        with mariadb, mariadb.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
     database.create()
     return database

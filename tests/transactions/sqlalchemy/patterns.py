@@ -225,7 +225,7 @@ def raw_connection(world: World) -> Any:
         )
         connection.commit()
         cursor.execute("SELECT count(*) FROM item")
-        found = cursor.fetchone()[0]
+        (found,) = cursor.fetchone() or (None,)
         cursor.close()
         return found
     finally:
@@ -246,7 +246,7 @@ def raw_connection_closed_without_commit(world: World) -> Any:
 @pattern()
 def raw_cursor_is_iterated(world: World) -> Any:
     connection = world.engine.raw_connection()
-    cursor = connection.cursor()
+    cursor: Any = connection.cursor()
     cursor.execute("SELECT name FROM item ORDER BY name")
     found = [row[0] for row in cursor]
     connection.close()

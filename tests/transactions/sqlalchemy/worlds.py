@@ -41,7 +41,7 @@ class Item(Base):
     n: Mapped[int] = mapped_column(default=0)
 
 
-items = Item.__table__
+items: Any = Item.__table__
 SEED = [("one", 10), ("two", 20)]
 
 _SCHEMA = {
@@ -63,7 +63,9 @@ class Database:
         url = self.url
         if self.family == "sqlite":
             assert url.database is not None
-            return sqlite3.connect(url.database, isolation_level=None, timeout=0.5)
+            return sqlite3.connect(
+                url.database, isolation_level=None, timeout=0.5, check_same_thread=False
+            )
         if self.family == "postgresql":
             return psycopg.connect(
                 url.set(drivername="postgresql").render_as_string(hide_password=False),

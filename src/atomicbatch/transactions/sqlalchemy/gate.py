@@ -18,6 +18,9 @@ class Gate(Protocol):
     def enter_now(self) -> bool:
         """Enter if nobody is inside."""
 
+    def enter_within(self, seconds: float) -> bool:
+        """Enter, or give up after some time; tell which."""
+
 
 class ThreadGate:
     """For sync drivers, whose handlers may run in several threads."""
@@ -33,6 +36,9 @@ class ThreadGate:
 
     def enter_now(self) -> bool:
         return self._lock.acquire(blocking=False)
+
+    def enter_within(self, seconds: float) -> bool:
+        return self._lock.acquire(timeout=seconds)
 
 
 class TaskGate:
@@ -68,6 +74,11 @@ class TaskGate:
         if self._inside:
             return False
         self._inside = True
+        return True
+
+    def enter_within(self, seconds: float) -> bool:  # noqa: ARG002
+        # Whoever is inside has been cancelled already and leaves soon.
+        self.__enter__()
         return True
 
     async def _wait(self) -> None:

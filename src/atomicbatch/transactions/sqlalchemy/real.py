@@ -14,6 +14,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from atomicbatch.errors import (
     BrokenTransactionError,
     BusyError,
+    ConflictError,
     NotBatchableError,
     TransactionError,
     UnknownOutcomeError,
@@ -367,7 +368,7 @@ class RealTransaction:
         try:
             self._run(sql)
         except BaseException as error:
-            problem = statement_error(error) or BrokenTransactionError(
+            problem = self._meaning(error) or BrokenTransactionError(
                 "the batch's transaction was ended by a statement of a handler"
                 if isinstance(error, Exception)
                 else "a statement was cancelled while it ran"
@@ -383,7 +384,7 @@ class RealTransaction:
     def _failed(self, virtual: Virtual, error: BaseException) -> None:
         """Take note that a handler's statement has failed."""
         virtual.failed = True
-        conflict = statement_error(error)
+        conflict = self._meaning(error)
         if conflict is not None:
             conflict.__cause__ = error
             self.joined.doom(conflict)
@@ -399,6 +400,22 @@ class RealTransaction:
                     "a failed statement ended the batch's transaction (ON CONFLICT ROLLBACK)"
                 )
             )
+
+    def _meaning(self, error: BaseException) -> ConflictError | None:
+        """Tell what an error before COMMIT means for the batch, as statement_error does."""
+        if (conflict := statement_error(error)) is not None:
+            return conflict
+        if isinstance(error, Exception) and self._is_lost(error):
+            return ConflictError("the connection to the database was lost before COMMIT")
+        return None
+
+    def _is_lost(self, error: BaseException) -> bool:
+        """Ask SQLAlchemy, which knows what each driver says when its connection is gone."""
+        connection: Any = self.fairy.dbapi_connection
+        try:
+            return connection is None or self.dialect.is_disconnect(error, connection, None)  # type: ignore[arg-type]
+        except Exception:
+            return False
 
     def _make_way(self, virtual: Virtual) -> None:
         """Let one transaction go on although a statement of another has failed (PostgreSQL)."""
@@ -593,7 +610,7 @@ class RealTransaction:
             try:
                 self._run(self.stack.end())
             except BaseException as error:
-                problem = statement_error(error) or BrokenTransactionError(
+                problem = self._meaning(error) or BrokenTransactionError(
                     "the transaction had been ended or broken before COMMIT"
                 )
                 self._roll_back()
@@ -605,6 +622,8 @@ class RealTransaction:
                     self.dialect.do_commit(self.fairy)
             except BaseException as error:
                 outcome = commit_error(error)
+                if not isinstance(outcome, ConflictError) and self._is_lost(error):
+                    outcome = UnknownOutcomeError("the connection was lost during COMMIT")
                 if isinstance(outcome, UnknownOutcomeError):
                     self._lost = True
                 self._roll_back()
@@ -613,13 +632,12 @@ class RealTransaction:
 
     def rollback(self) -> None:
         """ROLLBACK; a lost connection needs none."""
-        if not self.gate.enter_now():
-            # A worker thread is still in a statement; its batch is over.
+        while not self.gate.enter_within(0.1):
+            # A worker thread is still in a statement, or just about to begin it.
             try:
                 interrupt(self.dialect, self.fairy)
             except Exception:
                 logger.debug("a statement could not be interrupted", exc_info=True)
-            self.gate.__enter__()
         try:
             if self.is_open:
                 self._roll_back()
