@@ -37,6 +37,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     go.set()  # what a call has left behind goes on while we still wait
     if threads:
         gone.wait(10)
+    cancelled.extend(task.cancelled() for task in left)
     opened.close()
     await slow.dispose()
     one.dispose()
@@ -89,6 +90,14 @@ async def change(name: str) -> dict[str, str]:
 def raw() -> None:
     with sqlite3.connect("one.sqlite") as connection:
         connection.execute("INSERT INTO item VALUES ('raw')")
+    connection.close()
+
+
+@app.post("/direct")
+def direct() -> None:
+    connection = sqlite3.Connection("one.sqlite")
+    connection.execute("INSERT INTO item VALUES ('direct')")
+    connection.commit()
     connection.close()
 
 
@@ -208,6 +217,7 @@ def read_opened() -> int:
 
 
 left: list[Any] = []
+cancelled: list[bool] = []
 threads: list[threading.Thread] = []
 
 

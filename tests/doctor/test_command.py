@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -28,6 +29,7 @@ def test_the_report(clinic: Clinic) -> None:
         "POST /both",
         "POST /nothing",
         "POST /protected",
+        "POST /raises",
     )
     options = ("--http", str(calls), "--var", "name=x")
     done = subprocess.run(
@@ -47,7 +49,8 @@ def test_the_report(clinic: Clinic) -> None:
         f"            note: uses 2 engines: {both}",
         f"warning     POST /nothing: {nothing}",
         f"not judged  POST /protected: {protected}",
-        "4 calls: 1 safe, 1 warning, 1 unsafe, 1 not judged",
+        "not judged  POST /raises: raised RuntimeError: boom",
+        "5 calls: 1 safe, 1 warning, 1 unsafe, 2 not judged",
     ]
     assert (done.returncode, done.stderr) == (1, "")
     assert clinic.stored() == ["before", "before"]
@@ -61,6 +64,48 @@ def test_nothing_unsafe_is_status_0(clinic: Clinic) -> None:
     )
     assert status == 0
     assert printed.splitlines()[-1] == "3 calls: 1 safe, 1 warning, 0 unsafe, 1 not judged"
+
+
+def test_an_app_that_knows_nothing_of_batches(
+    write_app: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Its background tasks do not run, and its threads are part of its calls all the same."""
+    name = write_app(_PLAIN)
+    done = subprocess.run(
+        [sys.executable, "-m", "atomicbatch", "doctor", f"{name}:app"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+    )
+    first, second, _ = done.stdout.splitlines()
+    assert first == "safe        GET /later"
+    assert second.startswith("unsafe      GET /thread: uses SQLite's plain.sqlite itself")
+    assert not (tmp_path / "later").exists()
+
+
+_PLAIN = """
+import sqlite3, threading
+from pathlib import Path
+from fastapi import BackgroundTasks, FastAPI
+
+app = FastAPI()
+
+@app.get("/later")
+def later(tasks: BackgroundTasks):
+    tasks.add_task(Path("later").touch)
+
+@app.get("/thread")
+def thread():
+    def use():
+        try:
+            sqlite3.connect("plain.sqlite")
+        except sqlite3.OperationalError:
+            pass
+    one = threading.Thread(target=use)
+    one.start()
+    one.join()
+"""
 
 
 def test_what_cannot_be_tried_is_status_2(write_app: Callable[[str], str]) -> None:

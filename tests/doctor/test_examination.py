@@ -45,6 +45,7 @@ def test_every_handler_has_its_verdict(found: Found, clinic: Clinic) -> None:
         "POST /items": "safe",
         "PUT /items/{name}": "safe",
         "POST /raw": "unsafe",
+        "POST /direct": "unsafe",
         "GET /both": "safe",
         "POST /both": "unsafe",
         "GET /outward": "not judged",
@@ -76,7 +77,7 @@ def test_what_is_safe_needs_no_reason(found: Found) -> None:
 
 def test_sqlite_without_an_engine(found: Found) -> None:
     """Opened by the handler, or open before; to read is bad enough, as it sees no batch."""
-    for operation in ("POST /raw", "POST /opened", "GET /opened"):
+    for operation in ("POST /raw", "POST /direct", "POST /opened", "GET /opened"):
         (reason,) = found[operation][1]
         assert reason.startswith("uses SQLite's one.sqlite itself (refused here)")
 
@@ -176,7 +177,7 @@ def test_what_a_call_leaves_running(found: Found, clinic: Clinic) -> None:
     """A task is cancelled; a thread gets no connection any more."""
     (reason,) = found["POST /leaves"][1]
     assert reason.startswith("leaves a task running (leaves.<locals>.late)")
-    assert [task.cancelled() for task in clinic.module.left] == [True]
+    assert clinic.module.cancelled == [True]
     assert clinic.module.refusals == ["what a call has left running still uses the database"]
 
 
