@@ -171,3 +171,89 @@ def test_a_batch_of_the_ledger_that_meets_a_conflict_runs_again(
         ("grace", 65000),
     ]
     assert len(books.execute(TRANSFERS).fetchall()) == 4
+
+
+# litestar-notes --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Iterator[Program]:
+    with running("litestar-notes", tmp_path) as program:
+        yield program
+
+
+def test_all_notes_of_a_batch_are_written(notes: Program, tmp_path: Path) -> None:
+    """The committing file stores its notes and the tag; subscribers are told once, after COMMIT."""
+    status, output = notes.send("notes.http")
+    assert (status, output[-1]) == (0, "committed")
+    stored = tmp_path / "notes.sqlite"
+    assert rows(stored, "SELECT title FROM note ORDER BY title") == [("scones",), ("shopping",)]
+    assert rows(stored, "SELECT note, name FROM tag") == [("scones", "tea")]
+    assert printed_after_the_batch(notes.stop(), "told") == [
+        "told subscribers: new: scones",
+        "told subscribers: new: shopping",
+    ]
+
+
+def test_no_note_of_a_batch_with_a_typing_error_is_written(notes: Program, tmp_path: Path) -> None:
+    """The failing file stores neither note nor tag, and nobody is told."""
+    status, output = notes.send("no-such-note.http")
+    assert (status, output[-1]) == (1, "rolled-back; failed=2; status=404")
+    stored = tmp_path / "notes.sqlite"
+    assert rows(stored, "SELECT title FROM note") == rows(stored, "SELECT name FROM tag") == []
+    assert printed_after_the_batch(notes.stop(), "told") == []
+
+
+def test_the_notes_answer_plain_requests_as_before(notes: Program, tmp_path: Path) -> None:
+    """Outside of batches a note is stored and subscribers are told; a second one answers 409."""
+    note = {"title": "scones", "text": "Butter."}
+    assert notes.ask("POST", "/notes", note, 201) == note
+    notes.ask("POST", "/notes", note, 409)
+    notes.ask("POST", "/notes/scones/tags/tea", status=201)
+    assert notes.ask("GET", "/notes/scones") == {**note, "tags": ["tea"]}
+    assert rows(tmp_path / "notes.sqlite", "SELECT * FROM note") == [("scones", "Butter.")]
+    told = [line for line in notes.stop() if line.startswith("told")]
+    assert told == ["told subscribers: new: scones"]
+
+
+# quart-todo ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def todo(tmp_path: Path) -> Iterator[Program]:
+    with running("quart-todo", tmp_path) as program:
+        yield program
+
+
+TODOS = "SELECT key, done FROM todo ORDER BY key"
+
+
+def test_all_things_to_do_of_a_batch_are_stored(todo: Program, tmp_path: Path) -> None:
+    """The committing file stores its week; what is done is praised once, after COMMIT."""
+    status, output = todo.send("week.http")
+    assert (status, output[-1]) == (0, "committed")
+    assert rows(tmp_path / "todo.sqlite", TODOS) == [("monday", 1), ("tuesday", 0)]
+    assert printed_after_the_batch(todo.stop(), "well") == ["well done: Water the plants"]
+
+
+def test_nothing_is_done_by_a_batch_that_does_something_twice(
+    todo: Program, tmp_path: Path
+) -> None:
+    """The failing file leaves tuesday to be done, and nobody is praised."""
+    for key in "monday", "tuesday":
+        todo.ask("PUT", f"/todos/{key}", {"text": key})
+    todo.ask("POST", "/todos/monday/done")
+    status, output = todo.send("done-twice.http")
+    assert (status, output[-1]) == (1, "rolled-back; failed=2; status=409")
+    assert rows(tmp_path / "todo.sqlite", TODOS) == [("monday", 1), ("tuesday", 0)]
+    assert [line for line in todo.stop() if line.startswith("well")] == ["well done: monday"]
+
+
+def test_the_things_to_do_answer_plain_requests_as_before(todo: Program, tmp_path: Path) -> None:
+    """Outside of batches on_commit praises at once."""
+    stored = {"key": "monday", "text": "Rest", "done": False}
+    assert todo.ask("PUT", "/todos/monday", {"text": "Rest"}) == stored
+    assert todo.ask("POST", "/todos/monday/done") == {**stored, "done": True}
+    assert todo.ask("GET", "/todos") == [{**stored, "done": True}]
+    assert rows(tmp_path / "todo.sqlite", TODOS) == [("monday", 1)]
+    assert [line for line in todo.stop() if line.startswith("well")] == ["well done: Rest"]
