@@ -116,9 +116,12 @@ def _postgresql_programs(scratch: Path) -> Path:
 
 
 @contextlib.contextmanager
-def postgresql() -> Iterator[str]:
+def postgresql(*, durable: bool = False) -> Iterator[str]:
     """
     Run PostgreSQL; gives the URL of its server, without a database.
+
+    Args:
+        durable: Wait for the disk at COMMIT, as servers do unless told otherwise.
 
     Raises:
         MissingServerError: There is none on this machine.
@@ -134,7 +137,7 @@ def postgresql() -> Iterator[str]:
             "port": port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": scratch,
-            "fsync": "off",  # it is killed, never unplugged
+            "fsync": "on" if durable else "off",  # in tests it is killed, never unplugged
             "deadlock_timeout": "50ms",  # else each deadlock takes a second to be found
             "max_connections": 100,
         }
