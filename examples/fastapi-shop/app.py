@@ -30,6 +30,10 @@ class Product(ProductIn, table=True):
     sku: str = Field(primary_key=True)
 
 
+class ProductOut(ProductIn):
+    sku: str
+
+
 class LineIn(SQLModel):
     sku: str = Field(foreign_key="product.sku")
     quantity: int = Field(ge=1)
@@ -40,14 +44,14 @@ class Line(LineIn, table=True):
     order_id: int = Field(foreign_key="order.id")
 
 
-class Order(SQLModel, table=True):
-    id: int | None = Field(default=None, primary_key=True)
-    email: str
-
-
 class OrderIn(SQLModel):
     email: str
     lines: list[LineIn] = Field(min_length=1)
+
+
+class Order(SQLModel, table=True):
+    id: int | None = Field(default=None, primary_key=True)
+    email: str
 
 
 def get_session() -> Iterator[Session]:
@@ -68,7 +72,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 shop = FastAPI(title="Shop", lifespan=lifespan)
 
 
-@shop.put("/products/{sku}")
+@shop.put("/products/{sku}", response_model=ProductOut)
 def put_product(sku: str, product: ProductIn, session: InSession) -> Product:
     stored = session.merge(Product(sku=sku, **product.model_dump()))
     session.commit()
@@ -76,16 +80,15 @@ def put_product(sku: str, product: ProductIn, session: InSession) -> Product:
     return stored
 
 
-@shop.get("/products/{sku}")
+@shop.get("/products/{sku}", response_model=ProductOut)
 def get_product(sku: str, session: InSession) -> Product:
-    product = session.get(Product, sku)
-    if product is None:
+    if (product := session.get(Product, sku)) is None:
         raise HTTPException(404, f"there is no product {sku}")
     return product
 
 
 @shop.post("/orders", status_code=201)
-def place_order(order: OrderIn, session: InSession, tasks: BackgroundTasks) -> Order:
+def place_order(order: OrderIn, session: InSession, tasks: BackgroundTasks) -> dict[str, int]:
     placed = Order(email=order.email)
     session.add(placed)
     session.flush()
@@ -93,10 +96,10 @@ def place_order(order: OrderIn, session: InSession, tasks: BackgroundTasks) -> O
     for line in order.lines:
         take_from_stock(session, line)
         session.add(Line(order_id=placed.id, sku=line.sku, quantity=line.quantity))
+    number = placed.id
     session.commit()
-    session.refresh(placed)
-    tasks.add_task(send_mail, placed.email, f"We have your order {placed.id}.")
-    return placed
+    tasks.add_task(send_mail, order.email, f"We have your order {number}.")
+    return {"id": number}
 
 
 def take_from_stock(session: Session, line: LineIn) -> None:

@@ -25,13 +25,14 @@ class Program:
 
     Attributes:
         folder: The folder of the example.
-        url: Where it listens.
+        port: Where it listens, on loopback.
+        url: The same as a URL.
     """
 
     def __init__(self, folder: Path, port: int, process: subprocess.Popen[str], log: Path) -> None:
         self.folder = folder
         self.url = f"http://127.0.0.1:{port}"
-        self._port = port
+        self.port = port
         self._process = process
         self._log = log
 
@@ -70,7 +71,7 @@ class Program:
         deadline = time.monotonic() + 30
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self._port), 5).close()
+                socket.create_connection(("127.0.0.1", self.port), 5).close()
             except OSError:
                 ended = self._process.poll() is not None
                 assert not ended, f"it has ended: {self._log.read_text()}"
