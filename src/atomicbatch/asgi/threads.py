@@ -22,14 +22,15 @@ def install() -> None:
     if "anyio" not in sys.modules:
         return
     from anyio import CapacityLimiter
-    from anyio._backends._asyncio import AsyncIOBackend
+    from anyio._backends import _asyncio
 
-    # There is no public way to choose the limiter by context.
-    original = AsyncIOBackend.current_default_thread_limiter
+    # There is no public way to choose the limiter by context. Before anyio 4 backends were modules.
+    backend: Any = getattr(_asyncio, "AsyncIOBackend", _asyncio)
+    original = backend.current_default_thread_limiter
     if getattr(original, "atomicbatch", False):
         return
 
-    def current_default_thread_limiter(_cls: type) -> Any:
+    def current_default_thread_limiter(*_: type) -> Any:
         batch = current_batch()
         if batch is None:
             return original()
@@ -38,5 +39,8 @@ def install() -> None:
         return batch.thread_limiter
 
     current_default_thread_limiter.atomicbatch = True  # type: ignore[attr-defined]
-    replaced: Any = AsyncIOBackend
-    replaced.current_default_thread_limiter = classmethod(current_default_thread_limiter)
+    backend.current_default_thread_limiter = (
+        current_default_thread_limiter
+        if backend is _asyncio
+        else classmethod(current_default_thread_limiter)
+    )

@@ -27,6 +27,10 @@ Leaving by an exception, any exception, rolls back. It raises ConflictError wher
 seen inside, BrokenTransactionError where some work may have escaped; else it lets the exception
 pass. A ROLLBACK that fails because the connection is lost is no error: the database rolls back.
 
+What the block gives may have a method ``call()``: it returns an async context manager, and each
+call runs inside of one. Leaving it is the end of all that the call has opened; it raises the
+TransactionError that keeps the batch from going on, so that the right call is blamed.
+
 Either way the connection is given back clean, or closed. Errors of the driver never get out.
 ``atomicbatch.testing.check_transaction`` tests an adapter against all of this.
 """

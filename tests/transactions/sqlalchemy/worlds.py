@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ ASYNC = {
     "asyncmy": "mysql",
     "aiomysql": "mysql",
 }
+# CockroachDB's dialect, where it is installed, against PostgreSQL: its server is in no registry.
+if importlib.util.find_spec("sqlalchemy_cockroachdb"):
+    SYNC |= {"cockroachdb-psycopg": "postgresql"}
+    ASYNC |= {"cockroachdb-asyncpg": "postgresql"}
 DRIVERS = SYNC | ASYNC
 
 
@@ -137,7 +142,10 @@ class World:
     @property
     def url(self) -> sa.URL:
         dialect = "mariadb" if self.family == "mysql" else self.family
-        return self.database.url.set(drivername=f"{dialect}+{self.driver.removesuffix('_async')}")
+        driver = self.driver.removesuffix("_async")
+        if driver.startswith("cockroachdb-"):
+            dialect, driver = driver.split("-")
+        return self.database.url.set(drivername=f"{dialect}+{driver}")
 
     def checked_out(self) -> int:
         count: Any = getattr(self.engine.pool, "checkedout", lambda: 0)
