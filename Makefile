@@ -31,9 +31,10 @@ types: $(VENV)/test
 fuzz: $(VENV)/fuzz
 	$(BIN)/python fuzz/fuzz_wire.py -max_total_time=$(or $(SECONDS),30)
 
-bench: $(VENV)/run
+bench: $(VENV)/test
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/server.py
+	$(BIN)/python -m benchmarks.join
 
 clean:
 	rm -rf $(VENV) $(SHOP) $(SHOP)-shm $(SHOP)-wal

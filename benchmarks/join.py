@@ -31,7 +31,6 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from server import Client, Part, batch, http
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 from starlette.applications import Starlette
@@ -43,6 +42,7 @@ from atomicbatch import Batch, Call
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.limits import Limits
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, hook
+from benchmarks.server import Client, Part, batch, http
 from tests import databases
 
 BATCH = Batch((Call("POST", b"/", b"", (), b""),))

@@ -65,7 +65,8 @@ def test_the_page_s_adapter_serves_an_app(
     monkeypatch.setitem(sys.modules, "shop", shop)
     names: dict[str, Any] = {"routes": routes}
     paths = ["/v1/api/batch", "/batch", "/v1/api/batch"]
-    blocks = blocks_of("mount-in-an-asgi-app.md")
+    # One is about handlers that use SQLAlchemy, which these do not.
+    blocks = [block for block in blocks_of("mount-in-an-asgi-app.md") if "SQLAlchemy" not in block]
     assert len(blocks) == len(paths)
     for number, (block, batch_path) in enumerate(zip(blocks, paths, strict=True)):
         exec(block, names)

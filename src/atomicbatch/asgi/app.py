@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -45,7 +45,8 @@ class AtomicBatch:
 
     def __init__(
         self,
-        app: App,
+        # Of other frameworks' own types for scopes and messages.
+        app: Callable[[Any, Any, Any], Awaitable[None]],
         *,
         transaction: AsyncTransaction[Any],
         path: str = "/v1/api/batch",
@@ -59,7 +60,7 @@ class AtomicBatch:
             raise ValueError(f"path must start with / and not end with it, unlike {path!r}")
         if not 200 <= rolled_back_status <= 599:
             raise ValueError(f"rolled_back_status is no final HTTP status: {rolled_back_status!r}")
-        self._app = app
+        self._app: App = app
         self._transaction = transaction
         self._path = path
         self._limits = limits or Limits()

@@ -283,6 +283,10 @@ _IMPLICIT_COMMIT = (
 _NO_TRANSACTION = (
     "it runs a statement that the database refuses inside a transaction; do that outside of batches"
 )
+_TEMPORARY = (
+    "it makes a temporary table that is emptied or dropped at COMMIT, which in a batch comes after "
+    "later calls have seen it; drop or empty it in the handler"
+)
 # MariaDB manual, "SQL statements that cause an implicit commit".
 _COMMITTING = frozenset(
     "ALTER ANALYZE BACKUP CACHE CHANGE CHECK CREATE DROP FLUSH GRANT INSTALL LOAD LOCK OPTIMIZE "
@@ -301,6 +305,8 @@ def _refused(text: str, words: list[str], family: Family) -> str:
         return _IMPLICIT_COMMIT if first in _COMMITTING else ""
     if first == "VACUUM":
         return _NO_TRANSACTION
+    if re.search(r"\bON\s+COMMIT\s+(?:DROP|DELETE)\b", text):
+        return _TEMPORARY
     if family is Family.POSTGRESQL and (
         (first in ("CREATE", "DROP") and words[1:2] in (["DATABASE"], ["TABLESPACE"]))
         or (first in ("CREATE", "DROP", "REINDEX") and "CONCURRENTLY" in words[:5])
