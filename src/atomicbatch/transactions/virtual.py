@@ -116,6 +116,10 @@ class Stack:
     def savepoint(self, virtual: Virtual, user_name: str) -> list[str]:
         """The handler sets a savepoint of its own."""
         sql = self.before(virtual, Kind.HOLD)
+        if self._moves:
+            for mark in self._marks:
+                if mark.owner is virtual and mark.user_name == user_name:
+                    mark.done = True
         return sql + self._push(virtual, user_name)
 
     def release(self, virtual: Virtual, user_name: str) -> list[str]:
@@ -217,21 +221,20 @@ class Stack:
         length = len(marks)
         while marks[length - 1].done:
             length -= 1
-        sql: list[str] = []
-        if length < len(marks):
-            lowest = marks[length]
-            del marks[length:]
-            if not lowest.used and not lowest.others:
-                sql = []  # nothing has happened since it was set: as good as a new one
-            elif self._moves:
-                sql = [f"SAVEPOINT {lowest.name}"]
-            else:
-                sql = [f"RELEASE SAVEPOINT {lowest.name}", f"SAVEPOINT {lowest.name}"]
-        else:
-            # Names by depth, not by number: drivers keep prepared statements by their text.
-            sql = [f"SAVEPOINT ab_{length}"]
         mark = Mark(f"ab_{length}", virtual, user_name)
-        marks.append(mark)
+        sql: list[str] = []
+        if length == len(marks):
+            # Names by depth, not by number: drivers keep prepared statements by their text.
+            sql = [f"SAVEPOINT {mark.name}"]
+            marks.append(mark)
+        elif not marks[length].used and not marks[length].others:
+            # Nothing has happened since it was set: as good as a new one, as are those above it.
+            marks[length] = mark
+        else:
+            if not self._moves:
+                sql = [f"RELEASE SAVEPOINT {mark.name}"]
+            sql.append(f"SAVEPOINT {mark.name}")
+            marks[length:] = [mark]
         if not user_name:
             virtual.mark = mark
         return sql
