@@ -22,11 +22,13 @@ ALLOWED = {
     "problems": CORE,
     "codings": CORE,
     "exchange": CORE | {"wire", "problems", "codings"},
-    "asgi": CORE | {"exchange", "problems", "engine"},
+    "openapi": CORE,
+    "asgi": CORE | {"openapi", "exchange", "problems", "engine"},
     "testing": CORE | {"engine"},
-    "server": CORE | {"asgi", "exchange", "problems", "engine", "transactions"},
+    "server": CORE | {"openapi", "asgi", "exchange", "problems", "engine", "transactions"},
     "client": CORE | {"wire"},
-    "doctor": CORE | {"asgi", "engine", "transactions", "client", "exchange", "problems", "wire"},
+    "doctor": CORE
+    | {"openapi", "asgi", "engine", "transactions", "client", "exchange", "problems", "wire"},
     "cli": CORE | {"server", "client", "doctor", "wire", "problems"},
     "__main__": {"cli"},
 }

@@ -231,6 +231,19 @@ async def leaves() -> None:
     left.append(asyncio.create_task(late()))
 
 
+@app.post("/unfinished")
+async def unfinished() -> None:
+    async def late() -> None:
+        async with slow.begin() as connection:
+            await connection.execute(sa.text("INSERT INTO item VALUES ('unfinished')"))
+            ready.set()
+            await asyncio.sleep(60)
+
+    ready = asyncio.Event()
+    left.append(asyncio.create_task(late()))
+    await ready.wait()
+
+
 @app.post("/thread")
 def thread(connection: Connected) -> None:
     add(connection, "thread")

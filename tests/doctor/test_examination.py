@@ -64,6 +64,7 @@ def test_every_handler_has_its_verdict(found: Found, clinic: Clinic) -> None:
         "GET /opened": "unsafe",
         "POST /opened": "unsafe",
         "POST /leaves": "warning",
+        "POST /unfinished": "warning",
         "POST /thread": "safe",
     }
     assert clinic.module.started == ["up", "down"]
@@ -177,7 +178,9 @@ def test_what_a_call_leaves_running(found: Found, clinic: Clinic) -> None:
     """A task is cancelled; a thread gets no connection any more."""
     (reason,) = found["POST /leaves"][1]
     assert reason.startswith("leaves a task running (leaves.<locals>.late)")
-    assert clinic.module.cancelled == [True]
+    (reason,) = found["POST /unfinished"][1]
+    assert reason.startswith("leaves a task running (unfinished.<locals>.late)")
+    assert clinic.module.cancelled == [True, True]
     assert clinic.module.refusals == ["what a call has left running still uses the database"]
 
 

@@ -15,11 +15,11 @@ from quart import Quart
 from atomicbatch import Call
 from atomicbatch.doctor.loading import DoctorError
 from atomicbatch.doctor.operations import (
-    Operation,
     from_http_file,
     from_openapi,
     with_headers,
 )
+from atomicbatch.openapi.calls import Operation
 
 
 def operations(document: dict[str, Any]) -> list[Operation]:

@@ -11,8 +11,9 @@ import pytest
 from openapi_spec_validator import validate
 
 from atomicbatch.limits import Limits
+from atomicbatch.openapi.batch_path import example_batch
 from atomicbatch.server.openapi import openapi_document
-from atomicbatch.server.openapi_batch import example_batch
+from atomicbatch.server.openapi_batch import example_calls
 from atomicbatch.server.schema import Schema
 from atomicbatch.wire.batch import read_batch
 from tests.server.conftest import Serve
@@ -151,7 +152,7 @@ def test_columns_that_are_taken_for_parameters(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["sample", "hostile"])
 def test_the_example_is_a_batch(name: str, tmp_path: Path) -> None:
     """The example can be read as it stands."""
-    body = example_batch(schema_called(name, tmp_path), "/v1/api", read_only=False)
+    body = example_batch(example_calls(schema_called(name, tmp_path), "/v1/api", read_only=False))
     batch = read_batch(body.encode(), content_type=b"multipart/mixed; boundary=batch")
     assert [call.method for call in batch.calls] == ["POST", "GET"]
     path, row = {

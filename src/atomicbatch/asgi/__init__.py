@@ -5,6 +5,9 @@ In reading order::
 
     endpoint.py    BatchEndpoint: reads one batch request, watches for hang-up, sends the response
     dispatch.py    one call -> the app -> its reply
+    background.py  background tasks of frameworks wait for COMMIT
+    threads.py     a batch has worker threads of its own
+    document.py    the endpoint in the app's own OpenAPI document
     app.py         AtomicBatch: the endpoint at its path, every other request to the app
 """
 

@@ -11,6 +11,7 @@ from typing import Any
 from atomicbatch.asgi import background
 from atomicbatch.asgi import threads as worker_threads
 from atomicbatch.asgi.dispatch import Dispatcher, Target
+from atomicbatch.asgi.document import describe_endpoint
 from atomicbatch.asgi.endpoint import BatchEndpoint
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.engine import AsyncTransaction, Replay, execute_async
@@ -71,6 +72,7 @@ class AtomicBatch:
         engine_threads.install()
         worker_threads.install()
         background.install()
+        describe_endpoint(app, path, self._limits)
 
     @property
     def app(self) -> App:
@@ -84,6 +86,8 @@ class AtomicBatch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in self._paths(scope):
+            if scope["type"] == "http" and "app" in scope:
+                describe_endpoint(scope["app"], self._path, self._limits)
             await self._app(scope, receive, send)
             return
         running = RunningBatch()

@@ -6,7 +6,6 @@ In reading order::
     examination.py   an app's name -> findings: load it, start it, try each call, stop it
     loading.py       module:attribute -> app; its lifespan; the transaction that it has already
     operations.py    the calls to try: from the app's OpenAPI document, or from an .http file
-    samples.py       a value that a JSON schema allows
     trying.py        one call as a batch that is always rolled back
     watching.py      what leaves the transaction while a call runs
     blind_spots.py   what has to be watched by other means

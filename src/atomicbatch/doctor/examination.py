@@ -13,7 +13,6 @@ from atomicbatch.asgi import AtomicBatch
 from atomicbatch.doctor import blind_spots, watching
 from atomicbatch.doctor.loading import DoctorError, Loaded, load_app, running
 from atomicbatch.doctor.operations import (
-    Operation,
     from_http_file,
     from_openapi,
     with_headers,
@@ -22,6 +21,7 @@ from atomicbatch.doctor.report import Finding, Line, Verdict, judge, lines, not_
 from atomicbatch.doctor.trying import try_call
 from atomicbatch.engine import AsyncTransaction
 from atomicbatch.limits import Limits
+from atomicbatch.openapi.calls import Operation
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 
 

@@ -8,9 +8,9 @@ from enum import Enum
 from http import HTTPStatus
 from typing import NamedTuple
 
-from atomicbatch.doctor.operations import Operation
 from atomicbatch.doctor.trying import Tried
 from atomicbatch.errors import BrokenTransactionError, LimitError, NotBatchableError
+from atomicbatch.openapi.calls import Operation
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110, section 9.2.1
 

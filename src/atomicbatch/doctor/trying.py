@@ -145,6 +145,7 @@ class _Undone:
         finally:
             if isinstance(self._watch.joined, Joined):
                 self._watch.joined.shut()
+            await self._watch.end()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The app, watched; runs in the call's own task and context."""

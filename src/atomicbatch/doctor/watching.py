@@ -22,6 +22,8 @@ from typing import Any
 from atomicbatch.transactions.sqlalchemy.joined import Joined, current_call
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT
+# For tasks that clean up, but not for those that do not listen.
+_MOST_SECONDS_TO_CANCEL = 5
 # Python's own cache of compiled modules, and what keeps nothing.
 _NO_MATTER = ("__pycache__", os.devnull)
 
@@ -62,7 +64,6 @@ class Watch:
             yield
         finally:
             _watch.reset(token)
-            self._end_tasks()
 
     def has_joined(self, connection: int) -> bool:
         """Tell whether a driver's connection, by its id(), is one that the transaction uses."""
@@ -75,12 +76,15 @@ class Watch:
         """A task has been started by the call."""
         self._started.append(task)
 
-    def _end_tasks(self) -> None:
-        for task in self._started:
-            if not task.done() and not task.cancelling():
-                self.tasks[getattr(task.get_coro(), "__qualname__", task.get_name())] = None
-                task.cancel()
+    async def end(self) -> None:
+        """Cancel what the call has left running, now that nothing of it can be stored."""
+        left = [task for task in self._started if not task.done() and not task.cancelling()]
         self._started.clear()
+        for task in left:
+            self.tasks[getattr(task.get_coro(), "__qualname__", task.get_name())] = None
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_MOST_SECONDS_TO_CANCEL)
 
 
 _watch: ContextVar[Watch | None] = ContextVar("atomicbatch_watch", default=None)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from atomicbatch.limits import Limits
+from atomicbatch.openapi import batch_path
+from atomicbatch.openapi.batch_path import ExampleCall
 from atomicbatch.server.schema import Column, Kind, Schema, Table
 from atomicbatch.server.values import encode_json
 
 Document = dict[str, Any]
-BOUNDARY = "batch"
 
 _SAMPLES: dict[Kind, Any] = {
     Kind.INTEGER: 1,
@@ -30,65 +31,9 @@ _SAMPLES: dict[Kind, Any] = {
 
 def batch_path_item(schema: Schema, base: str, limits: Limits, *, read_only: bool) -> Document:
     """The path item of the batch endpoint."""
-    example = example_batch(schema, base, read_only=read_only)
-    replies = (
-        "--batchresponse_0a1b\r\nContent-Type: application/http\r\n"
-        "Content-Transfer-Encoding: binary\r\n\r\nHTTP/1.1 200 OK\r\n"
-        "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n[]\r\n"
-        "--batchresponse_0a1b--\r\n"
-    )
-    return {
-        "post": {
-            "operationId": "batch",
-            "tags": ["batch"],
-            "summary": "Many calls in one database transaction: all take effect, or none",
-            "description": (
-                "Each part is a complete HTTP request with a path only. The calls run in order; the"
-                " first status of 400 or more undoes all. Headers and query parameters of this"
-                f" request apply to every call. At most {limits.max_calls} calls and"
-                f" {limits.max_body_bytes} bytes, in {limits.timeout_seconds:g} seconds."
-            ),
-            "requestBody": {
-                "required": True,
-                "content": {
-                    f"multipart/mixed; boundary={BOUNDARY}": {
-                        "schema": {"type": "string"},
-                        "example": example,
-                    }
-                },
-            },
-            "responses": {
-                "200": {
-                    "description": "A reply for each call, in order; Batch-Outcome says whether"
-                    " the batch was committed",
-                    "headers": {
-                        "Batch-Outcome": {
-                            "description": "`committed`, or `rolled-back; failed=2; status=409`",
-                            "schema": {"type": "string"},
-                        },
-                        "Batch-Attempts": {
-                            "description": "How often it was run, if more than once",
-                            "schema": {"type": "integer"},
-                        },
-                    },
-                    "content": {
-                        "multipart/mixed": {"schema": {"type": "string"}, "example": replies}
-                    },
-                },
-                "default": {"$ref": "#/components/responses/Problem"},
-            },
-        }
-    }
-
-
-class ExampleCall(NamedTuple):
-    """A call of the example."""
-
-    method: str
-    target: str
-    """Path and query, percent-encoded."""
-    body: str
-    """JSON on one line, or empty."""
+    calls = example_calls(schema, base, read_only=read_only)
+    problem = {"$ref": "#/components/responses/Problem"}
+    return batch_path.batch_path_item(calls, limits, problem=problem)
 
 
 def example_calls(schema: Schema, base: str, *, read_only: bool) -> list[ExampleCall]:
@@ -107,25 +52,12 @@ def example_calls(schema: Schema, base: str, *, read_only: bool) -> list[Example
     return calls or [ExampleCall("GET", "/healthz", "")]
 
 
-def example_batch(schema: Schema, base: str, *, read_only: bool) -> str:
-    """The example's calls as the body of a batch."""
-    parts = "".join(
-        f"--{BOUNDARY}\n\n{call.method} {call.target} HTTP/1.1\n{_rest(call)}"
-        for call in example_calls(schema, base, read_only=read_only)
-    )
-    return f"{parts}--{BOUNDARY}--\n"
-
-
 def example_http_file(schema: Schema, base: str, address: str, *, read_only: bool) -> str:
     """The example's calls as an ``.http`` file."""
     return "\n".join(
-        f"###\n{call.method} {address}{call.target}\n{_rest(call)}"
+        f"###\n{call.method} {address}{call.target}\n{call.rest}"
         for call in example_calls(schema, base, read_only=read_only)
     )
-
-
-def _rest(call: ExampleCall) -> str:
-    return f"Content-Type: application/json\n\n{call.body}\n" if call.body else ""
 
 
 def _path(table: Table, base: str) -> str:

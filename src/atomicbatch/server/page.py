@@ -6,7 +6,8 @@ from html import escape
 from urllib.parse import quote
 
 from atomicbatch.limits import Limits
-from atomicbatch.server.openapi_batch import BOUNDARY, example_batch, example_http_file
+from atomicbatch.openapi.batch_path import BOUNDARY, example_batch
+from atomicbatch.server.openapi_batch import example_calls, example_http_file
 from atomicbatch.server.schema import Schema, Table
 from atomicbatch.server.values import encode_json
 
@@ -57,7 +58,7 @@ def index_page(
 ) -> bytes:
     """The page at ``/``: one self-contained HTML document, every name escaped."""
     tables = "".join(_table(table, base_path) for table in schema.tables.values())
-    body = example_batch(schema, base_path, read_only=read_only)
+    body = example_batch(example_calls(schema, base_path, read_only=read_only))
     command = _command(address + batch_path, body)
     http_file = example_http_file(schema, base_path, address, read_only=read_only)
     mode = " The server is read-only: it takes GET and HEAD." if read_only else ""

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from atomicbatch.doctor.samples import Samples
+from atomicbatch.openapi.samples import Samples
 
 DOCUMENT = {
     "components": {
