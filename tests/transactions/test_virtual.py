@@ -16,7 +16,7 @@ from atomicbatch.transactions.virtual import OverlapError, Stack, Virtual
 
 FAMILIES = list(Family)
 LAZY = [Family.SQLITE, Family.MYSQL]
-SESSIONS = 4
+SESSIONS = 3
 
 
 class NoSavepointError(Exception):
@@ -375,6 +375,32 @@ def test_same_savepoint_twice(family: Family) -> None:
         assert stack.rollback_to(virtual, "a") == ["ROLLBACK TO SAVEPOINT ab_2"]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_released_with_later_ones(family: Family) -> None:
+    """Releasing a savepoint ends those that the session has set after it."""
+    stack = Stack(family)
+    virtual = Virtual()
+    for name in "abc":
+        stack.savepoint(virtual, name)
+    stack.release(virtual, "b")
+    with pytest.raises(KeyError):
+        stack.rollback_to(virtual, "c")
+    assert stack.rollback_to(virtual, "a") == ["ROLLBACK TO SAVEPOINT ab_2"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_savepoint_kept_by_reader(family: Family) -> None:
+    """A reader's own savepoint is still there when it reads again after another's commit."""
+    play = Play(family)
+    play.savepoint(0, "a")
+    play.write(1)
+    play.commit(1)
+    play.read(0)
+    play.release(0, "a")
+    play.rollback(0)
+    assert play.database.numbers() == [1]
+
+
 def test_eager_marks() -> None:
     """On PostgreSQL reading sets a savepoint too, since any failing statement breaks everything."""
     stack = Stack(Family.POSTGRESQL)
@@ -537,7 +563,7 @@ def perform(play: Play, script: list[tuple[int, Step]], ends: list[bool]) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(script=steps(by(0, SESSIONS - 1, [*WRITING, Play.autocommit])), ends=ENDS)
 def test_any_interleaving(family: Family, script: list[tuple[int, Step]], ends: list[bool]) -> None:
     """Whatever sessions do in turn, what they committed is what is there, or OverlapError says."""
@@ -561,7 +587,7 @@ def test_any_interleaving(family: Family, script: list[tuple[int, Step]], ends: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     scripts=st.lists(
         st.tuples(st.lists(st.sampled_from(WRITING), max_size=15), st.booleans()), max_size=6
@@ -581,7 +607,7 @@ def test_one_after_another(family: Family, scripts: list[tuple[list[Step], bool]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(script=steps(by(0, 0, WRITING), by(1, SESSIONS - 1, READING)), ends=ENDS)
 def test_one_writer(family: Family, script: list[tuple[int, Step]], ends: list[bool]) -> None:
     """Sessions that only read never conflict with the one that writes, in whatever order."""
