@@ -140,6 +140,7 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
             "fsync": "on" if durable else "off",  # in tests it is killed, never unplugged
             "deadlock_timeout": "50ms",  # else each deadlock takes a second to be found
             "max_connections": 100,
+            "max_prepared_transactions": 5,
         }
         command = [str(programs / "postgres"), "-D", str(data)]
         for name, value in settings.items():

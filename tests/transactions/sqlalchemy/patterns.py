@@ -576,6 +576,7 @@ def two_phase(world: World) -> Any:
     with world.engine.connect() as connection:
         transaction = connection.begin_twophase()
         connection.execute(sa.insert(items).values(name="new", n=1))
+        transaction.prepare()
         transaction.rollback()
     return "done"
 

@@ -165,14 +165,22 @@ class VirtualCursor:
 class _Record:
     """The little of a pool's record of a connection that SQLAlchemy asks for."""
 
-    __slots__ = ("finalize_callback", "info", "record_info", "starttime")
+    __slots__ = ("_fairy", "finalize_callback")
+
+    # Later than any "invalidated at": a virtual connection says nothing about the pool.
+    starttime = float("inf")
 
     def __init__(self, fairy: PoolProxiedConnection) -> None:
+        self._fairy = fairy
         self.finalize_callback: list[Callable[[Any], None]] = []
-        self.info = fairy.info
-        self.record_info = fairy.record_info
-        # Later than any "invalidated at": a virtual connection says nothing about the pool.
-        self.starttime = float("inf")
+
+    @property
+    def info(self) -> Any:
+        return self._fairy.info
+
+    @property
+    def record_info(self) -> Any:
+        return self._fairy.record_info
 
 
 class ProxiedConnection(PoolProxiedConnection):
@@ -217,10 +225,10 @@ class ProxiedConnection(PoolProxiedConnection):
         self._lease.rollback()
 
     def close(self) -> None:
+        callbacks = self._connection_record.finalize_callback
         try:
-            for callback in self._connection_record.finalize_callback:
-                callback(self.dbapi_connection)
-            self._connection_record.finalize_callback.clear()
+            while callbacks:
+                callbacks.pop(0)(self.dbapi_connection)
         finally:
             self._lease.close()
 

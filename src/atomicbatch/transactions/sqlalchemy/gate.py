@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sqlalchemy.util import await_only
 
 
 class Gate(Protocol):
-    """A mutex; as a context manager it is entered and left."""
+    """
+    A mutex.
 
-    def __enter__(self) -> object: ...
-    def __exit__(self, *error: object) -> object: ...
+    Attributes:
+        inside: The context manager to enter and leave it.
+    """
+
+    inside: AbstractContextManager[object]
+
     def enter_now(self) -> bool:
         """Enter if nobody is inside."""
 
     def enter_within(self, seconds: float) -> bool:
         """Enter, or give up after some time; tell which."""
+
+    def leave(self) -> None:
+        """Leave it, after one of the two above."""
 
 
 class ThreadGate:
@@ -27,18 +36,16 @@ class ThreadGate:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-
-    def __enter__(self) -> object:
-        return self._lock.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
+        self.inside: AbstractContextManager[object] = self._lock
 
     def enter_now(self) -> bool:
         return self._lock.acquire(blocking=False)
 
     def enter_within(self, seconds: float) -> bool:
         return self._lock.acquire(timeout=seconds)
+
+    def leave(self) -> None:
+        self._lock.release()
 
 
 class TaskGate:
@@ -48,9 +55,10 @@ class TaskGate:
     asyncio.Lock would cost a switch of greenlets each time, even where nobody waits.
     """
 
-    __slots__ = ("_inside", "_waiting")
+    __slots__ = ("_inside", "_waiting", "inside")
 
     def __init__(self) -> None:
+        self.inside: AbstractContextManager[object] = self
         self._inside = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -62,6 +70,9 @@ class TaskGate:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
         # It is handed over, not opened, so that nobody slips in between.
         while self._waiting:
             waiter = self._waiting.popleft()
@@ -88,5 +99,5 @@ class TaskGate:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.__exit__()  # it was our turn already
+                self.leave()  # it was our turn already
             raise

@@ -103,13 +103,14 @@ class _Guarded(ConnectionCharacteristic):
 
 
 def _guard_characteristics(dialect: Dialect) -> None:
+    if getattr(dialect, "_atomicbatch_guarded", False):
+        return
     known: Any = dialect
     characteristics = known.connection_characteristics
-    if any(isinstance(one, _Guarded) for one in characteristics.values()):
-        return
     known.connection_characteristics = immutabledict(
         {
             name: _Guarded(name, one) if one.transactional else one
             for name, one in characteristics.items()
         }
     )
+    known._atomicbatch_guarded = True

@@ -132,6 +132,7 @@ class RealTransaction:
         self.joined = joined
         self.dialect = dialect
         self.gate: Gate = TaskGate() if dialect.is_async else ThreadGate()
+        self._inside = self.gate.inside
         self.stack = Stack(self.family)
         self.auto = False
         self.raw = False
@@ -160,11 +161,11 @@ class RealTransaction:
         Raises:
             TransactionError: The batch cannot go on; it has taken note.
         """
-        with self.gate:
+        with self._inside:
             self.joined.check()
             if not self.is_open:
                 try:
-                    self._open()
+                    self.joined.open(self._open)
                 except Exception as error:
                     problem = self._begin_error(error)
                     self.joined.doom(problem)
@@ -247,7 +248,7 @@ class RealTransaction:
     ) -> Any:
         """Run a handler's statement."""
         statement = read_statement(_text(operation), self.family)
-        with self.gate:
+        with self._inside:
             self._check(lease)
             kind = statement.kind
             if kind not in _CHANGES_DATA:
@@ -296,7 +297,7 @@ class RealTransaction:
         kwargs: dict[str, Any],
     ) -> Any:
         """Fetch rows that are still in the server."""
-        with self.gate:
+        with self._inside:
             self._check(lease)
             virtual = lease.virtual or Virtual()
             self._make_way(virtual)
@@ -308,7 +309,7 @@ class RealTransaction:
 
     def used_raw(self, lease: Lease) -> None:
         """A handler gets at the driver's own connection: it may have changed anything."""
-        with self.gate:
+        with self._inside:
             self._check(lease)
             self.raw = True
             if lease.virtual is None:
@@ -446,7 +447,7 @@ class RealTransaction:
         if lease.virtual is None and not lease.closed:
             lease.explicit = False
             return
-        with self.gate:
+        with self._inside:
             self._check(lease)
             self._end(lease, commit=True)
 
@@ -454,7 +455,7 @@ class RealTransaction:
         if lease.virtual is None:
             lease.explicit = False
             return
-        with self.gate:
+        with self._inside:
             if not self.joined.active or self.joined.error is not None:
                 lease.virtual = None  # it goes with the batch
                 return
@@ -592,7 +593,7 @@ class RealTransaction:
 
     def stands(self) -> bool:
         """Tell, as its last act before ROLLBACK, whether it is the transaction that was begun."""
-        with self.gate:
+        with self._inside:
             try:
                 self._run(self.stack.end())
             except Exception:
@@ -606,7 +607,7 @@ class RealTransaction:
         Raises:
             TransactionError: As transactions/base.py says.
         """
-        with self.gate:
+        with self._inside:
             try:
                 self._run(self.stack.end())
             except BaseException as error:
@@ -642,7 +643,7 @@ class RealTransaction:
             if self.is_open:
                 self._roll_back()
         finally:
-            self.gate.__exit__(None, None, None)
+            self.gate.leave()
 
     def _roll_back(self) -> None:
         if not self._lost:
