@@ -389,6 +389,17 @@ def test_released_with_later_ones(family: Family) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_release_is_ones_own(family: Family) -> None:
+    """Releasing a savepoint leaves alone those that another session has set after it."""
+    stack = Stack(family)
+    one, other = Virtual(), Virtual()
+    stack.savepoint(one, "a")
+    stack.savepoint(other, "a")
+    stack.release(one, "a")
+    assert stack.rollback_to(other, "a") == ["ROLLBACK TO SAVEPOINT ab_4"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_savepoint_kept_by_reader(family: Family) -> None:
     """A reader's own savepoint is still there when it reads again after another's commit."""
     play = Play(family)

@@ -76,37 +76,49 @@ def _read(sql: str, family: Family) -> Statement:
     texts = [text for part in _bare(sql, family).split(";") if (text := part.strip())]
     if not texts:
         return _READ
-    statements = [_read_one(text, sql, family) for text in texts]
-    if len(statements) == 1:
-        return statements[0]
-    for statement in statements:
+    if len(texts) == 1:
+        return _read_one(texts[0], sql, family)
+    heaviest = _READ
+    for text in texts:
+        statement = _read_one(text, sql, family)
         if statement.kind is Kind.REFUSED:
             return statement
-        if statement.kind in CONTROL or statement.setting:
+        if statement.kind not in _WEIGHT or statement.setting:
             return Statement(
                 Kind.REFUSED,
                 "it runs several statements in one text, of which one controls the transaction; "
                 "run them one by one",
             )
-    return max(statements, key=lambda statement: _WEIGHT.get(statement.kind, 9))
+        heaviest = max(heaviest, statement, key=lambda one: _WEIGHT[one.kind])
+    return heaviest
 
 
 _WEIGHT = {Kind.READ: 0, Kind.HOLD: 1, Kind.WRITE: 2}
 
-_BLOCK = r"/\*(?:[^*]|\*(?!/))*\*/"
-_COMMENT = rf"--[^\n]*|{_BLOCK}"
+# Comments, then what is quoted, then what is opened and never closed: the last takes all the rest,
+# so that no text is searched twice for an end that it does not have.
+_COMMENT = r"--[^\n]*|/\*.*?\*/"
+# PostgreSQL: comments nest. Three deep, that is; what is deeper counts as never closed.
+_NESTED = ""
+for _ in range(3):
+    _NESTED = rf"/\*(?:[^*/]++|\*(?!/)|/(?!\*){_NESTED and '|' + _NESTED})*+\*/"
 # MySQL: "5--1" is no comment, and what stands in /*! ... */ is executed.
-_MYSQL_COMMENT = r"--(?=\s|$)[^\n]*|\#[^\n]*|/\*(?!!|M!)(?:[^*]|\*(?!/))*\*/"
-_QUOTED = r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`"""
+_MYSQL_COMMENT = r"--(?=\s|$)[^\n]*|\#[^\n]*|/\*(?!!|M!).*?\*/"
+_QUOTED = r"""'(?:[^']++|'')*+'|"(?:[^"]++|"")*+\""""
+_DOLLARS = r"(?<![\w$])\$(?:[^\W\d]\w*)?\$"
 _BARE = {
-    Family.SQLITE: re.compile(rf"({_COMMENT})|({_QUOTED}|\[[^\]]*\])"),
+    Family.SQLITE: re.compile(
+        rf"({_COMMENT})|({_QUOTED}|`[^`]*+`|\[[^\]]*+\])|(?:/\*|['\"`\[]).*", re.DOTALL
+    ),
     Family.POSTGRESQL: re.compile(
-        rf"({_COMMENT})|(\b[eE]'(?:[^'\\]|\\.|'')*'|(\$(?:[A-Za-z_]\w*)?\$).*?\3|{_QUOTED})",
+        rf"(--[^\n]*|{_NESTED})|(\b[eE]'(?:[^'\\]++|\\.|'')*+'|({_DOLLARS}).*?\3|{_QUOTED})"
+        rf"|(?:/\*|\b[eE]'|['\"]|{_DOLLARS}).*",
         re.DOTALL,
     ),
     Family.MYSQL: re.compile(
         rf"({_MYSQL_COMMENT})|"
-        r"""('(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`[^`]*`)""",
+        r"""('(?:[^'\\]++|\\.|'')*+'|"(?:[^"\\]++|\\.|"")*+"|`[^`]*+`)"""
+        r"""|(?:/\*(?!!|M!)|['"`]).*""",
         re.DOTALL,
     ),
 }
@@ -119,7 +131,9 @@ def _bare(sql: str, family: Family) -> str:
     def blank(found: re.Match[str]) -> str:
         if found[1] is not None:
             return " "
-        return "''" if found[0][0] in "'$eE" else '"q"'
+        if found[2] is None:
+            return found[0]
+        return "''" if found[0][0] in "'$eE" else '"Q"'
 
     bare = _BARE[family].sub(blank, sql)
     if family is Family.MYSQL:
@@ -127,9 +141,15 @@ def _bare(sql: str, family: Family) -> str:
     return bare.upper()
 
 
+def _uncommented(sql: str, family: Family) -> str:
+    return _BARE[family].sub(lambda found: found[0] if found[1] is None else " ", sql)
+
+
 _WORDS = re.compile(r"[A-Z_][A-Z_0-9]*")
 _NAME = re.compile(
-    r"(?:SAVEPOINT|RELEASE|TO)\s+(?:SAVEPOINT\s+)?([\"`\[']?)([^\"`\]';\s]+)", re.IGNORECASE
+    r"\b(?:SAVEPOINT|RELEASE|TO)\b\s*+(?:SAVEPOINT\b\s*+)?"
+    r"""("[^"]+"|`[^`]+`|\[[^\]]+\]|'[^']+'|[^\s;]+)""",
+    re.IGNORECASE,
 )
 _LEVEL = re.compile(
     r"ISOLATION\s+LEVEL\s+(SERIALIZABLE|REPEATABLE\s+READ|READ\s+COMMITTED|READ\s+UNCOMMITTED)"
@@ -138,9 +158,10 @@ _LOCKING = re.compile(
     r"\bFOR\s+(?:NO\s+KEY\s+)?(?:UPDATE|SHARE|KEY\s+SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b"
 )
 _CHANGING = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|REPLACE\s+INTO|INTO|TRUNCATE|CALL)\b")
-_CALLED = re.compile(r"([A-Z_][A-Z_0-9]*(?:\s*\.\s*[A-Z_][A-Z_0-9]*)*|\"q\")\s*\(")
+_CALLED = re.compile(r"(?<![\w$])([^\W\d][\w$]*+|\"Q\")\s*+\(")
+_STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
 _SET_CONFIG = re.compile(
-    r"\bset_config\s*\(\s*'([^']+)'\s*,.*,\s*([^,()]+?)\s*\)", re.IGNORECASE | re.DOTALL
+    r"\bset_config\s*\(\s*'([^']+)'\s*,.*,([^,()]+)\)", re.IGNORECASE | re.DOTALL
 )
 
 
@@ -159,44 +180,50 @@ def _read_one(text: str, sql: str, family: Family) -> Statement:
     if first in ("SHOW", "DESCRIBE", "DESC", "USE") or text[0] == "(":
         return _READ if text[0] != "(" else _read_query(text, sql, family)
     if first == "EXPLAIN":
-        return _WRITE if _CHANGING.search(text) else _READ
+        # ANALYZE runs what it explains.
+        return _WRITE if _CHANGING.search(text) or "ANALY" in text else _READ
     if first == "PRAGMA" and family is Family.SQLITE:
-        return Statement(Kind.READ, "foreign_keys") if "FOREIGN_KEYS" in text else _READ
+        if "FOREIGN_KEYS" in text:
+            return Statement(Kind.READ, "foreign_keys")
+        return _WRITE if _STORED_PRAGMA.search(text) else _READ
     if first == "LOCK":
         return _HOLD
     return _WRITE
 
 
 def _read_query(text: str, sql: str, family: Family) -> Statement:
+    setting = ""
     if family is Family.POSTGRESQL and "SET_CONFIG" in text:
-        return _read_set_config(sql)
+        statement = _read_set_config(_uncommented(sql, family))
+        if not (setting := statement.setting):
+            return statement
+        text = text.replace("SET_CONFIG", "")
     rest, locks = _LOCKING.subn(" ", text)
-    if _CHANGING.search(rest):
-        return _WRITE
     # In SQLite no function can change the database.
-    if family is not Family.SQLITE and any(
-        not _is_harmless(name) for name in _CALLED.findall(rest)
+    if _CHANGING.search(rest) or (
+        family is not Family.SQLITE
+        and any(not _is_harmless(name) for name in _CALLED.findall(rest))
     ):
-        return _WRITE
-    return _HOLD if locks else _READ
+        return Statement(Kind.WRITE, setting=setting)
+    return Statement(Kind.HOLD, setting=setting) if locks or setting else _READ
 
 
 def _read_set_config(sql: str) -> Statement:
-    found = _SET_CONFIG.search(sql)
-    if found is None or len(re.findall("set_config", sql, re.IGNORECASE)) > 1:
+    once = len(re.findall("set_config", sql, re.IGNORECASE)) == 1
+    found = _SET_CONFIG.search(sql) if once else None
+    if found is None:
         return Statement(
             Kind.REFUSED,
             "it calls set_config() with a name that is not written in the statement, so that the "
             "setting would leak into later calls; write the name as a literal",
         )
-    if found[2].lower() in ("false", "'f'", "'false'"):
+    if found[2].strip().lower() in ("false", "'f'", "'false'"):
         return _WRITE
     return Statement(Kind.HOLD, setting=found[1])
 
 
 def _is_harmless(name: str) -> bool:
-    own = name.rpartition(".")[2].strip()
-    return own in _HARMLESS or own.startswith(_HARMLESS_PREFIXES)
+    return name in _HARMLESS or name.startswith(_HARMLESS_PREFIXES)
 
 
 def _level(text: str) -> str:
@@ -223,11 +250,10 @@ def _rollback(text: str, second: str, sql: str, family: Family) -> Statement:
 
 
 def _savepoint(text: str, second: str, sql: str, family: Family) -> Statement:
-    kind = {"S": Kind.SAVEPOINT, "R": Kind.ROLLBACK_TO}[text[0]]
-    if text.startswith("RELEASE"):
-        kind = Kind.RELEASE
-    found = _NAME.search(sql)
-    return Statement(kind, found[2].lower() if found else "")
+    first = _WORDS.findall(text, 0, 200)[0]
+    kind = {"SAVEPOINT": Kind.SAVEPOINT, "RELEASE": Kind.RELEASE}.get(first, Kind.ROLLBACK_TO)
+    found = _NAME.search(_uncommented(sql, family))
+    return Statement(kind, found[1].strip("\"'`[]").lower() if found else "")
 
 
 def _prepare(text: str, second: str, sql: str, family: Family) -> Statement:
@@ -248,11 +274,15 @@ def _set(text: str, second: str, sql: str, family: Family) -> Statement:
                 "it sets autocommit by SQL; say it to SQLAlchemy, as "
                 'execution_options(isolation_level="AUTOCOMMIT")',
             )
-        return Statement(Kind.REFUSED, _IMPLICIT_COMMIT) if second == "PASSWORD" else _READ
+        if second == "PASSWORD":
+            return Statement(Kind.REFUSED, _IMPLICIT_COMMIT)
+        # SET STATEMENT ... FOR runs a statement, and values may call functions.
+        return _WRITE if second == "STATEMENT" else _read_query(text, sql, family)
     if second == "LOCAL":
-        name = re.search(r"\bLOCAL\s+(TIME\s+ZONE|[\"\w.]+)", sql, re.IGNORECASE)
-        setting = name[1].strip('"') if name else ""
-        return Statement(Kind.HOLD, setting="timezone" if "ZONE" in setting.upper() else setting)
+        plain = _uncommented(sql, family)
+        name = re.search(r"\bLOCAL\s+([\"\w.]+)", plain, re.IGNORECASE)
+        setting = name[1].replace('"', "") if name else ""
+        return Statement(Kind.HOLD, setting=_SETTINGS.get(setting.upper(), setting))
     if second == "TRANSACTION":
         return Statement(Kind.ISOLATION, "READ ONLY" if "READ ONLY" in text else "")
     return _WRITE
@@ -270,6 +300,15 @@ _CONTROLS = {
     "PREPARE": _prepare,
     "XA": _xa,
     "SET": _set,
+}
+
+# What SET calls by other words than the setting's name.
+_SETTINGS = {
+    "TIME": "timezone",
+    "SCHEMA": "search_path",
+    "NAMES": "client_encoding",
+    "XML": "xmloption",
+    "SESSION": "session_authorization",
 }
 
 _TWO_PHASE = (

@@ -265,7 +265,7 @@ def driver_connection(world: World) -> Any:
     return "done"
 
 
-@pattern(refused=ALL, because="ended")
+@pattern(refused=ALL, because="driver's own connection")
 def driver_connection_commits(world: World) -> Any:
     with world.engine.connect() as connection:
         driver = connection.connection.driver_connection

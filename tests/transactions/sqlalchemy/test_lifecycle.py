@@ -506,6 +506,62 @@ def test_the_pragma_that_sqlite_ignores(databases: Databases) -> None:
     assert b"foreign_keys" in answer.body
 
 
+@pytest.mark.parametrize("driver", ["pysqlite", "psycopg", "pymysql"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_drivers_own_commit(driver: str, hidden: bool, databases: Databases) -> None:
+    """A COMMIT by the driver's own connection is refused before it takes effect."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database, {"pool_size": 1, "max_overflow": 0})
+
+    def act(_: World) -> str:
+        connection = world.engine.raw_connection()
+        try:
+            own: Any = connection.driver_connection
+            own.cursor().execute("INSERT INTO item (name, n) VALUES ('by hand', 0)")
+            own.commit()
+        except Exception:
+            if not hidden:
+                raise
+        finally:
+            connection.close()
+        return "fine"
+
+    async def main() -> None:
+        app = joined(world, act)
+        answer = await ask(app, add("first"), RUN, add("after"))
+        assert answer.outcome == "rolled-back; failed=2; status=501"
+        assert b"driver's own connection" in answer.body
+        assert [name for name, n in database.rows() if n == 0] == []
+        # Outside of batches it is the handler's business, on the very same connection too.
+        assert (await ask_plainly(app, RUN)).status == 200
+
+    run(world, main)
+    assert [name for name, n in database.rows() if n == 0] == ["by hand"]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_dispose_in_a_batch(driver: str, databases: Databases) -> None:
+    """An engine that a handler disposes of goes on in the same transaction."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+
+    def act(_: World) -> None:
+        world.engine.dispose()
+
+    async def act_async(_: World) -> None:
+        await world.async_engine.dispose()
+
+    async def main() -> None:
+        app = joined(world, act_async if world.is_async else act)
+        answer = await ask(app, add("before"), RUN, add("after"), FAIL)
+        assert answer.outcome == "rolled-back; failed=4; status=409"
+        assert [name for name, n in database.rows() if n == 0] == []
+        assert (await ask(app, add("before"), RUN, add("after"))).outcome == "committed"
+
+    run(world, main)
+    assert [name for name, n in database.rows() if n == 0] == ["after", "before"]
+
+
 def test_on_conflict_rollback(databases: Databases) -> None:
     """A statement that ends SQLite's transaction cannot leave the second half of a batch stored."""
     database = databases("sqlite")

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine
+from sqlalchemy import Dialect, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
@@ -60,7 +60,8 @@ class Joined:
         self.deadline = deadline
         self.active = True
         self.error: TransactionError | None = None
-        self._reals: dict[Pool, RealTransaction] = {}
+        # By dialect: sub-engines share their engine's, and it stays when the pool is replaced.
+        self._reals: dict[Dialect, RealTransaction] = {}
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
 
@@ -98,7 +99,7 @@ class Joined:
                 "a call has left a task behind that uses the database while the batch still runs; "
                 "await it in the call, or use on_commit"
             )
-        real = self._reals.get(engine.pool)
+        real = self._reals.get(engine.dialect)
         if real is None:
             real = self._join(engine)
         if not real.dialect.is_async and not self.options.allow_sync_engine_on_loop:
@@ -110,7 +111,7 @@ class Joined:
     def is_outside(self, engine: Engine) -> bool:
         """Tell whether an engine is none of the batch's business, by the user's decision."""
         outside = self.options.outside
-        return bool(outside) and any(engine.pool is one.pool for one in outside)
+        return bool(outside) and any(engine.dialect is one.dialect for one in outside)
 
     def open(self, act: Callable[[], None]) -> None:
         """Do something on connections of the pool, which is not the batch's own."""
@@ -122,13 +123,13 @@ class Joined:
 
     def _join(self, engine: Engine) -> RealTransaction:
         engines = self.options.engines
-        if engines and not any(engine.pool is named.pool for named in engines):
+        if engines and not any(engine.dialect is named.dialect for named in engines):
             self.refuse(
                 "a handler uses an engine that SQLAlchemyTransaction was not given; name it there, "
                 "or as outside=... if its work need not be part of the batch"
             )
         with self._lock:
-            real = self._reals.get(engine.pool)
+            real = self._reals.get(engine.dialect)
             if real is None:
                 for other in self._reals.values():
                     if _same_database(engine, other.url):
@@ -141,7 +142,7 @@ class Joined:
                 except NotBatchableError as error:
                     self.doom(error)
                     raise
-                self._reals[engine.pool] = real
+                self._reals[engine.dialect] = real
         return real
 
     def _check_thread(self) -> None:

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import Engine
@@ -24,6 +25,7 @@ from atomicbatch.transactions.sqlalchemy.connection import VirtualCursor
 from atomicbatch.transactions.sqlalchemy.drivers import (
     Runner,
     family_of,
+    guard,
     interrupt,
     is_autocommit,
     level_of,
@@ -44,6 +46,10 @@ _LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABL
 _OVERLAP = (
     "two transactions of one call overlap, and the one that rolls back has changed something, as "
     "has the other since; let the call use one session, or end one before it begins the other"
+)
+_ENDED = (
+    "a handler has ended the batch's transaction, by the driver's own connection or in a stored "
+    "procedure: what was done until then may be stored"
 )
 _CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
 
@@ -138,6 +144,7 @@ class RealTransaction:
         self.raw = False
         self.level = joined.options.isolation_level
         self.is_open = False
+        self._engine = engine
         self._pool = engine.pool
         self._slots: Slots | None = None
         self._level_changed = False
@@ -145,6 +152,7 @@ class RealTransaction:
         self._lost = False
         self._run: Runner
         self._driver: Any = None
+        self._unguard: Callable[[], None] | None = None
         # Whose statement failed, so that PostgreSQL may refuse everybody's.
         self._suspect: Virtual | None = None
 
@@ -315,6 +323,8 @@ class RealTransaction:
             if lease.virtual is None:
                 lease.virtual = Virtual()
             self._send(self.stack.before(lease.virtual, Kind.WRITE))
+            if self._unguard is None:
+                self._unguard = guard(self.dialect, self.fairy, self.refuse)
             lease.virtual.failed = True
             if self.family is Family.POSTGRESQL:
                 self._suspect = lease.virtual
@@ -370,9 +380,7 @@ class RealTransaction:
             self._run(sql)
         except BaseException as error:
             problem = self._meaning(error) or BrokenTransactionError(
-                "the batch's transaction was ended by a statement of a handler"
-                if isinstance(error, Exception)
-                else "a statement was cancelled while it ran"
+                _ENDED if isinstance(error, Exception) else "a statement was cancelled while it ran"
             )
             if not isinstance(error, Exception):
                 self._lost = True
@@ -564,7 +572,7 @@ class RealTransaction:
             self._stale(lease)
         self.joined.check()
         if self.family is Family.SQLITE and not self._driver.in_transaction:
-            error = BrokenTransactionError("a handler ended the batch's transaction")
+            error = BrokenTransactionError(_ENDED)
             self.joined.doom(error)
             raise error
 
@@ -608,12 +616,11 @@ class RealTransaction:
             TransactionError: As transactions/base.py says.
         """
         with self._inside:
+            self._lift_guard()
             try:
                 self._run(self.stack.end())
             except BaseException as error:
-                problem = self._meaning(error) or BrokenTransactionError(
-                    "the transaction had been ended or broken before COMMIT"
-                )
+                problem = self._meaning(error) or BrokenTransactionError(_ENDED)
                 self._roll_back()
                 raise problem from error
             try:
@@ -645,7 +652,14 @@ class RealTransaction:
         finally:
             self.gate.leave()
 
+    def _lift_guard(self) -> None:
+        if self._unguard is not None:
+            self._unguard()
+            self._unguard = None
+
     def _roll_back(self) -> None:
+        with suppress(Exception):
+            self._lift_guard()
         if not self._lost:
             try:
                 if self.family is not Family.SQLITE or not self._explicit:
@@ -663,7 +677,8 @@ class RealTransaction:
             return
         self.is_open = False
         try:
-            if self._lost:
+            # A pool that a handler has disposed of would keep it open for nobody.
+            if self._lost or self._engine.pool is not self._pool:
                 self._discard()
                 return
             try:
