@@ -601,16 +601,13 @@ def test_hidden_words(family: Family, words: list[str], sql: str) -> None:
         assert read_statement(f"{sql} AND a = '{hidden}'", family) == expected
 
 
-ENDS = ["", "'", "*/", "x"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("start", ["", "SELECT ", "SELECT set_config('a', ", "SAVEPOINT "])
+@pytest.mark.parametrize("start", ["", "SELECT set_config('a', "])
 @pytest.mark.parametrize("piece", [*PIECES, "/* ", "a.", "a . ", "set_config;", "$ $", "FOR  "])
 def test_hostile_texts(piece: str, start: str, family: Family) -> None:
     """A hundred kilobytes of anything are read to the end, in a time that nobody notices."""
-    for end in ENDS:
+    for end in ("", "'"):
         text = start + piece * (100_000 // len(piece)) + end
         assert isinstance(kind(text, family), Kind)
 
