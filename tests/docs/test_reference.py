@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 
 import click
@@ -13,6 +14,7 @@ from atomicbatch.limits import Limits
 from atomicbatch.server import api, app, faults
 from atomicbatch.server.filters import OPERATORS
 from atomicbatch.server.schema import Kind
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.docs.blocks import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -64,3 +66,11 @@ def test_every_kind_of_column_is_documented() -> None:
     words = {Kind.DATETIME: "datetime", Kind.ANY: "without a type", Kind.OTHER: "other types"}
     for kind in Kind:
         assert words.get(kind, kind.value) in text, kind
+
+
+def test_every_argument_of_the_join_is_documented() -> None:
+    """Each argument of SQLAlchemyTransaction stands in its table."""
+    text = (REFERENCE / "sqlalchemy.md").read_text()
+    listed = re.findall(r"^\| `\*?(\w+)` \|", text, re.MULTILINE)
+    arguments = inspect.signature(SQLAlchemyTransaction).parameters
+    assert listed == list(arguments)
