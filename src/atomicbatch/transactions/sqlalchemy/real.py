@@ -500,13 +500,29 @@ class RealTransaction:
                 sql = self.stack.rollback(virtual)
             except OverlapError:
                 self.refuse(_OVERLAP)
+            suspect = self._suspect
+            mended = bool(sql) and suspect not in (None, virtual) and self._is_aborted()
             self._send(sql)
-            if not sql:
-                if virtual is self._suspect and self._is_aborted():
-                    self.refuse(_OVERLAP)
-                self._restore_settings(virtual, settings)
+            if mended and suspect is not None:
+                self._undo_broken(suspect)
+            if not sql and virtual is self._suspect and self._is_aborted():
+                self.refuse(_OVERLAP)
+            # Also after ROLLBACK TO: the savepoint may be newer than the setting.
+            self._restore_settings(virtual, settings)
         if self._suspect is virtual:
             self._suspect = None
+
+    def _undo_broken(self, suspect: Virtual) -> None:
+        """Another's rollback has mended what a failed statement broke: not for its own handler."""
+        self._suspect = None
+        if suspect.mark is None:
+            suspect.aborted = True  # that rollback has undone it already
+            return
+        try:
+            sql = self.stack.abandon(suspect)
+        except OverlapError:
+            self.refuse(_OVERLAP)
+        self._send(sql)
 
     def _keep_setting(self, lease: Lease, name: str) -> None:
         """A savepoint that is released keeps SET LOCAL; a COMMIT would have ended it."""
