@@ -113,6 +113,10 @@ class Stack:
         self.wrote = True
         self._note(Virtual())
 
+    def hold(self) -> None:
+        """Take note of something that is no data, and that nobody's rollback may undo."""
+        self._note(Virtual())
+
     def savepoint(self, virtual: Virtual, user_name: str) -> list[str]:
         """The handler sets a savepoint of its own."""
         sql = self.before(virtual, Kind.HOLD)

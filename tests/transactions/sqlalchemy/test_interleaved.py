@@ -62,3 +62,26 @@ def test_failed_transaction_stays_failed(wrote_before: bool, databases: Database
 
     run(world, lambda: ask(joined(world, act), RUN))
     assert database.rows() == [("one", 10), ("two", 20)]
+
+
+@pytest.mark.slow
+def test_setting_that_another_session_was_to_undo(databases: Databases) -> None:
+    """What SET LOCAL has set ends with its commit, whoever rolls back afterwards."""
+    database = databases("postgresql")
+    world = World("psycopg", database)
+    found: list[str | None] = []
+
+    def act(_: World) -> None:
+        with Session(world.engine) as setter, Session(world.engine) as reader:
+            setter.execute(sa.text("SET LOCAL app.tenant = 'a'"))
+            reader.scalars(sa.select(Item)).all()
+            setter.commit()
+            with suppress(sa.exc.DBAPIError):
+                reader.execute(sa.text("SELECT 1 / 0"))
+            reader.rollback()
+        with Session(world.engine) as later:
+            found.append(later.scalar(TENANT))
+
+    answer = run(world, lambda: ask(joined(world, act), RUN))
+    assert answer.outcome != "committed" or found in ([None], [""])
+    assert found != ["a"]

@@ -6,7 +6,9 @@ In reading order::
     transaction.py   SQLAlchemyTransaction: one batch's transaction, begun and left
     hook.py          the one door through which every session gets its connection
     joined.py        one attempt at a batch: its calls, its real transactions, what went wrong
-    real.py          one real transaction: BEGIN, statements one at a time, COMMIT or ROLLBACK
+    real.py          one real transaction: BEGIN, its health, COMMIT or ROLLBACK
+    savepoints.py    handlers' transactions on it, also after a failed statement
+    lease.py         one session's use of it: its statements, and what it takes for a transaction
     connection.py    what a session gets instead of a connection of the pool
     drivers.py       what differs between drivers
     gate.py          one at a time, for threads and for tasks

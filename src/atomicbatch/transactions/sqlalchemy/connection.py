@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import PoolProxiedConnection
 
 if TYPE_CHECKING:
-    from atomicbatch.transactions.sqlalchemy.real import Lease
+    from atomicbatch.transactions.sqlalchemy.lease import Lease
 
 _set = object.__setattr__
 # Methods of drivers' connections that would reach the real transaction.
@@ -102,22 +102,20 @@ class VirtualCursor:
         _set(self, "_streams", streams)
 
     def execute(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        cursor, lease = self._cursor, self._lease
-        result = lease.real.perform(lease, cursor.execute, operation, args, kwargs)
+        cursor = self._cursor
+        result = self._lease.perform(cursor.execute, operation, args, kwargs)
         return self if result is cursor else result
 
     def executemany(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        cursor, lease = self._cursor, self._lease
-        result = lease.real.perform(lease, cursor.executemany, operation, args, kwargs)
+        cursor = self._cursor
+        result = self._lease.perform(cursor.executemany, operation, args, kwargs)
         return self if result is cursor else result
 
     def callproc(self, *args: Any, **kwargs: Any) -> Any:
-        lease = self._lease
-
         def call(_: str) -> Any:
             return self._cursor.callproc(*args, **kwargs)
 
-        return lease.real.perform(lease, call, "CALL procedure", (), {})
+        return self._lease.perform(call, "CALL procedure", (), {})
 
     def executescript(self, *_: object) -> None:
         self._lease.refuse(f"a handler {_REFUSED['executescript']}; use execute()")
@@ -134,7 +132,7 @@ class VirtualCursor:
     def _fetch(self, fetch: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         # Rows that are still in the server are fetched by a statement.
         if self._streams:
-            return self._lease.real.fetch(self._lease, fetch, args, kwargs)
+            return self._lease.fetch(fetch, args, kwargs)
         return fetch(*args, **kwargs)
 
     def __iter__(self) -> Iterator[Any]:
@@ -155,7 +153,7 @@ class VirtualCursor:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("copy"):
-            self._lease.real.used_raw(self._lease)
+            self._lease.used_raw()
         return getattr(self._cursor, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -196,7 +194,7 @@ class ProxiedConnection(PoolProxiedConnection):
 
     @property
     def driver_connection(self) -> Any:  # type: ignore[override]
-        self._lease.real.used_raw(self._lease)
+        self._lease.used_raw()
         return self._fairy.driver_connection
 
     @property
@@ -238,7 +236,7 @@ class ProxiedConnection(PoolProxiedConnection):
     def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
         """SQLAlchemy says so after a connection was lost, or a statement cancelled."""
         if self.dbapi_connection is not None and not soft:
-            self._lease.real.lose(self._lease, e)
+            self._lease.lose(e)
             self.dbapi_connection = None
 
     def detach(self) -> None:

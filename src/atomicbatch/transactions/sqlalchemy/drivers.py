@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -169,3 +170,31 @@ def level_of(dialect: Dialect) -> str | None:
     chosen = getattr(dialect, "_on_connect_isolation_level", None)
     level = chosen if chosen not in (None, "AUTOCOMMIT") else dialect.default_isolation_level
     return str(level) if level else None
+
+
+def text_of(operation: Any) -> str:
+    """The text of a statement, in whatever form a driver takes it."""
+    if isinstance(operation, str):
+        return operation
+    if isinstance(operation, bytes):
+        return operation.decode("utf-8", "replace")
+    if hasattr(operation, "as_string"):
+        # psycopg's sql.SQL and its kin; psycopg2 wants a real cursor, which is of no use here.
+        try:
+            return str(operation.as_string(None))
+        except TypeError:
+            return " ".join(_strings(operation))
+    return str(operation)
+
+
+def _strings(composed: Any) -> Iterable[str]:
+    for part in composed if hasattr(composed, "__iter__") else (composed,):
+        yield str(getattr(part, "string", "x"))
+
+
+def buffered(cursor_class: Any) -> Any:
+    """Replace a class of cursors that leave their rows in the server by its plain twin."""
+    name = getattr(cursor_class, "__name__", "")
+    if not name.startswith("SS"):
+        return cursor_class
+    return getattr(sys.modules[cursor_class.__module__], name[2:])

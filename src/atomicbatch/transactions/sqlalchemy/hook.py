@@ -89,8 +89,7 @@ class _Guarded(ConnectionCharacteristic):
 
     def set_characteristic(self, dialect: Dialect, dbapi_conn: Any, value: Any) -> None:
         if isinstance(dbapi_conn, VirtualConnection):
-            lease = dbapi_conn._lease
-            lease.real.set_characteristic(lease, self._name, value)
+            dbapi_conn._lease.set_characteristic(self._name, value)
         else:
             self._original.set_characteristic(dialect, dbapi_conn, value)
 

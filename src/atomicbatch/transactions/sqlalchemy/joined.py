@@ -20,7 +20,8 @@ from sqlalchemy.util import greenlet_spawn
 from atomicbatch.errors import ConflictError, NotBatchableError, TransactionError
 from atomicbatch.transactions.conflicts import is_conflict
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
-from atomicbatch.transactions.sqlalchemy.real import Lease, RealTransaction
+from atomicbatch.transactions.sqlalchemy.lease import Lease
+from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 from atomicbatch.transactions.sqlalchemy.slots import Slots
 from atomicbatch.transactions.statements import Family
 
@@ -227,8 +228,8 @@ class Joined:
             real = lease.real
             lease.closed = True
             # If somebody is in a statement, a thread left behind, wait until it is through it.
-            if lease.virtual is not None or lease.restore or not real.gate.enter_now():
-                await self._in_its_place(real, partial(real.close_virtual, lease))
+            if lease.needs_closing or not real.gate.enter_now():
+                await self._in_its_place(real, lease.close)
             else:
                 real.gate.leave()
 

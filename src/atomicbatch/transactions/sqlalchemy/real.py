@@ -1,11 +1,9 @@
-"""One real transaction: BEGIN, statements one at a time, COMMIT or ROLLBACK."""
+"""One real transaction: BEGIN, its health, COMMIT or ROLLBACK."""
 
 from __future__ import annotations
 
 import logging
-import re
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,12 +14,10 @@ from atomicbatch.errors import (
     BrokenTransactionError,
     BusyError,
     ConflictError,
-    NotBatchableError,
     TransactionError,
     UnknownOutcomeError,
 )
 from atomicbatch.transactions.base import commit_error, statement_error
-from atomicbatch.transactions.sqlalchemy.connection import VirtualCursor
 from atomicbatch.transactions.sqlalchemy.drivers import (
     Runner,
     family_of,
@@ -31,11 +27,12 @@ from atomicbatch.transactions.sqlalchemy.drivers import (
     level_of,
     run_plainly,
     runner_of,
-    value_of,
 )
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
-from atomicbatch.transactions.statements import Family, Kind, Statement, read_statement
-from atomicbatch.transactions.virtual import OverlapError, Stack, Virtual
+from atomicbatch.transactions.sqlalchemy.lease import Lease
+from atomicbatch.transactions.sqlalchemy.savepoints import Savepoints
+from atomicbatch.transactions.statements import Family
+from atomicbatch.transactions.virtual import Virtual
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.joined import Joined
@@ -43,77 +40,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("atomicbatch")
 _LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
-_OVERLAP = (
-    "two transactions of one call overlap, and the one that rolls back has changed something, as "
-    "has the other since; let the call use one session, or end one before it begins the other"
-)
 _ENDED = (
     "a handler has ended the batch's transaction, by the driver's own connection or in a stored "
     "procedure: what was done until then may be stored"
 )
-_CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
-
-
-class Lease:
-    """
-    One session's use of the real connection.
-
-    Attributes:
-        virtual: Its open transaction, or None.
-        auto: Each statement commits by itself (AUTOCOMMIT), except after an explicit BEGIN.
-        explicit: It has sent BEGIN itself.
-        closed: It was closed, or its call is over.
-        read_only: It has said that it only reads.
-        settings: What each setting was that it has made for its transaction alone.
-        restore: What attributes of the driver's connection were before it set them.
-    """
-
-    __slots__ = (
-        "auto", "closed", "explicit", "read_only", "real", "restore", "settings", "virtual",
-    )  # fmt: skip
-
-    def __init__(self, real: RealTransaction) -> None:
-        self.real = real
-        self.virtual: Virtual | None = None
-        self.auto = real.auto
-        self.explicit = False
-        self.closed = False
-        self.read_only = False
-        self.settings: dict[str, str] = {}
-        self.restore: dict[str, Any] = {}
-
-    def cursor(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> VirtualCursor:
-        return self.real.cursor(self, args, kwargs)
-
-    def commit(self) -> None:
-        self.real.commit_virtual(self)
-
-    def rollback(self) -> None:
-        self.real.rollback_virtual(self)
-
-    def close(self) -> None:
-        self.real.close_virtual(self)
-
-    def refuse(self, what: str) -> NoReturn:
-        self.real.refuse(what)
-
-    def autocommit(self) -> Any:
-        """What the driver's own ``autocommit`` is: an attribute, or a method (MySQL)."""
-        return self._set_auto if self.real.family is Family.MYSQL else self.auto
-
-    def _set_auto(self, value: object) -> None:
-        self.auto = bool(value)
-
-    def attribute(self, name: str) -> Any:
-        value = getattr(self.real.fairy, name)
-        if name in ("transaction", "pipeline", "run", "backup"):
-            self.real.used_raw(self)
-        return value
-
-    def set_attribute(self, name: str, value: Any) -> None:
-        target = self.real.fairy.dbapi_connection
-        self.restore.setdefault(name, getattr(target, name))
-        setattr(target, name, value)
 
 
 class RealTransaction:
@@ -124,7 +54,9 @@ class RealTransaction:
     drivers); the gate lets them through one at a time.
 
     Attributes:
-        stack: What handlers take for transactions.
+        inside: The gate, to enter it.
+        savepoints: What handlers take for transactions.
+        auto: Connections of the engine commit each statement by themselves.
         wrote: Something in it may have changed the database.
         raw: A handler has used the driver's own connection.
     """
@@ -138,8 +70,8 @@ class RealTransaction:
         self.joined = joined
         self.dialect = dialect
         self.gate: Gate = TaskGate() if dialect.is_async else ThreadGate()
-        self._inside = self.gate.inside
-        self.stack = Stack(self.family)
+        self.inside = self.gate.inside
+        self.savepoints = Savepoints(self)
         self.auto = False
         self.raw = False
         self.level = joined.options.isolation_level
@@ -153,12 +85,10 @@ class RealTransaction:
         self._run: Runner
         self._driver: Any = None
         self._unguard: Callable[[], None] | None = None
-        # Whose statement failed, so that PostgreSQL may refuse everybody's.
-        self._suspect: Virtual | None = None
 
     @property
     def wrote(self) -> bool:
-        return self.stack.wrote
+        return self.savepoints.wrote
 
     # Begin -------------------------------------------------------------------------------------
 
@@ -169,7 +99,7 @@ class RealTransaction:
         Raises:
             TransactionError: The batch cannot go on; it has taken note.
         """
-        with self._inside:
+        with self.inside:
             self.joined.check()
             if not self.is_open:
                 try:
@@ -225,7 +155,7 @@ class RealTransaction:
             dialect.set_isolation_level(fairy.dbapi_connection, level)  # type: ignore[arg-type]
             self._level_changed = True
         # Through the connection itself, since some drivers send BEGIN just then.
-        run_plainly(fairy, self.stack.begin())
+        run_plainly(fairy, self.savepoints.begin())
         self._run = runner_of(dialect, fairy)
 
     def _wanted_level(self) -> Any:
@@ -233,147 +163,18 @@ class RealTransaction:
             return self.joined.options.isolation_level
         return self.level if self.auto else None
 
-    # Statements --------------------------------------------------------------------------------
+    # Its health --------------------------------------------------------------------------------
 
-    def cursor(self, lease: Lease, args: tuple[Any, ...], kwargs: dict[str, Any]) -> VirtualCursor:
-        if lease.closed or not self.joined.active:
-            self._stale(lease)
-        streams = bool(args or kwargs)
-        if streams and self.family is Family.MYSQL:
-            # While rows are still in the server, MySQL takes no other statement on the
-            # connection; drivers then drop the rows without saying so.
-            args = () if self.dialect.is_async else tuple(_buffered(arg) for arg in args)
-            kwargs, streams = {}, False
-        return VirtualCursor(lease, self.fairy.cursor(*args, **kwargs), streams)
+    def check(self) -> None:
+        """Refuse to go on after an error, or if the transaction has been ended behind our back."""
+        self.joined.check()
+        if self.family is Family.SQLITE and not self._driver.in_transaction:
+            error = BrokenTransactionError(_ENDED)
+            self.joined.doom(error)
+            raise error
 
-    def perform(
-        self,
-        lease: Lease,
-        execute: Callable[..., Any],
-        operation: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Run a handler's statement."""
-        statement = read_statement(_text(operation), self.family)
-        with self._inside:
-            self._check(lease)
-            kind = statement.kind
-            if kind not in _CHANGES_DATA:
-                return self._control(lease, statement)
-            if lease.read_only and kind is Kind.WRITE:
-                self.refuse("a handler writes on a connection that it has set to read only")
-            virtual = lease.virtual
-            alone = virtual is None and lease.auto
-            if virtual is None:
-                virtual = lease.virtual = Virtual()
-            self._make_way(virtual)
-            if virtual.aborted:
-                self.refuse(
-                    "a handler goes on with a transaction after a failed statement while another "
-                    "is open; roll it back first"
-                )
-            if alone and self.family is not Family.POSTGRESQL:
-                # A statement is atomic by itself.
-                lease.virtual = None
-                if kind is not Kind.READ:
-                    self.stack.alone()
-            elif sql := self.stack.before(virtual, kind):
-                self._send(sql)
-            if statement.setting:
-                self._keep_setting(lease, statement.setting)
-            try:
-                result = execute(operation, *args, **kwargs)
-            except BaseException as error:
-                self._failed(virtual, error)
-                if alone and lease.virtual is not None:
-                    self._end(lease, commit=False)
-                raise
-            if self._suspect is virtual:
-                self._suspect = None
-            if alone and lease.virtual is not None:
-                self._end(lease, commit=True)
-            if statement.detail:
-                self._check_pragma(operation)
-            return result
-
-    def fetch(
-        self,
-        lease: Lease,
-        fetch: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """Fetch rows that are still in the server."""
-        with self._inside:
-            self._check(lease)
-            virtual = lease.virtual or Virtual()
-            self._make_way(virtual)
-            try:
-                return fetch(*args, **kwargs)
-            except BaseException as error:
-                self._failed(virtual, error)
-                raise
-
-    def used_raw(self, lease: Lease) -> None:
-        """A handler gets at the driver's own connection: it may have changed anything."""
-        with self._inside:
-            self._check(lease)
-            self.raw = True
-            if lease.virtual is None:
-                lease.virtual = Virtual()
-            self._send(self.stack.before(lease.virtual, Kind.WRITE))
-            if self._unguard is None:
-                self._unguard = guard(self.dialect, self.fairy, self.refuse)
-            lease.virtual.failed = True
-            if self.family is Family.POSTGRESQL:
-                self._suspect = lease.virtual
-
-    def _control(self, lease: Lease, statement: Statement) -> None:
-        """A handler controls its transaction by SQL."""
-        kind, detail = statement.kind, statement.detail
-        if kind is Kind.REFUSED:
-            self.refuse(f"a call cannot be part of a batch: {detail}")
-        elif kind is Kind.COMMIT:
-            self._end(lease, commit=True)
-        elif kind is Kind.ROLLBACK:
-            self._end(lease, commit=False)
-        elif kind in (Kind.BEGIN, Kind.ISOLATION):
-            if kind is Kind.BEGIN:
-                lease.explicit = lease.auto
-                lease.virtual = lease.virtual or Virtual()
-            if detail == "READ ONLY":
-                lease.read_only = True
-            elif detail:
-                self.want_level(detail)
-        else:
-            self._savepoint(lease, kind, detail)
-
-    def _savepoint(self, lease: Lease, kind: Kind, name: str) -> None:
-        virtual = lease.virtual
-        if virtual is None:
-            virtual = lease.virtual = Virtual()
-        act = {
-            Kind.SAVEPOINT: self.stack.savepoint,
-            Kind.RELEASE: self.stack.release,
-            Kind.ROLLBACK_TO: self.stack.rollback_to,
-        }[kind]
-        if kind is not Kind.ROLLBACK_TO or self._suspect is not virtual:
-            self._make_way(virtual)
-        if kind is Kind.RELEASE and self._suspect is virtual and self._is_aborted():
-            # Natively it would fail; it has to be rolled back to instead.
-            self.refuse("a handler releases a savepoint after a failed statement; roll back to it")
-        try:
-            sql = act(virtual, name)
-        except KeyError:
-            self.refuse(f"a handler uses a savepoint that it has not set: {kind.value}")
-        except OverlapError:
-            self.refuse(_OVERLAP)
-        self._send(sql)
-        if kind is Kind.ROLLBACK_TO and self._suspect is virtual:
-            self._suspect = None
-
-    def _send(self, sql: list[str]) -> None:
+    def send(self, sql: list[str]) -> None:
+        """Run SQL of ours; a failure dooms the batch."""
         if not sql:
             return
         try:
@@ -390,9 +191,9 @@ class RealTransaction:
                 raise
             raise problem from error
 
-    def _failed(self, virtual: Virtual, error: BaseException) -> None:
+    def failed(self, virtual: Virtual, error: BaseException) -> None:
         """Take note that a handler's statement has failed."""
-        virtual.failed = True
+        self.savepoints.failed(virtual, by_server=bool(_state(error)))
         conflict = self._meaning(error)
         if conflict is not None:
             conflict.__cause__ = error
@@ -400,9 +201,6 @@ class RealTransaction:
         elif not isinstance(error, Exception):
             self._lost = True
             self.joined.doom(BrokenTransactionError("a statement was cancelled while it ran"))
-        elif self.family is Family.POSTGRESQL:
-            if _state(error):
-                self._suspect = virtual
         elif self.family is Family.SQLITE and not self._driver.in_transaction:
             self.joined.doom(
                 BrokenTransactionError(
@@ -426,132 +224,25 @@ class RealTransaction:
         except Exception:
             return False
 
-    def _make_way(self, virtual: Virtual) -> None:
-        """Let one transaction go on although a statement of another has failed (PostgreSQL)."""
-        suspect = self._suspect
-        if suspect is None or suspect is virtual:
-            return
-        if self._is_aborted():
-            try:
-                sql = self.stack.abandon(suspect)
-            except OverlapError:
-                self.refuse(_OVERLAP)
-            self._send(sql)
-        self._suspect = None
-
-    def _is_aborted(self) -> bool:
+    def is_aborted(self) -> bool:
+        """Ask PostgreSQL whether a failed statement makes it refuse all others."""
         try:
             run_plainly(self.fairy, ["SELECT 1"])
         except Exception as error:
             if _state(error) == "25P02":
                 return True
-            self._failed(Virtual(), error)
+            self.failed(Virtual(), error)
             raise
         return False
 
-    # The handler's transaction -----------------------------------------------------------------
-
-    def commit_virtual(self, lease: Lease) -> None:
-        if lease.virtual is None and not lease.closed:
-            lease.explicit = False
-            return
-        with self._inside:
-            self._check(lease)
-            self._end(lease, commit=True)
-
-    def rollback_virtual(self, lease: Lease) -> None:
-        if lease.virtual is None:
-            lease.explicit = False
-            return
-        with self._inside:
-            if not self.joined.active or self.joined.error is not None:
-                lease.virtual = None  # it goes with the batch
-                return
-            self._end(lease, commit=False)
-
-    def close_virtual(self, lease: Lease) -> None:
-        """The session, or its call, has no more use for the connection."""
-        try:
-            self.rollback_virtual(lease)
-            if lease.restore:
-                for name, value in lease.restore.items():
-                    setattr(self.fairy.dbapi_connection, name, value)
-                lease.restore.clear()
-        finally:
-            lease.closed = True
-
-    def _end(self, lease: Lease, *, commit: bool) -> None:
-        virtual, lease.virtual = lease.virtual, None
-        settings, lease.settings = lease.settings, {}
-        lease.explicit = lease.read_only = False
-        if virtual is None:
-            return
-        if commit and virtual is self._suspect and self._is_aborted():
-            # What COMMIT of a broken transaction does: nothing but roll back, without a word.
-            logger.warning(
-                "a handler commits a transaction whose statement has failed; it is rolled back"
-            )
-            commit = False
-        if commit:
-            self._restore_settings(virtual, settings)
-            self._send(self.stack.commit(virtual))
-        else:
-            try:
-                sql = self.stack.rollback(virtual)
-            except OverlapError:
-                self.refuse(_OVERLAP)
-            suspect = self._suspect
-            mended = bool(sql) and suspect not in (None, virtual) and self._is_aborted()
-            self._send(sql)
-            if mended and suspect is not None:
-                self._undo_broken(suspect)
-            if not sql and virtual is self._suspect and self._is_aborted():
-                self.refuse(_OVERLAP)
-            # Also after ROLLBACK TO: the savepoint may be newer than the setting.
-            self._restore_settings(virtual, settings)
-        if self._suspect is virtual:
-            self._suspect = None
-
-    def _undo_broken(self, suspect: Virtual) -> None:
-        """Another's rollback has mended what a failed statement broke: not for its own handler."""
-        self._suspect = None
-        if suspect.mark is None:
-            suspect.aborted = True  # that rollback has undone it already
-            return
-        try:
-            sql = self.stack.abandon(suspect)
-        except OverlapError:
-            self.refuse(_OVERLAP)
-        self._send(sql)
-
-    def _keep_setting(self, lease: Lease, name: str) -> None:
-        """A savepoint that is released keeps SET LOCAL; a COMMIT would have ended it."""
-        if name not in lease.settings:
-            value = value_of(self.fairy, f"SELECT current_setting({_literal(name)}, true)")
-            lease.settings[name] = value or ""
-
-    def _restore_settings(self, virtual: Virtual, settings: dict[str, str]) -> None:
-        if settings:
-            self._make_way(virtual)
-        for name, value in settings.items():
-            run_plainly(
-                self.fairy, [f"SELECT set_config({_literal(name)}, {_literal(value)}, true)"]
-            )
+    def used_raw(self, virtual: Virtual) -> None:
+        """A handler has got the driver's own connection, by which it may do anything unseen."""
+        self.raw = True
+        self.savepoints.raw(virtual)
+        if self._unguard is None:
+            self._unguard = guard(self.dialect, self.fairy, self.refuse)
 
     # What a batch cannot do --------------------------------------------------------------------
-
-    def set_characteristic(self, lease: Lease, name: str, value: Any) -> None:
-        """
-        SQLAlchemy sets an option of the connection, the isolation level for instance.
-
-        It must not reach the real one: setting AUTOCOMMIT commits what is open.
-        """
-        if name == "isolation_level":
-            lease.auto = value == "AUTOCOMMIT"
-            if not lease.auto:
-                self.want_level(str(value))
-        elif name.endswith("readonly"):
-            lease.read_only = bool(value)
 
     def want_level(self, level: str) -> None:
         """A handler wants an isolation level; less than the batch's is no problem."""
@@ -566,13 +257,10 @@ class RealTransaction:
 
     def refuse(self, what: str) -> NoReturn:
         """Fail the batch, since it cannot be made faithful."""
-        error = NotBatchableError(what)
-        self.joined.doom(error)
-        raise error
+        self.joined.refuse(what)
 
-    def lose(self, lease: Lease, error: BaseException | None) -> None:
+    def lose(self, error: BaseException | None) -> None:
         """The connection cannot be used any more."""
-        lease.virtual, lease.closed = None, True
         if self.joined.active:
             self._lost = True
             conflict = statement_error(error) if error is not None else None
@@ -583,43 +271,13 @@ class RealTransaction:
                 )
             )
 
-    def _check(self, lease: Lease) -> None:
-        if lease.closed or not self.joined.active:
-            self._stale(lease)
-        self.joined.check()
-        if self.family is Family.SQLITE and not self._driver.in_transaction:
-            error = BrokenTransactionError(_ENDED)
-            self.joined.doom(error)
-            raise error
-
-    def _stale(self, lease: Lease) -> NoReturn:
-        if not self.joined.active:
-            raise TransactionError("the batch that this connection belonged to is over")
-        if lease.closed:
-            self.refuse(
-                "a session or a task outlives the call that opened it and still uses the "
-                "database; close sessions within the call, and use on_commit for later work"
-            )
-        raise AssertionError
-
-    def _check_pragma(self, operation: Any) -> None:
-        wanted = re.search(r"=\s*['\"]?(\w+)", _text(operation))
-        if wanted is None:
-            return
-        is_on = value_of(self.fairy, "PRAGMA foreign_keys")
-        if bool(is_on) != (wanted[1].upper() in ("1", "ON", "TRUE", "YES")):
-            self.refuse(
-                "a handler sets PRAGMA foreign_keys, which SQLite ignores inside a transaction; "
-                "set it when connections are made (the pool's event 'connect')"
-            )
-
     # End ---------------------------------------------------------------------------------------
 
     def stands(self) -> bool:
         """Tell, as its last act before ROLLBACK, whether it is the transaction that was begun."""
-        with self._inside:
+        with self.inside:
             try:
-                self._run(self.stack.end())
+                self._run(self.savepoints.end())
             except Exception:
                 return False
             return True
@@ -631,10 +289,10 @@ class RealTransaction:
         Raises:
             TransactionError: As transactions/base.py says.
         """
-        with self._inside:
+        with self.inside:
             self._lift_guard()
             try:
-                self._run(self.stack.end())
+                self._run(self.savepoints.end())
             except BaseException as error:
                 problem = self._meaning(error) or BrokenTransactionError(_ENDED)
                 self._roll_back()
@@ -712,40 +370,9 @@ class RealTransaction:
         self.fairy.invalidate()
 
 
-def _text(operation: Any) -> str:
-    if isinstance(operation, str):
-        return operation
-    if isinstance(operation, bytes):
-        return operation.decode("utf-8", "replace")
-    if hasattr(operation, "as_string"):
-        # psycopg's sql.SQL and its kin; psycopg2 wants a real cursor, which is of no use here.
-        try:
-            return str(operation.as_string(None))
-        except TypeError:
-            return " ".join(_strings(operation))
-    return str(operation)
-
-
-def _strings(composed: Any) -> Iterable[str]:
-    for part in composed if hasattr(composed, "__iter__") else (composed,):
-        yield str(getattr(part, "string", "x"))
-
-
-def _buffered(cursor_class: Any) -> Any:
-    """Replace a class of cursors that leave their rows in the server by its plain twin."""
-    name = getattr(cursor_class, "__name__", "")
-    if not name.startswith("SS"):
-        return cursor_class
-    return getattr(sys.modules[cursor_class.__module__], name[2:])
-
-
 def _state(error: BaseException) -> str:
     """The SQLSTATE with which the server has refused a statement, or empty."""
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if not state and error.__cause__ is not None:
         state = getattr(error.__cause__, "sqlstate", None)
     return state if isinstance(state, str) else ""
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
