@@ -610,6 +610,27 @@ def weaker_isolation(world: World) -> Any:
     return "done"
 
 
+@pattern(families=("postgresql",))
+def read_only_connection(world: World) -> Any:
+    options = {"postgresql_readonly": True, "postgresql_deferrable": True}
+    with world.engine.connect() as plain:
+        found = plain.execution_options(**options).scalar(sa.select(sa.func.sum(items.c.n)))
+    with world.engine.begin() as connection:  # the option is gone with its connection
+        connection.execute(sa.insert(items).values(name="new", n=found))
+    return found
+
+
+@pattern(families=("postgresql",), refused=("postgresql",), because="read only")
+def read_only_connection_writes(world: World) -> Any:
+    with world.engine.connect() as plain:
+        connection = plain.execution_options(postgresql_readonly=True)
+        try:
+            connection.execute(sa.insert(items).values(name="new", n=1))
+        except sa.exc.DBAPIError:
+            return "refused"
+    return "written"
+
+
 @pattern(refused=ALL, because="detach")
 def detaches(world: World) -> Any:
     with world.engine.connect() as connection:

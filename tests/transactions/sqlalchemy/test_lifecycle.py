@@ -174,6 +174,49 @@ def test_a_task_after_the_batch(driver: str, fails: bool, databases: Databases) 
     assert ("later", 0) in database.rows()
 
 
+@pytest.mark.parametrize("driver", ["pysqlite", "psycopg", "psycopg2", "pymysql"])
+def test_a_statement_that_still_runs_at_the_end(driver: str, databases: Databases) -> None:
+    """A thread left behind in a statement: COMMIT waits for it, and does not keep its work."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+    threads: list[threading.Thread] = []
+    text = {
+        "postgresql": "SELECT pg_sleep(0.5)",
+        "mysql": "SELECT sleep(0.5)",
+        "sqlite": SLEEP["sqlite"].replace("300000000", "3000000"),
+    }[world.family]
+    refused: list[Exception] = []
+
+    def act(_: World) -> None:
+        begun = threading.Event()
+
+        def left_behind() -> None:
+            with suppress(Exception), Session(world.engine) as session:
+                session.add(Item(name="left behind", n=0))
+                session.flush()
+                begun.set()
+                session.execute(sa.text(text))
+                try:
+                    session.commit()
+                except Exception as error:
+                    refused.append(error)
+
+        threads.append(threading.Thread(target=left_behind))
+        threads[0].start()
+        begun.wait()
+
+    async def main() -> None:
+        answer = await ask(joined(world, act), add("first"), RUN)
+        await anyio.to_thread.run_sync(threads[0].join)
+        # The thread is closed either before its COMMIT or after: then the batch has failed.
+        assert answer.outcome == "committed" or b"outlives the call" in answer.body
+        assert refused
+        assert world.checked_out() == 0
+
+    run(world, main)
+    assert ("left behind", 0) not in database.rows()
+
+
 # Cancelled ---------------------------------------------------------------------------------------
 
 
