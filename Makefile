@@ -19,7 +19,7 @@ run: $(VENV)/run
 	$(BIN)/atomicbatch serve $(SHOP) --port $(PORT)
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(or $(JOBS),auto)
 
 lint: $(VENV)/test
 	$(BIN)/ruff check

@@ -103,14 +103,13 @@ def transfer(client: httpx.Client, name: str, rng: random.Random) -> httpx.Respo
     return client.post("/v1/api/batch", content=body, headers=headers)
 
 
-def work(port: int, told: Told, seed: int, started: threading.Event, prefix: str) -> None:
-    """Send transfers until the server is gone."""
+def work(port: int, told: Told, seed: int, committing: threading.Event, prefix: str) -> None:
+    """Send transfers until the server is gone; tell when the first is committed."""
     rng = random.Random(seed)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
         for number in range(10_000):
             name = f"{prefix}-{number}"
             try:
-                started.set()
                 response = transfer(client, name, rng)
             except (httpx.TransportError, KeyError):
                 told.cut_off += 1
@@ -119,6 +118,7 @@ def work(port: int, told: Told, seed: int, started: threading.Event, prefix: str
             outcome = response.headers.get("batch-outcome", "")
             if outcome == "committed":
                 told.committed.add(name)
+                committing.set()
 
 
 def check(url: str, told: Told) -> int:
@@ -150,17 +150,17 @@ def kill_many_times(url: str, kills: int) -> None:
     server, told, rng = Server(url), Told(), random.Random(20261124)
     in_the_middle = 0
     for turn in range(kills):
-        started = threading.Event()
+        committing = threading.Event()
         with server.running() as process:
             threads = [
                 threading.Thread(
-                    target=work, args=(server.port, told, rng.random(), started, f"{turn}-{n}")
+                    target=work, args=(server.port, told, rng.random(), committing, f"{turn}-{n}")
                 )
                 for n in range(2)
             ]
             for thread in threads:
                 thread.start()
-            assert started.wait(20)
+            assert committing.wait(20)
             time.sleep(rng.uniform(0.005, 0.06))  # the random moment, not a synchronisation
             process.kill()
             process.join()
@@ -168,7 +168,7 @@ def kill_many_times(url: str, kills: int) -> None:
                 thread.join(30)
         unknown = check(url, told) - len(told.committed)
         in_the_middle = max(in_the_middle, unknown)
-    assert len(told.committed) > kills, "too few batches to mean anything"
+    assert len(told.committed) >= kills, "too few batches to mean anything"
     assert told.cut_off == 2 * kills, "each kill must cut its clients off"
 
 
