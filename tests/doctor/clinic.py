@@ -187,18 +187,16 @@ def driver(connection: Connected) -> None:
 
 @app.post("/ends")
 def ends(connection: Connected) -> None:
-    # It may roll back: an INSERT would be stored, and nobody could undo it.
     own: Any = connection.connection.driver_connection
-    own.rollback()
+    own.execute("INSERT INTO item VALUES ('driver')")
+    own.commit()
 
 
 @app.post("/restarts")
 def restarts() -> None:
     connection: Any = one.raw_connection()
     own = connection.driver_connection
-    own.execute("ROLLBACK")
-    own.execute("BEGIN")
-    connection.commit()
+    own.backup(opened)
     connection.close()
 
 

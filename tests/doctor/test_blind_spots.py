@@ -67,12 +67,6 @@ def by_psycopg2():
 async def by_asyncpg():
     connection = await asyncpg.connect(URL)
     await connection.execute(INSERT)
-
-@app.post("/ends")
-def ends():
-    with engines["psycopg2"].connect() as connection:
-        connection.connection.driver_connection.rollback()
-        connection.connection.commit()
 """
 
 
@@ -98,15 +92,3 @@ def test_drivers_on_postgresql(
         verdict, (reason,) = found["POST /asyncpg"]
         assert (verdict, reason.startswith("talks to ")) == (Verdict.UNSAFE, True)
         assert other.execute("SELECT * FROM item").fetchall() == []
-
-
-def test_ending_the_transaction_where_the_driver_cannot_be_stopped(
-    postgresql_url: str, write_app: Callable[[str], str], tmp_path: Path
-) -> None:
-    """It is found out afterwards, when the transaction is no longer the one that was begun."""
-    name = write_app(_APP.format(url=postgresql_url))
-    calls = tmp_path / "calls.http"
-    calls.write_text("POST /ends")
-    verdict, reasons = by_operation(examine(f"{name}:app", http_file=calls))["POST /ends"]
-    assert verdict is Verdict.UNSAFE
-    assert reasons[0] == "it ends the batch's transaction by the driver's own connection"

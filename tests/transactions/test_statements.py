@@ -20,6 +20,14 @@ def kind(sql: str, family: Family) -> Kind:
 # Reading and writing -----------------------------------------------------------------------------
 
 
+def local(*names: str) -> Statement:
+    return Statement(READ, settings=names)
+
+
+def lasting(*names: str) -> Statement:
+    return Statement(READ, settings=names, lasting=True)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     ("sql", "expected"),
@@ -69,7 +77,7 @@ def test_all_families(sql: str, expected: Kind, family: Family) -> None:
         ("SELECT unknown_function()", READ, WRITE, WRITE),
         ("SELECT app.unknown_function (1)", READ, WRITE, WRITE),
         ('SELECT "count"(1)', READ, WRITE, WRITE),
-        ("SELECT app . lower('A')", READ, READ, READ),
+        ("SELECT app . lower('A')", READ, WRITE, WRITE),
         ("SELECT lower_and_log('A')", READ, WRITE, WRITE),
         ("SELECT zähle()", READ, WRITE, WRITE),
         ("SELECT löscheé()", READ, WRITE, WRITE),
@@ -89,12 +97,18 @@ def test_all_families(sql: str, expected: Kind, family: Family) -> None:
         ("TABLE t", READ, READ, READ),
         ("SHOW TABLES", READ, READ, READ),
         ("DESCRIBE t", READ, READ, READ),
-        ("USE other", READ, READ, READ),
+        ("USE other", WRITE, WRITE, REFUSED),
         ("EXPLAIN ANALYZE SELECT work()", WRITE, WRITE, WRITE),
         ("EXPLAIN ANALYSE CREATE TABLE copy AS SELECT 1", WRITE, WRITE, WRITE),
         ("COPY t FROM STDIN", WRITE, WRITE, WRITE),
         ("NOTIFY channel", WRITE, WRITE, WRITE),
-        ("PREPARE p AS DELETE FROM t", WRITE, WRITE, WRITE),
+        ("PREPARE p AS DELETE FROM t", WRITE, WRITE, REFUSED),
+        ("EXECUTE IMMEDIATE 'COMMIT'", WRITE, WRITE, REFUSED),
+        ("SELECT host_register('x')", READ, WRITE, WRITE),
+        ("SELECT api.convert('x')", READ, WRITE, WRITE),
+        ('SELECT "api" . convert(1)', READ, WRITE, WRITE),
+        ("SELECT inet_add('x'), json_import(1)", READ, WRITE, WRITE),
+        ("SELECT pg_catalog.lower('x')", READ, READ, READ),
         ("PRAGMA table_info('t')", READ, WRITE, WRITE),
         ("PRAGMA main.user_version", READ, WRITE, WRITE),
         ("PRAGMA main.user_version = 5", WRITE, WRITE, WRITE),
@@ -119,6 +133,8 @@ def test_lock() -> None:
 def test_foreign_keys() -> None:
     """PRAGMA foreign_keys is marked, for SQLite ignores it inside a transaction."""
     assert read_statement("PRAGMA foreign_keys = ON", SQLITE) == Statement(READ, "foreign_keys")
+    assert read_statement("PRAGMA foreign_keys(1)", SQLITE) == Statement(READ, "foreign_keys")
+    assert read_statement("PRAGMA defer_foreign_keys = ON", SQLITE) == Statement(HOLD)
     assert read_statement("PRAGMA cache_size = 5", SQLITE) == Statement(READ)
 
 
@@ -280,7 +296,7 @@ def test_several_statements_with_setting() -> None:
         ("BEGIN ISOLATION LEVEL SERIALIZABLE", Statement(Kind.BEGIN, "SERIALIZABLE")),
         (
             "start transaction isolation  level repeatable\nread, read only",
-            Statement(Kind.BEGIN, "REPEATABLE READ"),
+            Statement(Kind.BEGIN, "REPEATABLE READ, READ ONLY"),
         ),
         (
             "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -432,53 +448,67 @@ def test_outside_transactions(sql: str, sqlite: Kind, postgresql: Kind) -> None:
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        ("SET LOCAL app.tenant = 'a'", Statement(HOLD, setting="app.tenant")),
-        ("set local statement_timeout to 5", Statement(HOLD, setting="statement_timeout")),
-        ('SET LOCAL "app"."tenant" = 1', Statement(HOLD, setting="app.tenant")),
-        ("SET LOCAL TIME ZONE 'UTC'", Statement(HOLD, setting="timezone")),
-        ("SET LOCAL ROLE somebody", Statement(HOLD, setting="ROLE")),
-        ("SET LOCAL SCHEMA 'a'", Statement(HOLD, setting="search_path")),
-        ("SET LOCAL SESSION AUTHORIZATION a", Statement(HOLD, setting="session_authorization")),
-        ("/* SET LOCAL a */ SET LOCAL b = 1", Statement(HOLD, setting="b")),
-        ("SET search_path = a", Statement(WRITE)),
-        ("SET SESSION statement_timeout = 5", Statement(WRITE)),
-        ("SET CONSTRAINTS ALL DEFERRED", Statement(WRITE)),
-        ("RESET search_path", Statement(WRITE)),
+        ("SET LOCAL app.tenant = 'a'", local("app.tenant")),
+        ("set local statement_timeout to 5", local("statement_timeout")),
+        ('SET LOCAL "app"."tenant" = 1', local("app.tenant")),
+        ("SET LOCAL TIME ZONE 'UTC'", local("timezone")),
+        ("SET LOCAL ROLE somebody", local("role")),
+        ("SET LOCAL SCHEMA 'a'", local("search_path")),
+        ("SET LOCAL SESSION AUTHORIZATION a", local("session_authorization")),
+        ("/* SET LOCAL a */ SET LOCAL b = 1", local("b")),
+        ("SET search_path = a", lasting("search_path")),
+        ("SET SESSION statement_timeout = 5", lasting("statement_timeout")),
+        ("SET SESSION AUTHORIZATION a", lasting("session_authorization")),
+        ("RESET search_path", lasting("search_path")),
+        ("RESET ALL", lasting("*")),
+        ("SET CONSTRAINTS ALL DEFERRED", Statement(HOLD)),
         ("SET TRANSACTION READ ONLY", Statement(Kind.ISOLATION, "READ ONLY")),
         ("SET TRANSACTION DEFERRABLE", Statement(Kind.ISOLATION)),
-        ("SELECT set_config('app.tenant', 'a', true)", Statement(HOLD, setting="app.tenant")),
-        ("SELECT set_config('app.tenant', %(a)s, TRUE)", Statement(HOLD, setting="app.tenant")),
         (
-            "SELECT pg_catalog.set_config ( 'a.b' , concat('x', $1) , 't' )",
-            Statement(HOLD, setting="a.b"),
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            Statement(Kind.ISOLATION, "SERIALIZABLE"),
         ),
-        ("SELECT /* , */ set_config('a.b', ',', true) -- c", Statement(HOLD, setting="a.b")),
-        ("SELECT set_config('a.b', 'c', true), work()", Statement(WRITE, setting="a.b")),
-        ("SELECT set_config('a.b', 'c', false)", Statement(WRITE)),
-        ("SELECT set_config('a.b', 'c',  FALSE )", Statement(WRITE)),
+        ("SELECT set_config('app.tenant', 'a', true)", local("app.tenant")),
+        ("SELECT set_config('App.Tenant', %(a)s, TRUE)", local("app.tenant")),
+        ("SELECT pg_catalog.set_config ( 'a.b' , concat('x', $1) , 't' )", local("a.b")),
+        ("SELECT /* , */ set_config('a.b', ',', true) -- c", local("a.b")),
+        (
+            "SELECT set_config('a.b', 'c', true), work()",
+            Statement(WRITE, settings=("a.b",)),
+        ),
+        ("SELECT set_config('a', 'b', true), set_config('c', 'd', true)", local("a", "c")),
+        ("SELECT set_config('a.b', 'c', false)", lasting("a.b")),
+        ("SELECT set_config('a.b', 'c',  FALSE )", lasting("a.b")),
+        # Where the last argument is not seen, it does no harm to think that it lasts.
+        ("SELECT set_config('a', 'b', %(local)s)", lasting("a")),
+        ("SELECT set_config($1, $2, true)", local("?")),
+        ("SELECT set_config(name, value, true) FROM settings", local("?")),
         ("SELECT 'set_config(a, b)'", Statement(READ)),
     ],
 )
 def test_postgresql_settings(sql: str, expected: Statement) -> None:
-    """A setting for the transaction alone is named, so that it can end with the handler's."""
+    """A setting is named, so that each session can have its own."""
     assert read_statement(sql, POSTGRESQL) == expected
+
+
+def test_options_of_the_transaction() -> None:
+    """What all calls share cannot be set by one of them."""
+    statement = read_statement("SET LOCAL transaction_read_only = on", POSTGRESQL)
+    assert statement.kind is REFUSED
 
 
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT set_config(name, value, true) FROM settings",
-        "SELECT set_config($1, $2, true)",
-        "SELECT set_config('a', 'b', true), set_config('c', 'd', true)",
-        "SELECT set_config('a'",
-        "SELECT set_config('a', 'b', %(local)s)",
+        "SELECT * FROM t FOR UPDATE SKIP LOCKED",
+        "SELECT * FROM t FOR SHARE NOWAIT",
+        "SELECT pg_try_advisory_xact_lock(1)",
+        "SELECT GET_LOCK('a', 1)",
     ],
 )
-def test_unknown_settings(sql: str) -> None:
-    """A setting whose name is not in the text is refused: it would leak into later calls."""
-    statement = read_statement(sql, POSTGRESQL)
-    assert statement.kind is REFUSED
-    assert "leak" in statement.detail
+def test_locks_that_exclude(sql: str) -> None:
+    """Locks whose holder matters are marked, for sessions of one batch share theirs."""
+    assert read_statement(sql, POSTGRESQL).detail == "excludes"
 
 
 @pytest.mark.parametrize(

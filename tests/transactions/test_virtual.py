@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atomicbatch.transactions.statements import Family, Kind
@@ -619,6 +619,16 @@ def test_one_after_another(family: Family, scripts: list[tuple[list[Step], bool]
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=500, deadline=None)
+@example(
+    script=[
+        (1, Play.read),
+        (0, Play.write),
+        (1, Play.read),
+        (0, Play.write),
+        (1, Play.fail_reading),
+    ],
+    ends=[False, False, False],
+)
 @given(script=steps(by(0, 0, WRITING), by(1, SESSIONS - 1, READING)), ends=ENDS)
 def test_one_writer(family: Family, script: list[tuple[int, Step]], ends: list[bool]) -> None:
     """Sessions that only read never conflict with the one that writes, in whatever order."""

@@ -84,8 +84,6 @@ def not_tried(operation: Operation) -> Finding:
 def _unsafe(tried: Tried) -> Iterator[str]:
     if isinstance(tried.error, (NotBatchableError, BrokenTransactionError, LimitError)):
         yield tried.error.message
-    elif not tried.stood:
-        yield "it ends the batch's transaction by the driver's own connection"
     inside = [engine for engine in tried.engines or () if not engine.outside]
     writers = [engine.url for engine in inside if engine.wrote]
     if len(writers) > 1:
@@ -150,8 +148,6 @@ def _notes(tried: Tried) -> Iterator[str]:
     for engine in engines:
         if engine.outside:
             yield f"note: {engine.url} is outside of batches; what is done there is not undone"
-    if any(engine.raw for engine in engines):
-        yield "note: uses the driver's own connection; it must not commit or roll back there"
     for address in tried.watch.allowed:
         yield f"note: talks to {address}, as it may; a rollback does not undo that"
     for file in tried.watch.files:

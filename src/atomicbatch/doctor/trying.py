@@ -29,8 +29,6 @@ class Tried(NamedTuple):
     """What came out of the app."""
     engines: tuple[Engine, ...] | None
     """The engines that joined; None where the transaction does not tell."""
-    stood: bool
-    """The transaction was still the one that had been begun when the call was over."""
     watch: Watch
 
 
@@ -40,8 +38,6 @@ class Engine(NamedTuple):
     url: str
     """Without the password."""
     wrote: bool
-    raw: bool
-    """It has used the driver's own connection."""
     outside: bool
     """By the user's decision it is no part of batches; here it was, to be rolled back."""
 
@@ -93,16 +89,13 @@ async def try_call(
         error,
         undone.raised,
         _engines(joined, outside) if isinstance(joined, Joined) else None,
-        undone.stood,
         watch,
     )
 
 
 def _engines(joined: Joined, outside: Collection[object]) -> tuple[Engine, ...]:
     return tuple(
-        Engine(
-            real.url.render_as_string(hide_password=True), real.wrote, real.raw, real.url in outside
-        )
+        Engine(real.url.render_as_string(hide_password=True), real.wrote, real.url in outside)
         for real in joined.reals
     )
 
@@ -124,7 +117,6 @@ class _Undone:
     ) -> None:
         self.running = RunningBatch()
         self.raised: BaseException | None = None
-        self.stood = True
         self._app = app
         self._transaction = transaction
         self._scope = scope
@@ -138,8 +130,6 @@ class _Undone:
                 self._watch.joined = joined
                 around = getattr(joined, "call", nullcontext)
                 yield Dispatcher(Target(self._run, "", False), self._scope, self._limits, around)
-                if isinstance(joined, Joined):
-                    self.stood = await joined.stands()
                 # Inside the block: leaving it by this error is what undoes the work.
                 raise Rollback
         finally:

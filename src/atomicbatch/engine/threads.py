@@ -11,8 +11,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial, wraps
+from multiprocessing.pool import Pool, ThreadPool
 from typing import Any, TypeVar
 
 from atomicbatch.engine.current import inside_batch, outside_batch
@@ -42,13 +43,42 @@ def start(self: threading.Thread) -> None:
     _start(self)
 
 
+def _following(original: Any) -> Any:
+    """Let functions given to a multiprocessing.pool.ThreadPool take the context along."""
+
+    @wraps(original)
+    def give(self: Pool, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self, ThreadPool) and inside_batch():
+            func = partial(_run_in_copy, copy_context(), func)
+        return original(self, func, *args, **kwargs)
+
+    return give
+
+
+def _run_in_copy(context: Context, func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    # Of a copy: a context can be entered by one thread at a time.
+    return context.copy().run(func, *args, **kwargs)
+
+
+# apply(), map() and starmap() come down to these.
+_POOL = {
+    name: getattr(Pool, name)
+    for name in ("apply_async", "_map_async", "imap", "imap_unordered")
+    if hasattr(Pool, name)
+}
+
+
 def install() -> None:
     """Let batches follow their calls into threads; again does nothing."""
+    for name, original in _POOL.items():
+        setattr(Pool, name, _following(original))
     ThreadPoolExecutor.submit = submit  # type: ignore[method-assign,assignment]
     threading.Thread.start = start  # type: ignore[method-assign]
 
 
 def uninstall() -> None:
     """Undo :func:`install`."""
+    for name, original in _POOL.items():
+        setattr(Pool, name, original)
     ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
     threading.Thread.start = _start  # type: ignore[method-assign]

@@ -12,6 +12,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
+from atomicbatch.transactions.functions import HARMLESS
+
 
 class Family(Enum):
     """Databases that speak the same SQL about transactions."""
@@ -46,9 +48,11 @@ class Statement(NamedTuple):
 
     kind: Kind
     detail: str = ""
-    """A savepoint's name, an isolation level, why a statement is refused, or empty."""
-    setting: str = ""
-    """The setting that the statement makes for its transaction alone (SET LOCAL), or empty."""
+    """A savepoint's name, a transaction's options, why it is refused, what has to be checked."""
+    settings: tuple[str, ...] = ()
+    """The settings that it makes: names, ``*`` for all, ``?`` where parameters name them."""
+    lasting: bool = False
+    """They outlive the transaction (SET), unlike those of SET LOCAL."""
 
 
 CONTROL = frozenset(
@@ -83,7 +87,7 @@ def _read(sql: str, family: Family) -> Statement:
         statement = _read_one(text, sql, family)
         if statement.kind is Kind.REFUSED:
             return statement
-        if statement.kind not in _WEIGHT or statement.setting:
+        if statement.kind not in _WEIGHT or statement.settings:
             return Statement(
                 Kind.REFUSED,
                 "it runs several statements in one text, of which one controls the transaction; "
@@ -151,18 +155,26 @@ _NAME = re.compile(
     r"""("[^"]+"|`[^`]+`|\[[^\]]+\]|'[^']+'|[^\s;]+)""",
     re.IGNORECASE,
 )
+_READ_ONLY = re.compile(r"\bREAD\s+ONLY\b")
+_SETTING = re.compile(
+    r"\b(?:RE)?SET\s+(LOCAL\s+|SESSION\s+(?!AUTHORIZATION\b|CHARACTERISTICS\b))?([\"\w.]+)",
+    re.IGNORECASE,
+)
 _LEVEL = re.compile(
     r"ISOLATION\s+LEVEL\s+(SERIALIZABLE|REPEATABLE\s+READ|READ\s+COMMITTED|READ\s+UNCOMMITTED)"
 )
 _LOCKING = re.compile(
     r"\bFOR\s+(?:NO\s+KEY\s+)?(?:UPDATE|SHARE|KEY\s+SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b"
 )
+# Who else has the lock matters, and sessions of one batch share their locks.
+_EXCLUDING = re.compile(r"\bSKIP\s+LOCKED\b|\bNOWAIT\b|_ADVISORY_|\bGET_LOCK\b")
 _CHANGING = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|REPLACE\s+INTO|INTO|TRUNCATE|CALL)\b")
-_CALLED = re.compile(r"(?<![\w$])([^\W\d][\w$]*+|\"Q\")\s*+\(")
-_STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
-_SET_CONFIG = re.compile(
-    r"\bset_config\s*\(\s*'([^']+)'\s*,.*,([^,()]+)\)", re.IGNORECASE | re.DOTALL
+# With its schema: a function that is not the database's own may be called as one of those.
+_CALLED = re.compile(
+    r"(?<![\w$.])((?:(?:[^\W\d][\w$]*+|\"Q\")\s*+\.\s*+)*+(?:[^\W\d][\w$]*+|\"Q\"))\s*+\("
 )
+_STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
+_SET_CONFIG = re.compile(r"\bset_config\s*\(\s*'([^']+)'\s*,", re.IGNORECASE)
 
 
 def _read_one(text: str, sql: str, family: Family) -> Statement:
@@ -177,14 +189,18 @@ def _read_one(text: str, sql: str, family: Family) -> Statement:
     refused = _refused(text, words, family)
     if refused:
         return Statement(Kind.REFUSED, refused)
-    if first in ("SHOW", "DESCRIBE", "DESC", "USE") or text[0] == "(":
+    if first in ("SHOW", "DESCRIBE", "DESC") or text[0] == "(":
         return _READ if text[0] != "(" else _read_query(text, sql, family)
+    if first == "CALL" and family is Family.MYSQL:
+        return Statement(Kind.WRITE, "call")
     if first == "EXPLAIN":
         # ANALYZE runs what it explains.
         return _WRITE if _CHANGING.search(text) or "ANALY" in text else _READ
     if first == "PRAGMA" and family is Family.SQLITE:
-        if "FOREIGN_KEYS" in text:
+        if re.search(r"\bFOREIGN_KEYS\b", text):
             return Statement(Kind.READ, "foreign_keys")
+        if "DEFER_FOREIGN_KEYS" in text:
+            return _HOLD
         return _WRITE if _STORED_PRAGMA.search(text) else _READ
     if first == "LOCK":
         return _HOLD
@@ -192,11 +208,9 @@ def _read_one(text: str, sql: str, family: Family) -> Statement:
 
 
 def _read_query(text: str, sql: str, family: Family) -> Statement:
-    setting = ""
+    made = _READ
     if family is Family.POSTGRESQL and "SET_CONFIG" in text:
-        statement = _read_set_config(_uncommented(sql, family))
-        if not (setting := statement.setting):
-            return statement
+        made = _read_set_config(text, _uncommented(sql, family))
         text = text.replace("SET_CONFIG", "")
     rest, locks = _LOCKING.subn(" ", text)
     # In SQLite no function can change the database.
@@ -204,26 +218,23 @@ def _read_query(text: str, sql: str, family: Family) -> Statement:
         family is not Family.SQLITE
         and any(not _is_harmless(name) for name in _CALLED.findall(rest))
     ):
-        return Statement(Kind.WRITE, setting=setting)
-    return Statement(Kind.HOLD, setting=setting) if locks or setting else _READ
+        made = made._replace(kind=Kind.WRITE)
+    elif locks:
+        made = made._replace(kind=Kind.HOLD)
+    return made._replace(detail="excludes") if _EXCLUDING.search(text) else made
 
 
-def _read_set_config(sql: str) -> Statement:
-    once = len(re.findall("set_config", sql, re.IGNORECASE)) == 1
-    found = _SET_CONFIG.search(sql) if once else None
-    if found is None:
-        return Statement(
-            Kind.REFUSED,
-            "it calls set_config() with a name that is not written in the statement, so that the "
-            "setting would leak into later calls; write the name as a literal",
-        )
-    if found[2].strip().lower() in ("false", "'f'", "'false'"):
-        return _WRITE
-    return Statement(Kind.HOLD, setting=found[1])
+def _read_set_config(text: str, sql: str) -> Statement:
+    names = tuple(name.lower() for name in _SET_CONFIG.findall(sql))
+    if len(names) != text.count("SET_CONFIG"):
+        names = ("?",)
+    # Where the last argument cannot be seen, it does no harm to think that it lasts.
+    lasting = not re.search(r",\s*(?:true|'t'|'true')\s*\)", sql, re.IGNORECASE)
+    return Statement(Kind.READ, settings=names, lasting=lasting)
 
 
 def _is_harmless(name: str) -> bool:
-    return name in _HARMLESS or name.startswith(_HARMLESS_PREFIXES)
+    return name.removeprefix("PG_CATALOG.") in HARMLESS
 
 
 def _level(text: str) -> str:
@@ -231,10 +242,15 @@ def _level(text: str) -> str:
     return " ".join(found[1].split()) if found else ""
 
 
+def _options(text: str) -> str:
+    """A transaction's isolation level, whether it only reads, or both, separated by a comma."""
+    return ", ".join(filter(None, (_level(text), "READ ONLY" * bool(_READ_ONLY.search(text)))))
+
+
 def _begin(text: str, second: str, sql: str, family: Family) -> Statement:
     if second == "NOT" or (text.startswith("START") and second != "TRANSACTION"):
         return _WRITE if second == "NOT" else Statement(Kind.REFUSED, _IMPLICIT_COMMIT)
-    return Statement(Kind.BEGIN, _level(text))
+    return Statement(Kind.BEGIN, _options(text))
 
 
 def _commit(text: str, second: str, sql: str, family: Family) -> Statement:
@@ -257,7 +273,9 @@ def _savepoint(text: str, second: str, sql: str, family: Family) -> Statement:
 
 
 def _prepare(text: str, second: str, sql: str, family: Family) -> Statement:
-    return Statement(Kind.REFUSED, _TWO_PHASE) if second == "TRANSACTION" else _WRITE
+    if second == "TRANSACTION":
+        return Statement(Kind.REFUSED, _TWO_PHASE)
+    return Statement(Kind.REFUSED, _UNREADABLE) if family is Family.MYSQL else _WRITE
 
 
 def _xa(text: str, second: str, sql: str, family: Family) -> Statement:
@@ -265,8 +283,8 @@ def _xa(text: str, second: str, sql: str, family: Family) -> Statement:
 
 
 def _set(text: str, second: str, sql: str, family: Family) -> Statement:
-    if level := _level(text):
-        return Statement(Kind.ISOLATION, level)
+    if _level(text):
+        return Statement(Kind.ISOLATION, _options(text))
     if family is Family.MYSQL:
         if re.search(r"\bAUTOCOMMIT\b", text):
             return Statement(
@@ -278,14 +296,34 @@ def _set(text: str, second: str, sql: str, family: Family) -> Statement:
             return Statement(Kind.REFUSED, _IMPLICIT_COMMIT)
         # SET STATEMENT ... FOR runs a statement, and values may call functions.
         return _WRITE if second == "STATEMENT" else _read_query(text, sql, family)
-    if second == "LOCAL":
-        plain = _uncommented(sql, family)
-        name = re.search(r"\bLOCAL\s+([\"\w.]+)", plain, re.IGNORECASE)
-        setting = name[1].replace('"', "") if name else ""
-        return Statement(Kind.HOLD, setting=_SETTINGS.get(setting.upper(), setting))
     if second == "TRANSACTION":
-        return Statement(Kind.ISOLATION, "READ ONLY" if "READ ONLY" in text else "")
-    return _WRITE
+        return Statement(Kind.ISOLATION, _options(text))
+    if second == "CONSTRAINTS":
+        return _HOLD
+    return _read_setting(sql, family)
+
+
+def _read_setting(sql: str, family: Family) -> Statement:
+    """SET and RESET of PostgreSQL."""
+    found = _SETTING.search(_uncommented(sql, family))
+    if found is None:
+        return _WRITE
+    name = found[2].replace('"', "").lower()
+    if found[1] is None and name == "session" and "characteristics" in sql.lower():
+        return Statement(Kind.ISOLATION, _options(sql.upper()))
+    name = _SETTINGS.get(name, name)
+    if name.startswith("transaction_"):
+        return Statement(
+            Kind.REFUSED, "it sets an option of the transaction, which all calls share"
+        )
+    scope = (found[1] or "").strip().lower()
+    return Statement(
+        Kind.READ, settings=("*" if name == "all" else name,), lasting=scope != "local"
+    )
+
+
+def _reset(text: str, second: str, sql: str, family: Family) -> Statement:
+    return _read_setting(sql, family) if family is Family.POSTGRESQL else _WRITE
 
 
 _CONTROLS = {
@@ -300,15 +338,16 @@ _CONTROLS = {
     "PREPARE": _prepare,
     "XA": _xa,
     "SET": _set,
+    "RESET": _reset,
 }
 
 # What SET calls by other words than the setting's name.
 _SETTINGS = {
-    "TIME": "timezone",
-    "SCHEMA": "search_path",
-    "NAMES": "client_encoding",
-    "XML": "xmloption",
-    "SESSION": "session_authorization",
+    "time": "timezone",
+    "schema": "search_path",
+    "names": "client_encoding",
+    "xml": "xmloption",
+    "session": "session_authorization",
 }
 
 _TWO_PHASE = (
@@ -321,6 +360,14 @@ _IMPLICIT_COMMIT = (
 )
 _NO_TRANSACTION = (
     "it runs a statement that the database refuses inside a transaction; do that outside of batches"
+)
+_OTHER_DATABASE = (
+    "it changes the connection's database (USE), which later calls would work on; name the "
+    "database in the statement or the table, or use an engine of its own"
+)
+_UNREADABLE = (
+    "it prepares or executes SQL that cannot be read beforehand, and that may commit; run it "
+    "directly"
 )
 _TEMPORARY = (
     "it makes a temporary table that is emptied or dropped at COMMIT, which in a batch comes after "
@@ -337,6 +384,10 @@ def _refused(text: str, words: list[str], family: Family) -> str:
     """Why a statement cannot run in a batch, or an empty text."""
     first = words[0] if words else ""
     if family is Family.MYSQL:
+        if first == "USE":
+            return _OTHER_DATABASE
+        if first == "EXECUTE":
+            return _UNREADABLE
         if first in ("CREATE", "DROP") and "TEMPORARY" in words[:4]:
             return ""
         if first == "LOAD" and "DATA" in words[:2]:
@@ -353,58 +404,3 @@ def _refused(text: str, words: list[str], family: Family) -> str:
     ):
         return _NO_TRANSACTION
     return ""
-
-
-# What may stand before an opening parenthesis in a query that only reads: words of SQL, types,
-# and functions that change nothing. A function of the user's own may do anything.
-_HARMLESS = frozenset(
-    """
-    ALL AND ANY ARRAY AS BETWEEN BY CASE DISTINCT ELSE EXCEPT EXISTS FILTER FROM GROUP HAVING IN
-    INTERSECT INTERVAL IS JOIN LATERAL LIKE ILIKE LIMIT MATERIALIZED NOT OFFSET ON OR ORDER OVER
-    PARTITION RECURSIVE ROW SELECT SETS SOME THEN UNION USING VALUES WHEN WHERE WITHIN XOR
-
-    BINARY BIT CHAR CHARACTER DATETIME DEC DECIMAL FLOAT NUMERIC TIME TIMESTAMP TIMESTAMPTZ
-    VARBINARY VARCHAR VARYING VECTOR
-
-    AVG BIT_AND BIT_OR BOOL_AND BOOL_OR COUNT CUME_DIST DENSE_RANK EVERY FIRST_VALUE GROUPING
-    GROUP_CONCAT LAG LAST_VALUE LEAD MAX MEDIAN MIN MODE NTH_VALUE NTILE PERCENTILE_CONT
-    PERCENTILE_DISC PERCENT_RANK RANK ROW_NUMBER STDDEV STDDEV_POP STDDEV_SAMP STRING_AGG SUM
-    VARIANCE VAR_POP VAR_SAMP XMLAGG
-
-    ABS ACOS ASIN ATAN ATAN2 CBRT CEIL CEILING COS COT DEGREES DIV EXP FLOOR LN LOG LOG10 LOG2 MOD
-    PI POW POWER RADIANS RAND RANDOM ROUND SIGN SIN SQRT TAN TRUNC
-
-    ASCII BTRIM CHAR_LENGTH CHARACTER_LENGTH CHR CONCAT CONCAT_WS CRC32 DECODE DIGEST ELT ENCODE
-    FIELD FIND_IN_SET FORMAT HEX INITCAP INSTR LCASE LEFT LENGTH LEVENSHTEIN LOCATE LOWER LPAD
-    LTRIM MD5 MID OCTET_LENGTH ORD OVERLAY POSITION QUOTE QUOTE_IDENT QUOTE_LITERAL REPEAT REVERSE
-    RIGHT RPAD RTRIM SHA1 SHA2 SHA256 SIMILARITY WORD_SIMILARITY SOUNDEX SPLIT_PART STARTS_WITH
-    STRCMP STRPOS SUBSTR SUBSTRING SUBSTRING_INDEX TO_HEX TRANSLATE TRIM UCASE UNACCENT UNHEX
-    UPPER
-
-    AGE CLOCK_TIMESTAMP CURDATE CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURTIME DATE DATEDIFF
-    DATE_ADD DATE_BIN DATE_FORMAT DATE_PART DATE_SUB DATE_TRUNC DAY DAYNAME DAYOFMONTH DAYOFWEEK
-    DAYOFYEAR EXTRACT FROM_DAYS FROM_UNIXTIME GETDATE HOUR ISFINITE JUSTIFY_DAYS JUSTIFY_HOURS
-    LAST_DAY LOCALTIME LOCALTIMESTAMP MAKE_DATE MAKE_INTERVAL MAKE_TIME MAKE_TIMESTAMP
-    MAKE_TIMESTAMPTZ MICROSECOND MINUTE MONTH MONTHNAME NOW QUARTER SECOND STATEMENT_TIMESTAMP
-    STR_TO_DATE SYSDATE TIMEDIFF TIMEZONE TIMESTAMPADD TIMESTAMPDIFF TO_CHAR TO_DATE TO_DAYS
-    TO_NUMBER TO_TIMESTAMP TRANSACTION_TIMESTAMP UNIX_TIMESTAMP UTC_DATE UTC_TIME UTC_TIMESTAMP
-    WEEK WEEKDAY YEAR YEARWEEK
-
-    CAST COALESCE CONVERT GREATEST IF IFNULL ISNULL LEAST NULLIF NUM_NONNULLS NUM_NULLS NVL NVL2
-
-    CARDINALITY GENERATE_SERIES HSTORE ROW_TO_JSON TO_JSON TO_JSONB UNNEST
-    INT4RANGE INT8RANGE NUMRANGE TSRANGE TSTZRANGE DATERANGE ISEMPTY LOWER_INC UPPER_INC
-    MATCH AGAINST TO_TSQUERY TO_TSVECTOR PLAINTO_TSQUERY PHRASETO_TSQUERY WEBSEARCH_TO_TSQUERY
-    TS_HEADLINE TS_RANK TS_RANK_CD SETWEIGHT
-
-    CONNECTION_ID CURRENT_DATABASE CURRENT_ROLE CURRENT_SCHEMA CURRENT_SCHEMAS CURRENT_SETTING
-    CURRENT_USER DATABASE FORMAT_TYPE FOUND_ROWS GEN_RANDOM_UUID HAS_TABLE_PRIVILEGE
-    LAST_INSERT_ID LASTVAL CURRVAL NEXTVAL OBJ_DESCRIPTION COL_DESCRIPTION PG_BACKEND_PID
-    PG_GET_CONSTRAINTDEF PG_GET_EXPR PG_GET_INDEXDEF PG_GET_SERIAL_SEQUENCE PG_GET_VIEWDEF
-    PG_IS_IN_RECOVERY PG_TABLE_IS_VISIBLE PG_TYPEOF ROW_COUNT SCHEMA SESSION_USER TXID_CURRENT
-    PG_CURRENT_XACT_ID USER UUID UUIDV4 UUIDV7 UUID_GENERATE_V4 VERSION
-    """.split()
-)
-_HARMLESS_PREFIXES = (
-    "ARRAY_", "JSON_", "JSONB_", "REGEXP_", "STRING_TO_", "ST_", "INET_", "HOST_",
-)  # fmt: skip

@@ -113,10 +113,6 @@ class Stack:
         self.wrote = True
         self._note(Virtual())
 
-    def hold(self) -> None:
-        """Take note of something that is no data, and that nobody's rollback may undo."""
-        self._note(Virtual())
-
     def savepoint(self, virtual: Virtual, user_name: str) -> list[str]:
         """The handler sets a savepoint of its own."""
         sql = self.before(virtual, Kind.HOLD)
@@ -133,6 +129,19 @@ class Stack:
             if mark.owner is virtual:
                 mark.done = True
         return []
+
+    def inside(self, virtual: Virtual) -> bool:
+        """Tell whether the handler has set savepoints of its own that it has not released."""
+        return any(
+            mark.owner is virtual and mark.user_name and not mark.done for mark in self._marks
+        )
+
+    def shared(self, virtual: Virtual) -> bool:
+        """Tell whether another transaction is open, and may hold locks."""
+        return any(
+            not mark.done and mark.owner is not virtual and mark is not self._root
+            for mark in self._marks
+        )
 
     def rollback_to(self, virtual: Virtual, user_name: str) -> list[str]:
         """The handler rolls back to a savepoint of its own; KeyError if it has none such."""
@@ -197,7 +206,7 @@ class Stack:
 
         Else a statement of it that fails could not be undone without undoing theirs.
         """
-        own = [mark for mark in self._marks if mark.owner is virtual]
+        own = [mark for mark in self._marks if mark.owner is virtual and not mark.done]
         if not virtual.wrote and own == [virtual.mark]:
             self._finish(virtual)
 

@@ -375,3 +375,61 @@ async def timeout_is_handled_before_the_database(world: World) -> Any:
     except TimeoutError:
         await add(world, "new")
     return "done"
+
+
+def is_asyncpg(world: World) -> bool:
+    return world.driver.endswith("asyncpg")
+
+
+@pattern(families=("postgresql",))
+async def copies_by_asyncpg(world: World) -> Any:
+    async with world.async_engine.begin() as connection:
+        if is_asyncpg(world):
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            await driver.copy_records_to_table("item", records=[("new", 1)], columns=["name", "n"])
+            return await driver.fetchval("SELECT count(*) FROM item")
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+        return await connection.scalar(sa.select(sa.func.count()).select_from(items))
+
+
+@pattern(families=("postgresql",))
+async def asyncpg_commits_by_itself(world: World) -> Any:
+    """Before SQLAlchemy has begun a transaction, each statement of the driver's own does."""
+    async with world.async_engine.connect() as connection:
+        if is_asyncpg(world):
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.execute("INSERT INTO item (name, n) VALUES ($1, 1)", "kept")
+        await connection.execute(sa.insert(items).values(name="not kept", n=1))
+        if is_asyncpg(world):
+            await driver.execute("INSERT INTO item (name, n) VALUES ('not kept either', 1)")
+        await connection.rollback()
+    return "done"
+
+
+@pattern(families=("postgresql",))
+async def run_async_and_rolled_back(world: World) -> Any:
+    def insert(connection: sa.Connection) -> None:
+        connection.execute(sa.text("SELECT 1"))
+        adapted: Any = connection.connection.dbapi_connection
+        if is_asyncpg(world):
+            adapted.run_async(
+                lambda driver: driver.execute("INSERT INTO item (name, n) VALUES ('no', 1)")
+            )
+
+    async with world.async_engine.connect() as connection:
+        await connection.run_sync(insert)
+        await connection.rollback()
+    return "done"
+
+
+@pattern(refused=ALL, because="of the driver's own connection")
+async def drivers_own_transaction(world: World) -> Any:
+    async with world.async_engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        if is_asyncpg(world):
+            async with driver.transaction():
+                await driver.execute("INSERT INTO item (name, n) VALUES ('new', 1)")
+        else:
+            await driver.commit()
+    return "done"

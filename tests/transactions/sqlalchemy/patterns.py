@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -265,13 +266,38 @@ def driver_connection(world: World) -> Any:
     return "done"
 
 
-@pattern(refused=ALL, because="driver's own connection")
+@pattern()
 def driver_connection_commits(world: World) -> Any:
     with world.engine.connect() as connection:
         driver = connection.connection.driver_connection
         assert driver is not None
         driver.cursor().execute("INSERT INTO item (name, n) VALUES ('new', 1)")
         driver.rollback()
+        driver.cursor().execute("INSERT INTO item (name, n) VALUES ('newer', 1)")
+        driver.commit()
+        driver.cursor().execute("INSERT INTO item (name, n) VALUES ('never', 1)")
+    return "done"
+
+
+@pattern()
+def cursors_connection_commits(world: World) -> Any:
+    connection = world.engine.raw_connection()
+    cursor: Any = connection.cursor()
+    cursor.execute("INSERT INTO item (name, n) VALUES ('new', 1)")
+    cursor.connection.commit()
+    cursor.execute("INSERT INTO item (name, n) VALUES ('never', 1)")
+    cursor.close()
+    connection.close()
+    return "done"
+
+
+@pattern(families=("mysql",), refused=("mysql",), because="uses query of the driver's connection")
+def drivers_own_query(world: World) -> Any:
+    connection: Any = world.engine.raw_connection()
+    connection.cursor().execute("SELECT 1")
+    connection.query("INSERT INTO item (name, n) VALUES ('new', 1)")
+    connection.rollback()
+    connection.close()
     return "done"
 
 
@@ -367,8 +393,18 @@ def nested_twice(world: World) -> Any:
         return names(session)
 
 
-# Not on SQLite: alone, sqlite3 takes the savepoint for the transaction, and its RELEASE commits.
-@pattern(families=SERVERS)
+@pattern()
+def nested_without_a_commit(world: World) -> Any:
+    """Alone, sqlite3 takes the savepoint for the transaction, and its RELEASE commits."""
+    with Session(world.engine) as session:
+        with session.begin_nested():
+            session.add(Item(name="new", n=1))
+            with session.begin_nested():
+                session.add(Item(name="newer", n=1))
+        return names(session)
+
+
+@pattern()
 def nested_kept_but_rolled_back(world: World) -> Any:
     with Session(world.engine) as session:
         with session.begin_nested():
@@ -482,6 +518,20 @@ def five_threads(world: World) -> Any:
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(add, range(5)))
     return "done"
+
+
+@pattern(families=SERVERS)
+def a_pool_of_threads(world: World) -> Any:
+    def add(number: int) -> int:
+        with Session(world.engine) as session:
+            session.add(Item(name=f"new {number}", n=number))
+            session.commit()
+        return number
+
+    with ThreadPool(2) as pool:
+        pool.apply(add, (1,))
+        pool.map(add, (2, 3))
+        return list(pool.imap(add, (4, 5)))
 
 
 @pattern()
@@ -667,6 +717,63 @@ def writes_while_streaming(world: World) -> Any:
                 writer.add(Item(name=f"seen {name}", n=-n))
                 writer.commit()
         return total
+
+
+TENANT = sa.text("SELECT current_setting('app.tenant', true)")
+
+
+@pattern(families=("postgresql",))
+def a_setting_each(world: World) -> Any:
+    """Row level security: one session never sees what another has set, in whatever way."""
+    found = []
+    with Session(world.engine) as one, Session(world.engine) as two, Session(world.engine) as none:
+        one.execute(sa.text("SET LOCAL app.tenant = 'one'"))
+        two.execute(sa.select(sa.func.set_config("app.tenant", "two", True)))
+        found += [one.scalar(TENANT), two.scalar(TENANT), none.scalar(TENANT) or ""]
+        one.add(Item(name="of one", n=1))
+        one.commit()
+        one.execute(sa.text("SET app.tenant = 'lasting'"))
+        found += [two.scalar(TENANT), none.scalar(TENANT) or ""]
+        two.rollback()
+        found += [two.scalar(TENANT) or "", one.scalar(TENANT)]
+        one.execute(sa.text("RESET app.tenant"))
+        found += [one.scalar(TENANT) or ""]
+        one.commit()
+    return found
+
+
+@pattern(families=("postgresql",))
+def a_setting_until_a_savepoint(world: World) -> Any:
+    found = []
+    with Session(world.engine) as session:
+        session.execute(sa.text("SET LOCAL app.tenant = 'outer'"))
+        with session.begin_nested() as nested:
+            session.execute(sa.text("SET LOCAL app.tenant = 'inner'"))
+            found.append(session.scalar(TENANT))
+            nested.rollback()
+        found.append(session.scalar(TENANT))
+        session.commit()
+    return found
+
+
+@pattern(families=("postgresql",), refused=("postgresql",), because="exclude another session")
+def skips_what_is_locked(world: World) -> Any:
+    query = sa.select(Item).order_by(Item.id).limit(1).with_for_update(skip_locked=True)
+    with Session(world.engine) as one, Session(world.engine) as two:
+        return [one.scalars(query).one().name, two.scalars(query).one().name]
+
+
+@pattern(families=("postgresql",), refused=("postgresql",), because="read only")
+def begins_read_only(world: World) -> Any:
+    with world.engine.connect() as plain:
+        connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql("BEGIN READ ONLY")
+        try:
+            connection.execute(sa.insert(items).values(name="new", n=1))
+        except sa.exc.DBAPIError:
+            connection.exec_driver_sql("ROLLBACK")
+            return "refused"
+    return "written"
 
 
 @pattern(families=("postgresql",))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from fastapi import FastAPI
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool, StaticPool
 
 from atomicbatch import NotBatchableError
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
-from tests.asgi.asking import ask, call
+from tests.asgi.asking import Answer, ask, call
 from tests.transactions.sqlalchemy import async_patterns, patterns
 from tests.transactions.sqlalchemy.patterns import Pattern
 from tests.transactions.sqlalchemy.test_oracle import RUN, Databases, add, app_of, check
@@ -88,6 +90,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable[[World], None]]] = {
 NEED_TWO = {"reader_stays_open", "leaks_a_session"}
 
 
+AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT"}
+BY_THE_DRIVER = {"connect_args": {"autocommit": True}}
+
+
 def cases() -> list[Any]:
     return [
         pytest.param(driver, variant, pattern, id=f"{driver}-{variant}-{pattern.name}")
@@ -149,13 +155,19 @@ def test_an_engine_that_was_not_named(driver: str, databases: Databases) -> None
     assert database.rows() == before
 
 
-@pytest.mark.parametrize("driver", ["pysqlite", "psycopg", "asyncpg", "pymysql"])
-def test_autocommit_is_given_back(driver: str, databases: Databases) -> None:
+@pytest.mark.parametrize(
+    ("driver", "options"),
+    [
+        *((name, AUTOCOMMIT) for name in ("pysqlite", "psycopg", "asyncpg", "pymysql")),
+        *((name, BY_THE_DRIVER) for name in ("psycopg", "psycopg_async", "pymysql", "asyncmy")),
+    ],
+)
+def test_autocommit_is_given_back(
+    driver: str, options: dict[str, Any], databases: Databases
+) -> None:
     """After a batch, the connections of an AUTOCOMMIT engine still commit by themselves."""
     database = databases(DRIVERS[driver])
-    world = World(
-        driver, database, {"isolation_level": "AUTOCOMMIT", "pool_size": 1, "max_overflow": 0}
-    )
+    world = World(driver, database, {**options, "pool_size": 1, "max_overflow": 0})
 
     async def run() -> None:
         app = AtomicBatch(app_of(world), transaction=SQLAlchemyTransaction())
@@ -323,3 +335,66 @@ def test_a_database_that_we_do_not_know() -> None:
     dialect.name = "oracle"
     with pytest.raises(NotBatchableError, match="oracle"):
         family_of(dialect)
+
+
+def test_checkout_hooks_run_for_each_session(databases: Databases) -> None:
+    """A tenant that the pool's event "checkout" sets is that of the call, not of the first one."""
+    world = World("psycopg", databases("postgresql"))
+    tenant: ContextVar[str] = ContextVar("tenant", default="")
+
+    @event.listens_for(world.engine, "checkout")
+    def checkout(connection: Any, *_: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SELECT set_config('app.tenant', %s, false)", (tenant.get(),))
+        cursor.close()
+        connection.commit()
+
+    plain = FastAPI()
+
+    @plain.post("/tenant")
+    def read(name: str) -> Any:
+        tenant.set(name)
+        with world.engine.connect() as connection:
+            return connection.scalar(sa.text("SELECT current_setting('app.tenant')"))
+
+    async def run() -> Answer:
+        app = AtomicBatch(plain, transaction=SQLAlchemyTransaction())
+        calls = [call("POST", f"/tenant?name={name}") for name in "aba"]
+        try:
+            return await ask(app, *calls)
+        finally:
+            await world.dispose()
+
+    answer = asyncio.run(run())
+    assert [reply.body for reply in answer.replies] == [b'"a"', b'"b"', b'"a"']
+
+
+@pytest.mark.parametrize("replies", [200, 500])
+def test_a_procedure_that_commits(replies: int, databases: Databases) -> None:
+    """A stored procedure that commits fails the batch at once, and is never run again."""
+    database = databases("mysql")
+    database.run(
+        "CREATE OR REPLACE PROCEDURE bump() BEGIN"
+        " START TRANSACTION; UPDATE item SET n = n + 1 WHERE name = 'one'; COMMIT; END"
+    )
+    world = World("pymysql", database)
+
+    def act(_: World) -> None:
+        with world.engine.begin() as connection:
+            connection.execute(sa.text("CALL bump()"))
+        if replies == 500:
+            raise RuntimeError
+
+    async def run() -> Answer:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
+        )
+        try:
+            return await ask(app, RUN, add("after"))
+        finally:
+            await world.dispose()
+
+    answer = asyncio.run(run())
+    assert answer.outcome == "rolled-back; failed=1; status=500"
+    assert b"may be stored" in answer.body
+    assert database.rows() == [("one", 11), ("two", 20)]

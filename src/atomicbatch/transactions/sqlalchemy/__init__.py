@@ -9,7 +9,9 @@ In reading order::
     real.py          one real transaction: BEGIN, its health, COMMIT or ROLLBACK
     savepoints.py    handlers' transactions on it, also after a failed statement
     lease.py         one session's use of it: its statements, and what it takes for a transaction
+    settings.py      what sessions have set by SET, each for itself
     connection.py    what a session gets instead of a connection of the pool
+    own.py           what a handler gets instead of an async driver's own connection
     drivers.py       what differs between drivers
     gate.py          one at a time, for threads and for tasks
     slots.py         at most so many batches at a time

@@ -6,24 +6,28 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import await_only
+
+from atomicbatch.transactions.sqlalchemy.own import OwnConnection
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.lease import Lease
 
 _set = object.__setattr__
-# Methods of drivers' connections that would reach the real transaction.
-_REFUSED = {
-    "begin": "begins a transaction by the driver's begin()",
-    "executescript": "uses executescript(), which commits first",
-    "tpc_begin": "uses two-phase commit",
-    "tpc_commit": "uses two-phase commit",
-    "tpc_prepare": "uses two-phase commit",
-    "tpc_rollback": "uses two-phase commit",
-    "xid": "uses two-phase commit",
-    "reset": "resets its connection",
-    "select_db": "changes the connection's database",
-    "set_session": "changes the connection's session",
-}
+# Of the drivers' connections, what neither runs SQL nor changes the connection for others.
+_HARMLESS = frozenset(
+    """
+    Warning Error InterfaceError DatabaseError DataError OperationalError IntegrityError
+    InternalError ProgrammingError NotSupportedError
+    adapters await_ broken character_set_name charset closed create_aggregate create_collation
+    create_function create_window_function dbapi deferrable encoding escape escape_string fileno
+    get_backend_pid get_dsn_parameters get_parameter_status get_server_info get_transaction_status
+    host_info in_transaction info literal notices protocol_version read_only readonly
+    server_status server_version show_warnings status thread_id total_changes
+    """.split()
+)
+# What is taken from the connection when a cursor is made.
+_OF_CURSORS = frozenset({"row_factory", "cursor_factory"})
 
 
 class VirtualConnection:
@@ -65,26 +69,53 @@ class VirtualConnection:
     def __exit__(self, kind: object, *_: object) -> None:
         (self.commit if kind is None else self.rollback)()
 
+    @property
+    def driver_connection(self) -> OwnConnection:
+        """What SQLAlchemy's adapters of async drivers have."""
+        if not self._lease.real.dialect.is_async:
+            raise AttributeError("driver_connection")
+        return OwnConnection(self._lease)
+
+    _connection = driver_connection
+
+    def run_async(self, fn: Callable[[Any], Any]) -> Any:
+        """Await what a function makes of the driver's own connection (AdaptedConnection)."""
+        return await_only(fn(self.driver_connection))
+
     def __getattr__(self, name: str) -> Any:
-        if name in _REFUSED:
-            self._lease.refuse(f"a handler {_REFUSED[name]}; use an ordinary transaction")
-        if name == "set_isolation_level":
-            return self._set_isolation_level
         if name == "autocommit":
             return self._lease.autocommit()
-        return self._lease.attribute(name)
+        if name == "get_autocommit":
+            return self._get_autocommit
+        if name in ("set_isolation_level", "set_autocommit", "set_read_only"):
+            return self._setter(name.removeprefix("set_"))
+        if name == "set_deferrable":
+            return _nothing
+        if name == "isolation_level":
+            return self._lease.isolation_level()
+        return self._lease.attribute(name, harmless=name in _HARMLESS, kept=name in _OF_CURSORS)
 
-    def _set_isolation_level(self, level: object) -> None:
-        # psycopg2: 0 is ISOLATION_LEVEL_AUTOCOMMIT.
-        self._lease.auto = level in (0, "AUTOCOMMIT", "autocommit")
+    def _get_autocommit(self) -> bool:
+        return self._lease.auto
+
+    def _setter(self, name: str) -> Callable[[Any], None]:
+        return lambda value: setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "autocommit":
             self._lease.auto = bool(value)
         elif name == "isolation_level":
-            self._lease.auto = value is None
+            self._lease.set_isolation_level(value)
+        elif name in ("read_only", "readonly"):
+            self._lease.set_read_only(bool(value))
+        elif name == "deferrable":
+            pass
         else:
-            self._lease.set_attribute(name, value)
+            self._lease.set_attribute(name, value, kept=name in _OF_CURSORS)
+
+
+def _nothing(_: object) -> None:
+    pass
 
 
 class VirtualCursor:
@@ -100,6 +131,10 @@ class VirtualCursor:
         _set(self, "_lease", lease)
         _set(self, "_cursor", cursor)
         _set(self, "_streams", streams)
+
+    @property
+    def connection(self) -> VirtualConnection:
+        return VirtualConnection(self._lease)
 
     def execute(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         cursor = self._cursor
@@ -118,7 +153,13 @@ class VirtualCursor:
         return self._lease.perform(call, "CALL procedure", (), {})
 
     def executescript(self, *_: object) -> None:
-        self._lease.refuse(f"a handler {_REFUSED['executescript']}; use execute()")
+        self._lease.refuse("a handler uses executescript(), which commits first; use execute()")
+
+    def stream(self, *_: object, **__: object) -> None:
+        self._lease.refuse(
+            "a handler uses stream(), during which the connection takes no other statement; "
+            "use a server-side cursor"
+        )
 
     def fetchone(self) -> Any:
         return self._fetch(self._cursor.fetchone)
@@ -153,7 +194,7 @@ class VirtualCursor:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("copy"):
-            self._lease.used_raw()
+            self._lease.copies()
         return getattr(self._cursor, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -194,8 +235,12 @@ class ProxiedConnection(PoolProxiedConnection):
 
     @property
     def driver_connection(self) -> Any:  # type: ignore[override]
-        self._lease.used_raw()
-        return self._fairy.driver_connection
+        """For sync drivers it is the same as ``dbapi_connection``."""
+        if self._lease.real.dialect.is_async:
+            return OwnConnection(self._lease)
+        return self.dbapi_connection
+
+    connection = driver_connection
 
     @property
     def info(self) -> Any:

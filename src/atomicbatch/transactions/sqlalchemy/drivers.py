@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Dialect
@@ -58,6 +56,13 @@ def runner_of(dialect: Dialect, connection: PoolProxiedConnection) -> Runner:
         return lambda texts: settle(driver.execute("; ".join(texts), prepare=False))
     if dialect.driver == "psycopg2":
         return lambda texts: run_plainly(connection, ["; ".join(texts)])
+    if dialect.driver == "aiosqlite":
+        # One hop to its thread for each; its own cursors would take three.
+        def hop(texts: Sequence[str]) -> None:
+            for text in texts:
+                await_only(driver.execute(text))
+
+        return hop
     if dialect.driver == "pysqlite":
 
         def run(texts: Sequence[str]) -> None:
@@ -104,54 +109,6 @@ def interrupt(dialect: Dialect, connection: PoolProxiedConnection) -> None:
         driver.interrupt()
     elif dialect.driver in ("psycopg", "psycopg2"):
         driver.cancel()
-
-
-def guard(
-    dialect: Dialect, connection: PoolProxiedConnection, refuse: Callable[[str], object]
-) -> Callable[[], None]:
-    """
-    Keep a handler that has the driver's own connection from ending the transaction by it.
-
-    Where the driver leaves no way to (psycopg2, asyncpg and the like), it is found out afterwards.
-
-    Args:
-        refuse: Called with what the handler has done; it raises.
-
-    Returns:
-        A function that undoes it.
-    """
-    driver: Any = connection.driver_connection
-    what = "a handler uses {} of the driver's own connection; use the session's, or SQLAlchemy's"
-    if dialect.driver == "pysqlite":
-
-        def authorize(action: int, operation: str | None, *_: object) -> int:
-            if action != _SQLITE_TRANSACTION:
-                return sqlite3.SQLITE_OK
-            with suppress(Exception):
-                refuse(what.format(str(operation)))
-            return sqlite3.SQLITE_DENY
-
-        driver.set_authorizer(authorize)
-        return lambda: driver.set_authorizer(None)
-    if dialect.driver in ("psycopg", "pymysql"):
-        names = ("commit", "rollback", "close", "begin")
-        for name in names:
-
-            def refused(*_: object, name: str = name, **__: object) -> object:
-                return refuse(what.format(f"{name}()"))
-
-            setattr(driver, name, refused)
-
-        def undo() -> None:
-            for name in names:
-                vars(driver).pop(name, None)
-
-        return undo
-    return lambda: None
-
-
-# The action code of BEGIN, COMMIT and ROLLBACK; https://www.sqlite.org/c3ref/c_alter_table.html
-_SQLITE_TRANSACTION = 22
 
 
 def is_autocommit(dialect: Dialect, connection: PoolProxiedConnection) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -28,6 +27,11 @@ from atomicbatch.transactions.statements import Family
 # COMMIT and ROLLBACK of sync drivers run here, not in the threads of handlers: those may all be
 # waiting for locks that this very batch holds. They are made when needed and reused.
 _threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="atomicbatch")
+
+_LEFT_BEHIND = (
+    "a call has left a task behind that uses the database while the batch still runs; await it in "
+    "the call, or use on_commit"
+)
 
 current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlalchemy_call", default=None)
 
@@ -70,16 +74,8 @@ class Joined:
 
     @property
     def reals(self) -> tuple[RealTransaction, ...]:
-        """One for each engine that joined: its ``url``, whether it ``wrote``, or was ``raw``."""
+        """One for each engine that joined: its ``url``, whether it ``wrote``."""
         return tuple(self._reals.values())
-
-    async def stands(self) -> bool:
-        """Make the proof that COMMIT begins with; only ROLLBACK may follow."""
-        found: list[bool] = []
-        for real in self._reals.values():
-            if real.is_open:
-                await self._in_its_place(real, partial(_keep, real.stands, found))
-        return all(found)
 
     def shut(self) -> None:
         """After ROLLBACK: what calls have left running gets no connection at all any more."""
@@ -96,10 +92,7 @@ class Joined:
         """Give a session its connection."""
         self.check()
         if call.ended:
-            self.refuse(
-                "a call has left a task behind that uses the database while the batch still runs; "
-                "await it in the call, or use on_commit"
-            )
+            self.refuse(_LEFT_BEHIND)
         real = self._reals.get(engine.dialect)
         if real is None:
             real = self._join(engine)
@@ -107,7 +100,14 @@ class Joined:
             self._check_thread()
         lease = real.lease()
         call.leases.append(lease)
-        return ProxiedConnection(lease, real.fairy)
+        if call.ended:
+            # While we waited for the connection; the end of the call may not have seen it.
+            lease.closed = True
+            self.refuse(_LEFT_BEHIND)
+        proxied = ProxiedConnection(lease, real.fairy)
+        if real.checkout:
+            real.check_out(proxied)
+        return proxied
 
     def is_outside(self, engine: Engine) -> bool:
         """Tell whether an engine is none of the batch's business, by the user's decision."""
@@ -228,7 +228,7 @@ class Joined:
             real = lease.real
             lease.closed = True
             # If somebody is in a statement, a thread left behind, wait until it is through it.
-            if lease.needs_closing or not real.gate.enter_now():
+            if lease.needs_closing or real.is_doubtful or not real.gate.enter_now():
                 await self._in_its_place(real, lease.close)
             else:
                 real.gate.leave()
@@ -282,10 +282,6 @@ class Call:
                 joined.doom(problem)
         if joined.error is not None:
             raise joined.error from error
-
-
-def _keep(ask: Callable[[], bool], answers: list[bool]) -> None:
-    answers.append(ask())
 
 
 def _capacity(pool: Pool, family: Family) -> int | None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from atomicbatch.errors import TransactionError
+from atomicbatch.errors import NotBatchableError, TransactionError
 from atomicbatch.transactions.sqlalchemy.connection import VirtualCursor
-from atomicbatch.transactions.sqlalchemy.drivers import buffered, run_plainly, text_of, value_of
+from atomicbatch.transactions.sqlalchemy.drivers import buffered, text_of, value_of
 from atomicbatch.transactions.statements import Family, Kind, Statement, read_statement
 from atomicbatch.transactions.virtual import Virtual
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 
+# psycopg2.extensions.ISOLATION_LEVEL_*; None is 5: as the server has it.
+_PSYCOPG2_LEVELS = {
+    0: "AUTOCOMMIT", 1: "READ COMMITTED", 2: "REPEATABLE READ", 3: "SERIALIZABLE",
+    4: "READ UNCOMMITTED", 5: "",
+}  # fmt: skip
 _CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
 
 
@@ -30,7 +36,18 @@ class Lease:
     """
 
     __slots__ = (
-        "_explicit", "_read_only", "_real", "_restore", "_settings", "auto", "closed", "virtual",
+        "_attributes",
+        "_by_savepoint",
+        "_explicit",
+        "_lasting",
+        "_pending",
+        "_read_only",
+        "_read_only_transaction",
+        "_real",
+        "_settings",
+        "auto",
+        "closed",
+        "virtual",
     )  # fmt: skip
 
     def __init__(self, real: RealTransaction) -> None:
@@ -40,12 +57,17 @@ class Lease:
         self.closed = False
         # It has sent BEGIN itself.
         self._explicit = False
-        # It has said that it only reads.
+        # It has said that it only reads: always, or in the transaction that is open.
         self._read_only = False
-        # What each setting was that it has made for its transaction alone.
+        self._read_only_transaction = False
+        # What it has set by SET: as it is, what of it has been committed, what would be.
         self._settings: dict[str, str] = {}
-        # What attributes of the driver's connection were before it set them.
-        self._restore: dict[str, Any] = {}
+        self._lasting: dict[str, str] = {}
+        self._pending: set[str] = set()
+        # What cursors that it makes take from their connection.
+        self._attributes: dict[str, Any] = {}
+        # A savepoint has begun it, so that its release commits (SQLite).
+        self._by_savepoint = False
 
     @property
     def real(self) -> RealTransaction:
@@ -53,7 +75,7 @@ class Lease:
 
     @property
     def needs_closing(self) -> bool:
-        return self.virtual is not None or bool(self._restore)
+        return self.virtual is not None
 
     # Statements --------------------------------------------------------------------------------
 
@@ -67,7 +89,18 @@ class Lease:
             # connection; drivers then drop the rows without saying so.
             args = () if real.dialect.is_async else tuple(buffered(arg) for arg in args)
             kwargs, streams = {}, False
-        return VirtualCursor(self, real.fairy.cursor(*args, **kwargs), streams)
+        if not self._attributes:
+            return VirtualCursor(self, real.fairy.cursor(*args, **kwargs), streams)
+        with real.inside:
+            connection = real.fairy.dbapi_connection
+            before = {name: getattr(connection, name) for name in self._attributes}
+            try:
+                for name, value in self._attributes.items():
+                    setattr(connection, name, value)
+                return VirtualCursor(self, real.fairy.cursor(*args, **kwargs), streams)
+            finally:
+                for name, value in before.items():
+                    setattr(connection, name, value)
 
     def perform(
         self,
@@ -75,19 +108,33 @@ class Lease:
         operation: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        *,
+        by_driver: bool = False,
     ) -> Any:
-        """Run a handler's statement."""
+        """
+        Run a handler's statement.
+
+        Args:
+            execute: Called with the operation and the arguments.
+            operation: SQL, as the driver takes it.
+            args: More for the driver.
+            kwargs: More for the driver.
+            by_driver: Given to the driver itself, which knows nothing of SQLAlchemy's autobegin.
+        """
         real = self._real
         statement = read_statement(text_of(operation), real.family)
         with real.inside:
             self._check()
             kind = statement.kind
             if kind not in _CHANGES_DATA:
+                if self._is_broken(kind):
+                    # The database itself says that nothing is possible but to roll back.
+                    return self._fail(partial(execute, operation, *args, **kwargs))
                 return self._control(statement)
-            if self._read_only and kind is Kind.WRITE:
+            if (self._read_only or self._read_only_transaction) and kind is Kind.WRITE:
                 real.refuse("a handler writes on a connection that it has set to read only")
             virtual, savepoints = self.virtual, real.savepoints
-            alone = virtual is None and self.auto
+            alone = virtual is None and (self.auto or by_driver)
             if virtual is None:
                 virtual = Virtual()
             if alone and real.family is not Family.POSTGRESQL:
@@ -95,8 +142,13 @@ class Lease:
             else:
                 self.virtual = virtual
                 savepoints.before(virtual, kind)
-            if statement.setting:
-                self._keep_setting(statement.setting)
+            if statement.detail == "excludes" and savepoints.shared(virtual):
+                self.refuse(
+                    "a handler takes a lock that is to exclude another session (SKIP LOCKED, "
+                    "NOWAIT, an advisory lock), but both share the batch's transaction and its "
+                    "locks; use one session at a time in a call"
+                )
+            names = self._before_settings(statement, args, kwargs)
             try:
                 result = execute(operation, *args, **kwargs)
             except BaseException as error:
@@ -105,11 +157,30 @@ class Lease:
                     self._end(commit=False)
                 raise
             savepoints.succeeded(virtual)
+            if names:
+                self._after_settings(names, lasting=statement.lasting)
             if alone and self.virtual is not None:
                 self._end(commit=True)
-            if statement.detail:
+            if statement.detail == "call":
+                real.is_doubtful = True
+            elif statement.detail == "foreign_keys":
                 self._check_pragma(operation)
             return result
+
+    def _is_broken(self, kind: Kind) -> bool:
+        """Tell whether a savepoint would be refused, since a statement has failed (PostgreSQL)."""
+        return (
+            kind in (Kind.SAVEPOINT, Kind.RELEASE)
+            and self.virtual is not None
+            and self._real.savepoints.is_broken(self.virtual)
+        )
+
+    def _fail(self, execute: Callable[[], Any]) -> Any:
+        try:
+            return execute()
+        except BaseException as error:
+            self._real.failed(self.virtual or Virtual(), error)
+            raise
 
     def fetch(
         self, fetch: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -125,14 +196,17 @@ class Lease:
                 self._real.failed(virtual, error)
                 raise
 
-    def used_raw(self) -> None:
-        """A handler gets at the driver's own connection: it may have changed anything."""
+    def copies(self) -> None:
+        """A handler's cursor is about to copy rows, which no text of a statement tells."""
         real = self._real
         with real.inside:
             self._check()
+            if self._read_only or self._read_only_transaction:
+                real.refuse("a handler copies on a connection that it has set to read only")
             if self.virtual is None:
                 self.virtual = Virtual()
-            real.used_raw(self.virtual)
+            real.savepoints.unseen(self.virtual)
+            real.settings.switch(self._settings)
 
     def _control(self, statement: Statement) -> None:
         """A handler controls its transaction by SQL."""
@@ -147,16 +221,41 @@ class Lease:
             if kind is Kind.BEGIN:
                 self._explicit = self.auto
                 self.virtual = self.virtual or Virtual()
-            if detail == "READ ONLY":
-                self._read_only = True
-            elif detail:
-                self._real.want_level(detail)
+            for option in filter(None, detail.split(", ")):
+                if option == "READ ONLY":
+                    self._read_only_transaction = True
+                else:
+                    self._real.want_level(option)
         else:
-            self.virtual = self.virtual or Virtual()
-            self._real.savepoints.control(self.virtual, kind, detail)
+            self._savepoint(kind, detail)
+
+    def _savepoint(self, kind: Kind, name: str) -> None:
+        real = self._real
+        if self.virtual is None:
+            self.virtual = Virtual()
+        if kind is Kind.SAVEPOINT:
+            self._by_savepoint |= self._begins_by_savepoint(self.virtual)
+            if real.settings:
+                real.settings.switch(self._settings)
+        real.savepoints.control(self.virtual, kind, name)
+        if kind is Kind.RELEASE:
+            if self._by_savepoint and not real.savepoints.inside(self.virtual):
+                self._end(commit=True)
+        elif kind is Kind.ROLLBACK_TO and self._settings:
+            self._settings = real.settings.read(self._settings)
+
+    def _begins_by_savepoint(self, virtual: Virtual) -> bool:
+        """Tell whether SQLite takes a savepoint for the transaction, its release for COMMIT."""
+        return (
+            self._real.family is Family.SQLITE
+            and self._real.begins_lazily
+            and not self._explicit
+            and not virtual.wrote
+            and virtual.mark is None
+        )
 
     def _check_pragma(self, operation: Any) -> None:
-        wanted = re.search(r"=\s*['\"]?(\w+)", text_of(operation))
+        wanted = re.search(r"[=(]\s*['\"]?(\w+)", text_of(operation))
         if wanted is None:
             return
         is_on = value_of(self._real.fairy, "PRAGMA foreign_keys")
@@ -191,37 +290,50 @@ class Lease:
         """The session, or its call, has no more use for the connection."""
         try:
             self.rollback()
-            if self._restore:
-                for name, value in self._restore.items():
-                    setattr(self._real.fairy.dbapi_connection, name, value)
-                self._restore.clear()
         finally:
             self.closed = True
 
     def _end(self, *, commit: bool) -> None:
         virtual, self.virtual = self.virtual, None
-        settings, self._settings = self._settings, {}
-        self._explicit = self._read_only = False
+        self._explicit = self._read_only_transaction = False
+        self._by_savepoint = False
+        if commit:
+            self._lasting.update({name: self._settings[name] for name in self._pending})
+        self._settings = dict(self._lasting) if self._lasting else {}
+        self._pending.clear()
         if virtual is None:
             return
         savepoints = self._real.savepoints
         (savepoints.commit if commit else savepoints.rollback)(virtual)
-        # Also after ROLLBACK TO: the savepoint may be newer than the setting.
-        self._restore_settings(virtual, settings)
 
-    def _keep_setting(self, name: str) -> None:
-        """A savepoint that is released keeps SET LOCAL; a COMMIT would have ended it."""
-        if name not in self._settings:
-            value = value_of(self._real.fairy, f"SELECT current_setting({_literal(name)}, true)")
-            self._settings[name] = value or ""
+    # Its settings ------------------------------------------------------------------------------
 
-    def _restore_settings(self, virtual: Virtual, settings: dict[str, str]) -> None:
-        if settings:
-            self._real.savepoints.setting(virtual)
-        for name, value in settings.items():
-            run_plainly(
-                self._real.fairy, [f"SELECT set_config({_literal(name)}, {_literal(value)}, true)"]
+    def _before_settings(
+        self, statement: Statement, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, ...]:
+        """Make the connection's settings its own; tell which the statement will make."""
+        settings = self._real.settings
+        if not statement.settings:
+            if settings:
+                settings.switch(self._settings)
+            return ()
+        names = settings.names_of(statement, (args, kwargs))
+        if not names and statement.settings == ("?",):
+            self.refuse(
+                "a handler calls set_config() with a name that is neither in the statement nor a "
+                "parameter, so that the setting would leak into later calls; write the name"
             )
+        settings.remember(names, lasting=statement.lasting)
+        settings.switch(self._settings, but=names if statement.kind is Kind.READ else ())
+        return names
+
+    def _after_settings(self, names: tuple[str, ...], *, lasting: bool) -> None:
+        made = self._real.settings.read(names)
+        self._settings.update(made)
+        if lasting:
+            self._pending.update(made)
+        else:
+            self._pending.difference_update(made)
 
     # The connection's attributes and options ---------------------------------------------------
 
@@ -232,16 +344,48 @@ class Lease:
     def _set_auto(self, value: object) -> None:
         self.auto = bool(value)
 
-    def attribute(self, name: str) -> Any:
+    def isolation_level(self) -> Any:
+        """What the driver's own ``isolation_level`` is; with sqlite3, None is AUTOCOMMIT."""
+        if self._real.family is Family.SQLITE and self.auto:
+            return None
+        return self._real.fairy.isolation_level
+
+    def set_isolation_level(self, level: Any) -> None:
+        if self._real.family is Family.SQLITE:
+            self.auto = level is None
+            return
+        # psycopg2 knows numbers, psycopg an enumeration.
+        name = _PSYCOPG2_LEVELS.get(level, level) if isinstance(level, int) else level
+        name = str(getattr(level, "name", name) or "").replace("_", " ").upper()
+        self.auto = name == "AUTOCOMMIT"
+        if name and not self.auto:
+            self._real.want_level(name)
+
+    def set_read_only(self, read_only: bool) -> None:
+        self._read_only = read_only
+
+    def attribute(self, name: str, *, harmless: bool, kept: bool) -> Any:
+        """An attribute of the driver's connection; what may leave the transaction is refused."""
+        if name in self._attributes:
+            return self._attributes[name]
         value = getattr(self._real.fairy, name)
-        if name in ("transaction", "pipeline", "run", "backup"):
-            self.used_raw()
+        if name == "xid" or name.startswith("tpc_"):
+            self.refuse("a handler uses two-phase commit; use an ordinary transaction")
+        if not (harmless or kept):
+            self.refuse(
+                f"a handler uses {name} of the driver's connection, which may leave the batch's "
+                f"transaction or change the connection for others; use SQLAlchemy's means"
+            )
         return value
 
-    def set_attribute(self, name: str, value: Any) -> None:
-        target = self._real.fairy.dbapi_connection
-        self._restore.setdefault(name, getattr(target, name))
-        setattr(target, name, value)
+    def set_attribute(self, name: str, value: Any, *, kept: bool) -> None:
+        if not kept:
+            self.refuse(
+                f"a handler sets {name} of the driver's connection, which is not its own in a "
+                f"batch; set it when connections are made (the pool's event 'connect')"
+            )
+        getattr(self._real.fairy, name)
+        self._attributes[name] = value
 
     def set_characteristic(self, name: str, value: Any) -> None:
         """
@@ -262,6 +406,12 @@ class Lease:
         """Fail the batch, since it cannot be made faithful."""
         self._real.refuse(what)
 
+    def refusal(self, what: str) -> NotBatchableError:
+        """Fail the batch, and make the error to raise."""
+        error = NotBatchableError(what)
+        self._real.joined.doom(error)
+        return error
+
     def lose(self, error: BaseException | None) -> None:
         """The connection cannot be used any more."""
         self.virtual, self.closed = None, True
@@ -279,7 +429,3 @@ class Lease:
             "a session or a task outlives the call that opened it and still uses the "
             "database; close sessions within the call, and use on_commit for later work"
         )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import Engine
@@ -21,28 +19,30 @@ from atomicbatch.transactions.base import commit_error, statement_error
 from atomicbatch.transactions.sqlalchemy.drivers import (
     Runner,
     family_of,
-    guard,
     interrupt,
     is_autocommit,
     level_of,
     run_plainly,
     runner_of,
+    value_of,
 )
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
 from atomicbatch.transactions.sqlalchemy.lease import Lease
 from atomicbatch.transactions.sqlalchemy.savepoints import Savepoints
+from atomicbatch.transactions.sqlalchemy.settings import Settings
 from atomicbatch.transactions.statements import Family
 from atomicbatch.transactions.virtual import Virtual
 
 if TYPE_CHECKING:
+    from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
     from atomicbatch.transactions.sqlalchemy.joined import Joined
     from atomicbatch.transactions.sqlalchemy.slots import Slots
 
 logger = logging.getLogger("atomicbatch")
 _LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 _ENDED = (
-    "a handler has ended the batch's transaction, by the driver's own connection or in a stored "
-    "procedure: what was done until then may be stored"
+    "a handler has ended the batch's transaction, in a stored procedure for instance: what was "
+    "done until then may be stored"
 )
 
 
@@ -58,7 +58,9 @@ class RealTransaction:
         savepoints: What handlers take for transactions.
         auto: Connections of the engine commit each statement by themselves.
         wrote: Something in it may have changed the database.
-        raw: A handler has used the driver's own connection.
+        is_doubtful: A stored procedure has run, which may have ended it.
+        begins_lazily: The driver begins nothing before reads and savepoints (sqlite3).
+        settings: What sessions have set by SET.
     """
 
     fairy: PoolProxiedConnection
@@ -72,8 +74,10 @@ class RealTransaction:
         self.gate: Gate = TaskGate() if dialect.is_async else ThreadGate()
         self.inside = self.gate.inside
         self.savepoints = Savepoints(self)
+        self.settings = Settings(self)
         self.auto = False
-        self.raw = False
+        self.is_doubtful = False
+        self.begins_lazily = False
         self.level = joined.options.isolation_level
         self.is_open = False
         self._engine = engine
@@ -84,7 +88,6 @@ class RealTransaction:
         self._lost = False
         self._run: Runner
         self._driver: Any = None
-        self._unguard: Callable[[], None] | None = None
 
     @property
     def wrote(self) -> bool:
@@ -109,6 +112,20 @@ class RealTransaction:
                     self.joined.doom(problem)
                     raise problem from error
             return Lease(self)
+
+    @property
+    def checkout(self) -> bool:
+        """Somebody listens to the pool's event "checkout"."""
+        return bool(self._pool.dispatch.checkout)
+
+    def check_out(self, proxied: ProxiedConnection) -> None:
+        """
+        Let the app prepare a session's connection, as it would one of the pool.
+
+        A tenant may be set there, for each request its own.
+        """
+        for prepare in self._pool.dispatch.checkout:
+            prepare(proxied.dbapi_connection, proxied._connection_record, proxied)
 
     def _begin_error(self, error: Exception) -> TransactionError:
         if isinstance(error, TransactionError):
@@ -145,6 +162,7 @@ class RealTransaction:
         self.auto = is_autocommit(dialect, fairy)
         self.level = self.level or level_of(dialect)
         if self.family is Family.SQLITE:
+            self.begins_lazily = not self._driver.in_transaction
             # sqlite3 in its default mode begins nothing before reads, and takes a SAVEPOINT
             # outside of a transaction for one, whose RELEASE commits. IMMEDIATE, because a lock
             # taken later, after reading, may be refused at once.
@@ -169,14 +187,29 @@ class RealTransaction:
         """Refuse to go on after an error, or if the transaction has been ended behind our back."""
         self.joined.check()
         if self.family is Family.SQLITE and not self._driver.in_transaction:
-            error = BrokenTransactionError(_ENDED)
-            self.joined.doom(error)
-            raise error
+            self._doom_ended()
+        if self.is_doubtful:
+            self.is_doubtful = False
+            if self._has_ended():
+                self._doom_ended()
+
+    def _has_ended(self) -> bool:
+        try:
+            return bool(value_of(self.fairy, "SELECT @@in_transaction") == 0)
+        except Exception:
+            return False  # MySQL has no such variable; COMMIT will find out
+
+    def _doom_ended(self) -> NoReturn:
+        error = BrokenTransactionError(_ENDED)
+        self.joined.doom(error)
+        raise error
 
     def send(self, sql: list[str]) -> None:
         """Run SQL of ours; a failure dooms the batch."""
         if not sql:
             return
+        if sql[0].startswith("ROLLBACK"):
+            self.settings.forget()
         try:
             self._run(sql)
         except BaseException as error:
@@ -235,13 +268,6 @@ class RealTransaction:
             raise
         return False
 
-    def used_raw(self, virtual: Virtual) -> None:
-        """A handler has got the driver's own connection, by which it may do anything unseen."""
-        self.raw = True
-        self.savepoints.raw(virtual)
-        if self._unguard is None:
-            self._unguard = guard(self.dialect, self.fairy, self.refuse)
-
     # What a batch cannot do --------------------------------------------------------------------
 
     def want_level(self, level: str) -> None:
@@ -273,15 +299,6 @@ class RealTransaction:
 
     # End ---------------------------------------------------------------------------------------
 
-    def stands(self) -> bool:
-        """Tell, as its last act before ROLLBACK, whether it is the transaction that was begun."""
-        with self.inside:
-            try:
-                self._run(self.savepoints.end())
-            except Exception:
-                return False
-            return True
-
     def commit(self) -> None:
         """
         COMMIT, after the proof that the transaction is still the one that was begun.
@@ -290,8 +307,8 @@ class RealTransaction:
             TransactionError: As transactions/base.py says.
         """
         with self.inside:
-            self._lift_guard()
             try:
+                self.settings.end()
                 self._run(self.savepoints.end())
             except BaseException as error:
                 problem = self._meaning(error) or BrokenTransactionError(_ENDED)
@@ -326,14 +343,7 @@ class RealTransaction:
         finally:
             self.gate.leave()
 
-    def _lift_guard(self) -> None:
-        if self._unguard is not None:
-            self._unguard()
-            self._unguard = None
-
     def _roll_back(self) -> None:
-        with suppress(Exception):
-            self._lift_guard()
         if not self._lost:
             try:
                 if self.family is not Family.SQLITE or not self._explicit:
@@ -357,7 +367,7 @@ class RealTransaction:
                 return
             try:
                 if self._level_changed:
-                    self.dialect.reset_isolation_level(self.fairy.dbapi_connection)  # type: ignore[arg-type]
+                    self._restore_level()
                 self.fairy.close()
             except Exception:
                 logger.warning("a connection could not be given back clean", exc_info=True)
@@ -365,6 +375,13 @@ class RealTransaction:
         finally:
             if self._slots is not None:
                 self._slots.give()
+
+    def _restore_level(self) -> None:
+        connection: Any = self.fairy.dbapi_connection
+        self.dialect.reset_isolation_level(connection)
+        if self.auto and not self.dialect.detect_autocommit_setting(connection):
+            # The driver was told so when it connected (connect_args), not SQLAlchemy.
+            self.dialect.set_isolation_level(connection, "AUTOCOMMIT")
 
     def _discard(self) -> None:
         self.fairy.invalidate()

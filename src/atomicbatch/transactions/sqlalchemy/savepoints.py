@@ -70,11 +70,6 @@ class Savepoints:
         """Make ready to fetch rows that are still in the server."""
         self._make_way(virtual)
 
-    def setting(self, virtual: Virtual) -> None:
-        """Make ready to put a setting back: no rollback of another's may undo that."""
-        self._make_way(virtual)
-        self._stack.hold()
-
     def failed(self, virtual: Virtual, *, by_server: bool) -> None:
         """A statement has failed; the server has refused it, or it never got there."""
         virtual.failed = True
@@ -86,14 +81,18 @@ class Savepoints:
         if self._suspect is virtual:
             self._suspect = None
 
-    def raw(self, virtual: Virtual) -> None:
-        """The driver's own connection may be used unseen: by writing, by failing."""
+    def is_broken(self, virtual: Virtual) -> bool:
+        """Tell whether the database refuses its statements until it is rolled back."""
+        return virtual is self._suspect and self._real.is_aborted()
+
+    def unseen(self, virtual: Virtual) -> None:
+        """Make ready for something whose end is not seen: it may write, and may fail."""
         self.before(virtual, Kind.WRITE)
         self.failed(virtual, by_server=True)
 
     def commit(self, virtual: Virtual) -> None:
         """A handler commits."""
-        if virtual is self._suspect and self._real.is_aborted():
+        if self.is_broken(virtual):
             # What COMMIT of a broken transaction does: nothing but roll back, without a word.
             logger.warning(
                 "a handler commits a transaction whose statement has failed; it is rolled back"
@@ -115,7 +114,7 @@ class Savepoints:
             self._real.send(sql)
             if mended and suspect is not None:
                 self._undo_broken(suspect)
-        elif virtual is suspect and self._real.is_aborted():
+        elif self.is_broken(virtual):
             self._refuse()
         self.succeeded(virtual)
 
@@ -123,11 +122,6 @@ class Savepoints:
         """A handler sets a savepoint of its own, releases it, or rolls back to it."""
         if kind is not Kind.ROLLBACK_TO or self._suspect is not virtual:
             self._make_way(virtual)
-        if kind is Kind.RELEASE and self._suspect is virtual and self._real.is_aborted():
-            # Natively it would fail; it has to be rolled back to instead.
-            self._real.refuse(
-                "a handler releases a savepoint after a failed statement; roll back to it"
-            )
         act = {
             Kind.SAVEPOINT: self._stack.savepoint,
             Kind.RELEASE: self._stack.release,
@@ -142,6 +136,14 @@ class Savepoints:
         self._real.send(sql)
         if kind is Kind.ROLLBACK_TO:
             self.succeeded(virtual)
+
+    def inside(self, virtual: Virtual) -> bool:
+        """Tell whether the handler has set savepoints that it has not released."""
+        return self._stack.inside(virtual)
+
+    def shared(self, virtual: Virtual) -> bool:
+        """Tell whether another transaction is open, and may hold locks."""
+        return self._stack.shared(virtual)
 
     def _make_way(self, virtual: Virtual) -> None:
         """Let one transaction go on although a statement of another has failed."""

@@ -1,0 +1,59 @@
+"""What a handler gets instead of an async driver's own connection."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.util import await_only, greenlet_spawn
+
+if TYPE_CHECKING:
+    from atomicbatch.transactions.sqlalchemy.lease import Lease
+
+# asyncpg's methods that run one statement, and those whose statement we do not see.
+_QUERIES = frozenset({"execute", "executemany", "fetch", "fetchrow", "fetchval"})
+_COPIES = frozenset(
+    {"copy_from_query", "copy_from_table", "copy_records_to_table", "copy_to_table"}
+)
+_HARMLESS = frozenset(
+    """
+    broken closed encoding get_server_pid get_server_version get_settings in_transaction info
+    is_closed is_in_transaction set_builtin_type_codec set_type_codec total_changes
+    """.split()
+)
+
+
+class OwnConnection:
+    """
+    An async driver's connection, of which only that can be used which stays in the transaction.
+
+    asyncpg's statements are part of the session's transaction where one is open; else each commits
+    by itself, as it would on the driver's connection.
+    """
+
+    __slots__ = ("_lease",)
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def __getattr__(self, name: str) -> Any:
+        real = self._lease.real
+        if name in _HARMLESS:
+            return getattr(real.fairy.driver_connection, name)
+        if real.dialect.driver == "asyncpg" and name in _QUERIES | _COPIES:
+            return partial(self._run, name)
+        raise self._lease.refusal(
+            f"a handler uses {name} of the driver's own connection, which may leave the batch's "
+            f"transaction; use SQLAlchemy's"
+        )
+
+    async def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        method = getattr(self._lease.real.fairy.driver_connection, name)
+        query = args[0] if name in _QUERIES and args else "COPY"
+
+        def run(_: Any) -> Any:
+            return await_only(method(*args, **kwargs))
+
+        return await greenlet_spawn(
+            partial(self._lease.perform, run, query, (), {}, by_driver=True)
+        )
