@@ -295,6 +295,31 @@ def test_an_engine_outside(databases: Databases, tmp_path: Any) -> None:
     other.dispose()
 
 
+@pytest.mark.parametrize("driver", ["pysqlite", "psycopg", "pymysql"])
+def test_two_engines_with_one_url(driver: str, databases: Databases) -> None:
+    """An engine to read by and one to write by share the transaction, where their URL is one."""
+    database = databases(DRIVERS[driver])
+    world, reader = World(driver, database), World(driver, database)
+
+    def act(_: World) -> Any:
+        with reader.engine.connect() as connection:
+            return connection.execute(sa.text("SELECT count(*) FROM item")).scalar_one()
+
+    async def run() -> None:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
+        )
+        answer = await ask(app, add("new"), RUN)
+        assert answer.outcome == "committed", answer.body
+        assert answer.replies[1].body == b"3"
+        assert world.checked_out() == reader.checked_out() == 0
+        await world.dispose()
+        await reader.dispose()
+
+    asyncio.run(run())
+    assert ("new", 0) in database.rows()
+
+
 def test_two_engines_of_one_database(databases: Databases) -> None:
     """Two engines of one database would not see each other's work: refused."""
     database = databases("postgresql")

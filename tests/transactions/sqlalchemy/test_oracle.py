@@ -78,7 +78,7 @@ def app_of(world: World, pattern: Pattern | None = None) -> FastAPI:
 
 async def ask_plainly(app: Any, one: Call) -> Answer:
     request = Request([one.body])
-    scope = scope_of(one.path.decode(), one.headers, query=one.query)
+    scope = scope_of(one.path.decode(), one.headers, method=one.method, query=one.query)
     await app(scope, request.receive, request.send)
     return request.answer
 

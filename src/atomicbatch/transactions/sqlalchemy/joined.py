@@ -75,7 +75,7 @@ class Joined:
     @property
     def reals(self) -> tuple[RealTransaction, ...]:
         """One for each engine that joined: its ``url``, whether it ``wrote``."""
-        return tuple(self._reals.values())
+        return tuple(dict.fromkeys(self._reals.values()))
 
     def shut(self) -> None:
         """After ROLLBACK: what calls have left running gets no connection at all any more."""
@@ -132,11 +132,15 @@ class Joined:
         with self._lock:
             real = self._reals.get(engine.dialect)
             if real is None:
-                for other in self._reals.values():
+                for other in self.reals:
                     if _same_database(engine, other.url):
+                        if other.url == engine.url:
+                            # An engine for reading and one for writing, say.
+                            self._reals[engine.dialect] = other
+                            return other
                         self.refuse(
                             "handlers use two engines of one database, which cannot see each "
-                            "other's work before COMMIT; use one engine"
+                            "other's work before COMMIT; use one engine, or give both the same URL"
                         )
                 try:
                     real = RealTransaction(self, engine)
@@ -197,7 +201,7 @@ class Joined:
             raise self.error
         self.active = False
         # Those that only read first: if one fails, nothing is stored yet.
-        reals = sorted(self._reals.values(), key=lambda real: real.wrote)
+        reals = sorted(self.reals, key=lambda real: real.wrote)
         for index, real in enumerate(reals):
             try:
                 if real.is_open:
@@ -208,7 +212,7 @@ class Joined:
                 raise
 
     def _check_writers(self) -> None:
-        if sum(real.wrote for real in self._reals.values()) > 1:
+        if sum(real.wrote for real in self.reals) > 1:
             self.doom(
                 NotBatchableError(
                     "the batch has changed two databases, which cannot be committed as one; "
@@ -219,7 +223,7 @@ class Joined:
     async def rollback(self) -> None:
         """Roll everything back."""
         self.active = False
-        for real in self._reals.values():
+        for real in self.reals:
             await self._in_its_place(real, real.rollback)
 
     async def end_call(self, leases: list[Lease]) -> None:
