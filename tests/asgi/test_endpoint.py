@@ -226,6 +226,29 @@ def test_a_server_that_cannot_tell_of_hang_ups() -> None:
     run(main)
 
 
+def test_a_middleware_that_gives_the_body_again() -> None:
+    """Where receive() repeats the body, it is not asked on and on: that would stop the server."""
+
+    async def main() -> None:
+        answering, asked = Answering(held=True), 0
+
+        async def receive() -> Message:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                asyncio.get_running_loop().call_soon(answering.go_on.set)
+            if asked == 100:
+                raise RuntimeError("so it does not end by itself")
+            return {"type": "http.request", "body": b"x", "more_body": False}
+
+        request = Request([])
+        await BatchEndpoint(answering)(scope_of("/", (TYPE,)), receive, request.send)
+        assert (request.answer.status, answering.body, answering.events) == (200, b"x", [])
+        assert asked == 2
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     ("error", "status", "outcome"),
     [(BusyError("x"), 503, "not-started"), (UnknownOutcomeError("x"), 503, "unknown")],

@@ -100,8 +100,9 @@ async def _unless_hung_up(
 
 
 async def _hang_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    if (await receive())["type"] != "http.disconnect":
+        # A middleware that has read the body gives it again, each time and at once.
+        raise RuntimeError("receive() does not tell about hang-ups")
 
 
 async def _stop(*tasks: asyncio.Task[Any]) -> None:
