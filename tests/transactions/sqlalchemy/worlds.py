@@ -83,6 +83,7 @@ class Database:
             password=url.password or "",
             database=url.database,
             autocommit=True,
+            ssl_disabled=True,  # else it reads the system's certificates each time
         )
 
     def run(self, *texts: str) -> list[tuple[Any, ...]]:
@@ -115,6 +116,11 @@ class Database:
         return sorted((str(name), int(n)) for name, n in rows)
 
 
+def _without_tls(_: object, __: object, ___: object, parameters: dict[str, Any]) -> None:
+    """Reading the system's certificates takes PyMySQL longer than most tests."""
+    parameters["ssl_disabled"] = True
+
+
 @dataclass
 class World:
     """An engine of one driver on a database."""
@@ -130,6 +136,8 @@ class World:
             self.engine = self.async_engine.sync_engine
         else:
             self.engine = sa.create_engine(url, **self.options)
+            if self.driver == "pymysql":
+                sa.event.listen(self.engine, "do_connect", _without_tls)
 
     @property
     def family(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from atomicbatch.errors import NotBatchableError, TransactionError
 from atomicbatch.transactions.sqlalchemy.connection import VirtualCursor
 from atomicbatch.transactions.sqlalchemy.drivers import buffered, text_of, value_of
+from atomicbatch.transactions.sqlalchemy.settings import OwnSettings
 from atomicbatch.transactions.statements import Family, Kind, Statement, read_statement
 from atomicbatch.transactions.virtual import Virtual
 
@@ -39,8 +40,6 @@ class Lease:
         "_attributes",
         "_by_savepoint",
         "_explicit",
-        "_lasting",
-        "_pending",
         "_read_only",
         "_read_only_transaction",
         "_real",
@@ -60,10 +59,8 @@ class Lease:
         # It has said that it only reads: always, or in the transaction that is open.
         self._read_only = False
         self._read_only_transaction = False
-        # What it has set by SET: as it is, what of it has been committed, what would be.
-        self._settings: dict[str, str] = {}
-        self._lasting: dict[str, str] = {}
-        self._pending: set[str] = set()
+        # What it has set by SET, where anybody of the batch has.
+        self._settings: OwnSettings | None = None
         # What cursors that it makes take from their connection.
         self._attributes: dict[str, Any] = {}
         # A savepoint has begun it, so that its release commits (SQLite).
@@ -148,7 +145,9 @@ class Lease:
                     "NOWAIT, an advisory lock), but both share the batch's transaction and its "
                     "locks; use one session at a time in a call"
                 )
-            names = self._before_settings(statement, args, kwargs)
+            names: tuple[str, ...] = ()
+            if statement.settings or real.settings:
+                names = self._own_settings().before(statement, (args, kwargs))
             try:
                 result = execute(operation, *args, **kwargs)
             except BaseException as error:
@@ -158,7 +157,7 @@ class Lease:
                 raise
             savepoints.succeeded(virtual)
             if names:
-                self._after_settings(names, lasting=statement.lasting)
+                self._own_settings().after(names, lasting=statement.lasting)
             if alone and self.virtual is not None:
                 self._end(commit=True)
             if statement.detail == "call":
@@ -206,7 +205,13 @@ class Lease:
             if self.virtual is None:
                 self.virtual = Virtual()
             real.savepoints.unseen(self.virtual)
-            real.settings.switch(self._settings)
+            if real.settings:
+                self._own_settings().apply()
+
+    def _own_settings(self) -> OwnSettings:
+        if self._settings is None:
+            self._settings = OwnSettings(self._real.settings)
+        return self._settings
 
     def _control(self, statement: Statement) -> None:
         """A handler controls its transaction by SQL."""
@@ -236,13 +241,13 @@ class Lease:
         if kind is Kind.SAVEPOINT:
             self._by_savepoint |= self._begins_by_savepoint(self.virtual)
             if real.settings:
-                real.settings.switch(self._settings)
+                self._own_settings().apply()
         real.savepoints.control(self.virtual, kind, name)
         if kind is Kind.RELEASE:
             if self._by_savepoint and not real.savepoints.inside(self.virtual):
                 self._end(commit=True)
-        elif kind is Kind.ROLLBACK_TO and self._settings:
-            self._settings = real.settings.read(self._settings)
+        elif kind is Kind.ROLLBACK_TO and self._settings is not None:
+            self._settings.rolled_back_to()
 
     def _begins_by_savepoint(self, virtual: Virtual) -> bool:
         """Tell whether SQLite takes a savepoint for the transaction, its release for COMMIT."""
@@ -297,43 +302,12 @@ class Lease:
         virtual, self.virtual = self.virtual, None
         self._explicit = self._read_only_transaction = False
         self._by_savepoint = False
-        if commit:
-            self._lasting.update({name: self._settings[name] for name in self._pending})
-        self._settings = dict(self._lasting) if self._lasting else {}
-        self._pending.clear()
+        if self._settings is not None:
+            self._settings.end(commit=commit)
         if virtual is None:
             return
         savepoints = self._real.savepoints
         (savepoints.commit if commit else savepoints.rollback)(virtual)
-
-    # Its settings ------------------------------------------------------------------------------
-
-    def _before_settings(
-        self, statement: Statement, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[str, ...]:
-        """Make the connection's settings its own; tell which the statement will make."""
-        settings = self._real.settings
-        if not statement.settings:
-            if settings:
-                settings.switch(self._settings)
-            return ()
-        names = settings.names_of(statement, (args, kwargs))
-        if not names and statement.settings == ("?",):
-            self.refuse(
-                "a handler calls set_config() with a name that is neither in the statement nor a "
-                "parameter, so that the setting would leak into later calls; write the name"
-            )
-        settings.remember(names, lasting=statement.lasting)
-        settings.switch(self._settings, but=names if statement.kind is Kind.READ else ())
-        return names
-
-    def _after_settings(self, names: tuple[str, ...], *, lasting: bool) -> None:
-        made = self._real.settings.read(names)
-        self._settings.update(made)
-        if lasting:
-            self._pending.update(made)
-        else:
-            self._pending.difference_update(made)
 
     # The connection's attributes and options ---------------------------------------------------
 

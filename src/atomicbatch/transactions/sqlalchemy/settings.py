@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from atomicbatch.transactions.sqlalchemy.drivers import run_plainly, value_of
-from atomicbatch.transactions.statements import Statement
+from atomicbatch.transactions.statements import Kind, Statement
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.real import RealTransaction
@@ -89,6 +89,10 @@ class Settings:
         for name in sorted(self._lasting):
             self._set(name, self._first[name], lasting=True)
 
+    def refuse(self, what: str) -> NoReturn:
+        """Fail the batch, since it cannot be made faithful."""
+        self._real.refuse(what)
+
     def _read(self, name: str) -> str | None:
         text = f"SELECT current_setting({_literal(name)}, true)"
         value: str | None = value_of(self._real.fairy, text)
@@ -98,6 +102,60 @@ class Settings:
         is_local = "false" if lasting else "true"
         text = f"SELECT set_config({_literal(name)}, {_literal(value)}, {is_local})"
         run_plainly(self._real.fairy, [text])
+
+
+class OwnSettings:
+    """What one session has set."""
+
+    __slots__ = ("_committed", "_connection", "_now", "_pending")
+
+    def __init__(self, connection: Settings) -> None:
+        self._connection = connection
+        self._now: dict[str, str] = {}
+        # What of it a rollback leaves, and whose values a commit would add to that.
+        self._committed: dict[str, str] = {}
+        self._pending: set[str] = set()
+
+    def apply(self) -> None:
+        """Make the connection's settings the session's."""
+        self._connection.switch(self._now)
+
+    def before(self, statement: Statement, parameters: Iterable[Any]) -> tuple[str, ...]:
+        """Make ready for a statement of the session; tell which settings it will make."""
+        if not statement.settings:
+            self.apply()
+            return ()
+        connection = self._connection
+        names = connection.names_of(statement, parameters)
+        if not names and statement.settings == ("?",):
+            connection.refuse(
+                "a handler calls set_config() with a name that is neither in the statement nor a "
+                "parameter, so that the setting would leak into later calls; write the name"
+            )
+        connection.remember(names, lasting=statement.lasting)
+        connection.switch(self._now, but=names if statement.kind is Kind.READ else ())
+        return names
+
+    def after(self, names: Iterable[str], *, lasting: bool) -> None:
+        """Take note of what a statement has made."""
+        made = self._connection.read(names)
+        self._now.update(made)
+        if lasting:
+            self._pending.update(made)
+        else:
+            self._pending.difference_update(made)
+
+    def rolled_back_to(self) -> None:
+        """The session has rolled back to a savepoint of its own."""
+        self._now = self._connection.read(self._now)
+        self._pending.intersection_update(self._now)
+
+    def end(self, *, commit: bool) -> None:
+        """The session's transaction is over."""
+        if commit:
+            self._committed.update({name: self._now[name] for name in self._pending})
+        self._now = dict(self._committed)
+        self._pending.clear()
 
 
 def _texts(parameters: Iterable[Any]) -> Iterable[str]:
