@@ -169,9 +169,11 @@ _LOCKING = re.compile(
 # Who else has the lock matters, and sessions of one batch share their locks.
 _EXCLUDING = re.compile(r"\bSKIP\s+LOCKED\b|\bNOWAIT\b|_ADVISORY_|\bGET_LOCK\b")
 _CHANGING = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|REPLACE\s+INTO|INTO|TRUNCATE|CALL)\b")
-# With its schema: a function that is not the database's own may be called as one of those.
+# With its schema: a function that is not the database's own may be called as one of those. Spaces
+# around dots are gone by then, or each name of a long chain would be searched from anew.
+_DOT = re.compile(r"(?<!\s)\s*+\.\s*+")
 _CALLED = re.compile(
-    r"(?<![\w$.])((?:(?:[^\W\d][\w$]*+|\"Q\")\s*+\.\s*+)*+(?:[^\W\d][\w$]*+|\"Q\"))\s*+\("
+    r"(?<![\w$.])((?:(?:[^\W\d][\w$]*+|\"Q\")\.)*+(?:[^\W\d][\w$]*+|\"Q\"))\s*+\("
 )
 _STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
 _SET_CONFIG = re.compile(r"\bset_config\s*\(\s*'([^']+)'\s*,", re.IGNORECASE)
@@ -216,7 +218,7 @@ def _read_query(text: str, sql: str, family: Family) -> Statement:
     # In SQLite no function can change the database.
     if _CHANGING.search(rest) or (
         family is not Family.SQLITE
-        and any(not _is_harmless(name) for name in _CALLED.findall(rest))
+        and any(not _is_harmless(name) for name in _CALLED.findall(_DOT.sub(".", rest)))
     ):
         made = made._replace(kind=Kind.WRITE)
     elif locks:
