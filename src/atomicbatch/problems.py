@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from atomicbatch.errors import AtomicBatchError, LimitError
+from atomicbatch.errors import AtomicBatchError, BrokenTransactionError, LimitError
 from atomicbatch.model import Batch, Header, Headers, Outcome, Reply
 
 URN = "urn:atomicbatch:problem:"
@@ -139,6 +139,8 @@ def _bystander(outcome: Outcome, cause: Reply, original_status: int | None) -> R
         slug, fate = "call-not-attempted", "this call was not attempted"
     else:
         slug, fate = "call-undone", "what this call did is undone"
+        if isinstance(outcome.error, BrokenTransactionError):
+            fate += ", unless it had been committed before that"
     call = None if outcome.failed is None else outcome.failed + 1
     if call is not None:
         why = f"call {call} answered {cause.status}"

@@ -172,9 +172,7 @@ _CHANGING = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|REPLACE\s+INTO|INTO|TRU
 # With its schema: a function that is not the database's own may be called as one of those. Spaces
 # around dots are gone by then, or each name of a long chain would be searched from anew.
 _DOT = re.compile(r"(?<!\s)\s*+\.\s*+")
-_CALLED = re.compile(
-    r"(?<![\w$.])((?:(?:[^\W\d][\w$]*+|\"Q\")\.)*+(?:[^\W\d][\w$]*+|\"Q\"))\s*+\("
-)
+_CALLED = re.compile(r"(?<![\w$.])((?:(?:[^\W\d][\w$]*+|\"Q\")\.)*+(?:[^\W\d][\w$]*+|\"Q\"))\s*+\(")
 _STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
 _SET_CONFIG = re.compile(r"\bset_config\s*\(\s*'([^']+)'\s*,", re.IGNORECASE)
 

@@ -95,6 +95,10 @@ class Stack:
         """
         return ["RELEASE SAVEPOINT ab_0"]
 
+    def undo(self) -> list[str]:
+        """What to run right before ROLLBACK; it fails if the transaction has ended meanwhile."""
+        return ["ROLLBACK TO SAVEPOINT ab_0"]
+
     def before(self, virtual: Virtual, kind: Kind) -> list[str]:
         """What to run before a statement of a virtual transaction; told apart are only kinds."""
         sql: list[str] = []

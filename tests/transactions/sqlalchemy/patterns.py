@@ -612,6 +612,88 @@ def raw_savepoints(world: World) -> Any:
 # What cannot be part of a batch ------------------------------------------------------------------
 
 
+@pattern(families=("mysql",))
+def start_transaction_commits(world: World) -> Any:
+    raw = world.engine.raw_connection()
+    cursor = raw.cursor()
+    cursor.execute(_raw(world, "INSERT INTO item (name, n) VALUES ('kept', 1)"))
+    cursor.execute("START TRANSACTION")
+    cursor.execute(_raw(world, "INSERT INTO item (name, n) VALUES ('undone', 1)"))
+    raw.rollback()
+    raw.close()
+    return "done"
+
+
+@pattern()
+def switches_to_autocommit(world: World) -> Any:
+    """sqlite3 and MySQL's drivers commit then, psycopg2 rolls back, or they refuse it."""
+    raw = world.engine.raw_connection()
+    driver: Any = raw.driver_connection
+    cursor = raw.cursor()
+    cursor.execute("INSERT INTO item (name, n) VALUES ('before', 1)")
+    try:
+        if world.family == "sqlite":
+            driver.isolation_level = None
+        elif world.family == "mysql":
+            driver.autocommit(True)
+        elif world.driver == "psycopg2":
+            driver.set_isolation_level(0)
+        else:
+            driver.autocommit = True
+        how = "switched"
+        cursor.execute("INSERT INTO item (name, n) VALUES ('by itself', 1)")
+    except Exception as error:
+        how = type(error).__name__
+    raw.rollback()
+    if world.family == "sqlite":
+        driver.isolation_level = ""
+    elif world.family == "mysql":
+        driver.autocommit(False)
+    else:
+        driver.autocommit = False
+    raw.close()
+    return how
+
+
+@pattern(families=SERVERS, refused=SERVERS, because="savepoint under AUTOCOMMIT")
+def savepoint_under_autocommit(world: World) -> Any:
+    with world.engine.connect() as plain:
+        connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            connection.exec_driver_sql("SAVEPOINT a")
+        except sa.exc.DBAPIError:
+            return "refused"
+    return "ignored"
+
+
+@pattern(families=SERVERS)
+def commits_and_chains(world: World) -> Any:
+    with world.engine.connect() as plain:
+        connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+        connection.exec_driver_sql("BEGIN")
+        connection.execute(sa.insert(items).values(name="kept", n=1))
+        connection.exec_driver_sql("COMMIT AND CHAIN")
+        connection.execute(sa.insert(items).values(name="undone", n=1))
+        connection.exec_driver_sql("ROLLBACK")
+        connection.execute(sa.insert(items).values(name="by itself", n=1))
+    return "done"
+
+
+@pattern(families=("sqlite",))
+def what_sqlite3_begins_nothing_for(world: World) -> Any:
+    """It begins before INSERT, UPDATE, DELETE and REPLACE only: the rest commits by itself."""
+    text = "WITH new (n) AS (SELECT 1) INSERT INTO item (name, n) SELECT 'by itself', n FROM new"
+    with world.engine.connect() as connection:
+        connection.execute(sa.text(text))
+        connection.rollback()
+        connection.execute(sa.insert(items).values(name="undone", n=1))
+        connection.execute(sa.text(text.replace("by itself", "undone as well")))
+        connection.rollback()
+        names = list(connection.scalars(sa.select(items.c.name)))
+        connection.execute(sa.text(text.replace("by itself", "after a query")))
+    return names
+
+
 @pattern(refused=("mysql",), because="DDL")
 def creates_a_table(world: World) -> Any:
     with world.engine.begin() as connection:
@@ -754,6 +836,68 @@ def a_setting_until_a_savepoint(world: World) -> Any:
         found.append(session.scalar(TENANT))
         session.commit()
     return found
+
+
+@pattern(families=("postgresql",))
+def a_setting_of_each_kind(world: World) -> Any:
+    """SET outlives the transaction, SET LOCAL does not, and neither what was rolled back."""
+    found = []
+    with world.engine.connect() as connection:
+
+        def tell() -> None:
+            found.append(connection.scalar(TENANT) or "")
+
+        connection.execute(sa.text("SET app.tenant = 'lasting'"))
+        connection.execute(sa.text("SET LOCAL app.tenant = 'local'"))
+        tell()
+        connection.commit()
+        tell()
+        connection.execute(sa.text("RESET app.tenant"))
+        connection.commit()
+        connection.execute(sa.text("SET LOCAL app.tenant = 'local'"))
+        with connection.begin_nested() as nested:
+            connection.execute(sa.text("SET app.tenant = 'undone'"))
+            nested.rollback()
+        tell()
+        connection.commit()
+        tell()
+        with connection.begin_nested():
+            connection.execute(sa.text("SET app.tenant = 'kept'"))
+        connection.commit()
+        tell()
+        connection.execute(sa.text("RESET app.tenant"))
+        connection.commit()
+    return found
+
+
+@pattern(families=("postgresql",))
+def set_config_as_a_function(world: World) -> Any:
+    """Whether the setting lasts is a parameter, which the statement's text does not tell."""
+    found = []
+    with world.engine.connect() as connection:
+        for is_local in (True, False):
+            connection.execute(sa.select(sa.func.set_config("app.tenant", "a", is_local)))
+            connection.commit()
+            found.append(connection.scalar(TENANT) or "")
+        connection.execute(sa.text("RESET app.tenant"))
+        connection.commit()
+    return found
+
+
+@pattern(families=("postgresql",))
+def nested_after_a_setting_and_a_failure(world: World) -> Any:
+    """Another session's failed statement is no hindrance, with settings about as well."""
+    with Session(world.engine) as one, Session(world.engine) as two:
+        one.execute(sa.text("SET LOCAL app.tenant = 'one'"))
+        try:
+            one.execute(sa.text("SELECT nothing FROM nowhere"))
+        except sa.exc.DBAPIError:
+            pass
+        with two.begin_nested():
+            two.add(Item(name="new", n=1))
+        two.commit()
+        one.rollback()
+    return "done"
 
 
 @pattern(families=("postgresql",), refused=("postgresql",), because="exclude another session")

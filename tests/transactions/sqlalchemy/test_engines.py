@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -320,11 +322,57 @@ def test_two_engines_with_one_url(driver: str, databases: Databases) -> None:
     assert ("new", 0) in database.rows()
 
 
+def _hook(connection: Any, record: Any) -> None:
+    """An app's own function that makes connections what they should be."""
+
+
+OTHER_WAYS: dict[str, Callable[[World], sa.Engine]] = {
+    "autocommit": lambda world: sa.create_engine(world.url, isolation_level="AUTOCOMMIT"),
+    "arguments": lambda world: sa.create_engine(world.url, connect_args={"timeout": 9}),
+    "creator": lambda world: sa.create_engine(world.url, creator=world.database.connect),
+    "reset": lambda world: sa.create_engine(world.url, pool_reset_on_return="commit"),
+    "serializer": lambda world: sa.create_engine(world.url, json_serializer=str),
+    "path": lambda world: sa.create_engine(
+        f"sqlite:///{os.path.relpath(world.url.database or '')}"
+    ),
+    "uri": lambda world: sa.create_engine(f"sqlite:///file:{world.url.database}?uri=true"),
+}
+
+
+@pytest.mark.parametrize("way", [*OTHER_WAYS, "hook"])
+def test_two_engines_that_are_not_alike(way: str, databases: Databases) -> None:
+    """One's connection cannot stand for the other's where their options or hooks differ."""
+    database = databases("sqlite")
+    world = World("pysqlite", database)
+    if way == "hook":
+        other = sa.create_engine(world.url)
+        sa.event.listen(other, "connect", _hook)
+    else:
+        other = OTHER_WAYS[way](world)
+
+    def act(_: World) -> Any:
+        with other.connect() as connection:
+            return connection.execute(sa.text("SELECT count(*) FROM item")).scalar_one()
+
+    async def run() -> None:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
+        )
+        answer = await ask(app, add("new"), RUN)
+        assert answer.outcome == "rolled-back; failed=2; status=501", answer.body
+        assert b"two engines of one database" in answer.body
+        await world.dispose()
+
+    asyncio.run(run())
+    other.dispose()
+    assert ("new", 0) not in database.rows()
+
+
 def test_two_engines_of_one_database(databases: Databases) -> None:
     """Two engines of one database would not see each other's work: refused."""
     database = databases("postgresql")
     world = World("psycopg", database)
-    other = World("psycopg2", database)
+    other = World("psycopg2", replace(database, url=database.url.set(host="localhost")))
 
     def act(_: World) -> Any:
         with other.engine.connect() as connection:
@@ -422,4 +470,33 @@ def test_a_procedure_that_commits(replies: int, databases: Databases) -> None:
     answer = asyncio.run(run())
     assert answer.outcome == "rolled-back; failed=1; status=500"
     assert b"may be stored" in answer.body
+    assert database.rows() == [("one", 11), ("two", 20)]
+
+
+def test_a_procedure_that_commits_and_begins_again(databases: Databases) -> None:
+    """Nothing shows it but the first savepoint, which is gone: told before ROLLBACK as well."""
+    database = databases("mysql")
+    database.run(
+        "CREATE OR REPLACE PROCEDURE bump_and_go_on() BEGIN"
+        " UPDATE item SET n = n + 1 WHERE name = 'one'; COMMIT; START TRANSACTION; END"
+    )
+    world = World("pymysql", database)
+
+    def act(_: World) -> None:
+        with world.engine.begin() as connection:
+            connection.execute(sa.text("CALL bump_and_go_on()"))
+
+    async def run() -> Answer:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
+        )
+        try:
+            return await ask(app, RUN, call("POST", "/fail"))
+        finally:
+            await world.dispose()
+
+    answer = asyncio.run(run())
+    assert answer.outcome == "rolled-back; failed=2; status=500"
+    assert b"may be stored" in answer.body
+    assert b"unless it had been committed" in answer.body
     assert database.rows() == [("one", 11), ("two", 20)]

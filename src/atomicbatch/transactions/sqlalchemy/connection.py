@@ -103,7 +103,7 @@ class VirtualConnection:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "autocommit":
-            self._lease.auto = bool(value)
+            self._lease.set_auto(value)
         elif name == "isolation_level":
             self._lease.set_isolation_level(value)
         elif name in ("read_only", "readonly"):

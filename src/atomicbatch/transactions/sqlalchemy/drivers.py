@@ -103,10 +103,12 @@ def value_of(connection: PoolProxiedConnection, text: str) -> Any:
 
 
 def interrupt(dialect: Dialect, connection: PoolProxiedConnection) -> None:
-    """Stop the statement that another thread is running, where the driver can be asked to."""
+    """Stop the statement that another thread or task runs, where the driver can be asked to."""
     driver: Any = connection.driver_connection
     if dialect.driver == "pysqlite":
         driver.interrupt()
+    elif dialect.driver == "aiosqlite":
+        await_only(driver.interrupt())
     elif dialect.driver in ("psycopg", "psycopg2"):
         driver.cancel()
 
@@ -140,13 +142,19 @@ def text_of(operation: Any) -> str:
         try:
             return str(operation.as_string(None))
         except TypeError:
-            return " ".join(_strings(operation))
+            return "".join(_strings(operation))
     return str(operation)
 
 
-def _strings(composed: Any) -> Iterable[str]:
-    for part in composed if hasattr(composed, "__iter__") else (composed,):
-        yield str(getattr(part, "string", "x"))
+def _strings(part: Any) -> Iterable[str]:
+    """The texts of a Composed, which may hold others; of values, that they are some."""
+    if hasattr(part, "seq"):
+        for one in part.seq:
+            yield from _strings(one)
+    elif hasattr(part, "strings"):
+        yield ".".join('"' + name.replace('"', '""') + '"' for name in part.strings)
+    else:
+        yield str(getattr(part, "string", "'x'"))
 
 
 def buffered(cursor_class: Any) -> Any:

@@ -87,9 +87,15 @@ class TaskGate:
         self._inside = True
         return True
 
-    def enter_within(self, seconds: float) -> bool:  # noqa: ARG002
-        # Whoever is inside has been cancelled already and leaves soon.
-        self.__enter__()
+    def enter_within(self, seconds: float) -> bool:
+        return self.enter_now() or bool(await_only(self._wait_within(seconds)))
+
+    async def _wait_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wait()
+        except TimeoutError:
+            return False
         return True
 
     async def _wait(self) -> None:

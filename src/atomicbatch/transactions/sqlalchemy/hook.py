@@ -3,67 +3,123 @@ The one door: every session of SQLAlchemy gets its connection from Engine.raw_co
 
 Session, AsyncSession, Connection, SQLModel and raw_connection() itself all do. The door is changed
 for all engines at once, so that those made later, in an app's lifespan for instance, have it too.
-Outside of batches it costs one look at a context variable.
+Side doors are shut: the pool's own, and connections that were taken out before the batch. Outside
+of batches all that costs a look at a context variable.
 """
 
 from __future__ import annotations
 
 import threading
+from functools import wraps
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.characteristics import ConnectionCharacteristic
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import Pool, PoolProxiedConnection
+from sqlalchemy.pool.base import _ConnectionFairy
 from sqlalchemy.util import immutabledict
 
-from atomicbatch.transactions.sqlalchemy.connection import VirtualConnection, VirtualCursor
-from atomicbatch.transactions.sqlalchemy.joined import current_call
+from atomicbatch.errors import NotBatchableError
+from atomicbatch.transactions.sqlalchemy.connection import VirtualConnection
+from atomicbatch.transactions.sqlalchemy.joined import Call, current_call
 
 _raw_connection = Engine.raw_connection
+_pool_connect = Pool.connect
+_cursor = _ConnectionFairy.cursor
 _installing = threading.Lock()
 
 
 def raw_connection(self: Engine) -> PoolProxiedConnection:
     """Return a connection of the pool; inside a batch, one of the batch's transaction."""
     call = current_call.get()
-    if call is None or not call.joined.active or call.joined.is_outside(self):
+    if call is None or call.joined.is_outside(self.dialect):
+        return _raw_connection(self)
+    joined = call.joined
+    if not joined.active:
+        if joined.undone:
+            joined.refuse_left_behind()
         return _raw_connection(self)
     _guard_characteristics(self.dialect)
-    return call.joined.connection(self, call)
+    return joined.connection(self, call)
 
 
 raw_connection.__doc__ = _raw_connection.__doc__
 
 
-def install() -> None:
-    """Change the door; again does nothing."""
-    with _installing:
-        if Engine.raw_connection is not raw_connection:
-            Engine.raw_connection = raw_connection  # type: ignore[method-assign]
-            event.listen(Engine, "before_cursor_execute", _refuse_older_connections)
-
-
-def uninstall() -> None:
-    """Put the door back as it was."""
-    with _installing:
-        if Engine.raw_connection is raw_connection:
-            Engine.raw_connection = _raw_connection  # type: ignore[method-assign]
-            event.remove(Engine, "before_cursor_execute", _refuse_older_connections)
-
-
-def _refuse_older_connections(connection: Connection, cursor: Any, *_: object) -> None:
-    """A session that was opened before the batch would carry its work past it."""
+@wraps(_pool_connect)
+def pool_connect(self: Pool) -> PoolProxiedConnection:
+    """Inside a batch a connection of the pool itself would carry work past it."""
     call = current_call.get()
-    if call is None or type(cursor) is VirtualCursor:
-        return
+    if call is not None and not call.joined.is_outside(self._dialect):  # type: ignore[arg-type]
+        if call.joined.active:
+            call.joined.refuse(
+                "a handler takes a connection from the pool itself; take it from the engine"
+            )
+        if call.joined.undone:
+            call.joined.refuse_left_behind()
+    return _pool_connect(self)
+
+
+@wraps(_cursor)
+def cursor(self: _ConnectionFairy, *args: Any, **kwargs: Any) -> Any:
+    call = current_call.get()
+    if call is not None:
+        _refuse_older(self, call)
+    return _cursor(self, *args, **kwargs)
+
+
+def commit(self: _ConnectionFairy) -> None:
+    # It has none of its own, but passes it on to the driver's connection.
+    call = current_call.get()
+    if call is not None:
+        try:
+            _refuse_older(self, call)
+        except NotBatchableError:
+            # SQLAlchemy takes the transaction for ended, and the next one to get the connection
+            # would commit what is still open.
+            self.dbapi_connection.rollback()
+            raise
+    self.dbapi_connection.commit()
+
+
+def _refuse_older(fairy: _ConnectionFairy, call: Call) -> None:
+    """A session that was opened before the batch would carry its work past it."""
     joined = call.joined
-    if joined.active and not joined.is_outside(connection.engine):
+    if not joined.active or any(fairy is own for own in joined.fairies):
+        return
+    if not joined.is_outside(fairy._pool._dialect):  # type: ignore[arg-type]
         joined.refuse(
             "a handler uses a session or connection that was opened before the batch; open it "
             "within the call"
         )
+
+
+# What is changed of SQLAlchemy: where, and by what.
+_CHANGES: tuple[tuple[type, str, Any, Any], ...] = (
+    (Engine, "raw_connection", _raw_connection, raw_connection),
+    (Pool, "connect", _pool_connect, pool_connect),
+    (_ConnectionFairy, "cursor", _cursor, cursor),
+    (_ConnectionFairy, "commit", None, commit),
+)
+
+
+def install() -> None:
+    """Change the doors; again does nothing."""
+    with _installing:
+        for owner, name, _, changed in _CHANGES:
+            setattr(owner, name, changed)
+
+
+def uninstall() -> None:
+    """Put the doors back as they were."""
+    with _installing:
+        for owner, name, original, _ in _CHANGES:
+            if original is not None:
+                setattr(owner, name, original)
+            elif name in vars(owner):
+                delattr(owner, name)
 
 
 class _Guarded(ConnectionCharacteristic):

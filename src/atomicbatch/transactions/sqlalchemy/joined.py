@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +20,13 @@ from sqlalchemy.util import greenlet_spawn
 from atomicbatch.errors import ConflictError, NotBatchableError, TransactionError
 from atomicbatch.transactions.conflicts import is_conflict
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
+from atomicbatch.transactions.sqlalchemy.engines import are_alike, is_same_database
 from atomicbatch.transactions.sqlalchemy.lease import Lease
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 from atomicbatch.transactions.sqlalchemy.slots import Slots
 from atomicbatch.transactions.statements import Family
 
+logger = logging.getLogger("atomicbatch")
 # COMMIT and ROLLBACK of sync drivers run here, not in the threads of handlers: those may all be
 # waiting for locks that this very batch holds. They are made when needed and reused.
 _threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="atomicbatch")
@@ -32,6 +35,8 @@ _LEFT_BEHIND = (
     "a call has left a task behind that uses the database while the batch still runs; await it in "
     "the call, or use on_commit"
 )
+
+OVER = "the batch that this connection belonged to is over"
 
 current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlalchemy_call", default=None)
 
@@ -57,14 +62,18 @@ class Joined:
 
     Attributes:
         active: It has not ended.
+        undone: It has been rolled back.
         error: Why it cannot be committed, or None.
+        fairies: The connections of its real transactions.
     """
 
     def __init__(self, options: Options, deadline: float) -> None:
         self.options = options
         self.deadline = deadline
         self.active = True
+        self.undone = False
         self.error: TransactionError | None = None
+        self.fairies: list[PoolProxiedConnection] = []
         # By dialect: sub-engines share their engine's, and it stays when the pool is replaced.
         self._reals: dict[Dialect, RealTransaction] = {}
         self._lock = threading.Lock()
@@ -109,10 +118,20 @@ class Joined:
             real.check_out(proxied)
         return proxied
 
-    def is_outside(self, engine: Engine) -> bool:
+    def is_outside(self, dialect: Dialect) -> bool:
         """Tell whether an engine is none of the batch's business, by the user's decision."""
         outside = self.options.outside
-        return bool(outside) and any(engine.dialect is one.dialect for one in outside)
+        return bool(outside) and any(dialect is one.dialect for one in outside)
+
+    def refuse_left_behind(self) -> NoReturn:
+        """Whatever a call has left running must store nothing that the batch has undone."""
+        logger.warning(
+            "a thread or a task that outlives a batch which was rolled back is refused the database"
+        )
+        raise TransactionError(
+            "the batch of this call was rolled back, and what it has left running may store "
+            "nothing; start workers when the app starts, not in a call"
+        )
 
     def open(self, act: Callable[[], None]) -> None:
         """Do something on connections of the pool, which is not the batch's own."""
@@ -130,17 +149,20 @@ class Joined:
                 "or as outside=... if its work need not be part of the batch"
             )
         with self._lock:
+            if not self.active:
+                raise TransactionError(OVER)
             real = self._reals.get(engine.dialect)
             if real is None:
                 for other in self.reals:
-                    if _same_database(engine, other.url):
-                        if other.url == engine.url:
-                            # An engine for reading and one for writing, say.
-                            self._reals[engine.dialect] = other
-                            return other
+                    if are_alike(engine, other.engine):
+                        # An engine for reading and one for writing, say.
+                        self._reals[engine.dialect] = other
+                        return other
+                    if is_same_database(engine.url, other.engine.url):
                         self.refuse(
                             "handlers use two engines of one database, which cannot see each "
-                            "other's work before COMMIT; use one engine, or give both the same URL"
+                            "other's work before COMMIT; use one engine, or give both the same "
+                            "URL, options and connection hooks"
                         )
                 try:
                     real = RealTransaction(self, engine)
@@ -159,6 +181,14 @@ class Joined:
             "another request waits for a row that the batch holds, neither can go on; use 'def', "
             "or an async engine (for tests: allow_sync_engine_on_loop=True)"
         )
+
+    def check_loop(self) -> None:
+        """Refuse another event loop than the app's: its end would be the connection's."""
+        if asyncio._get_running_loop() is not self._loop:
+            self.refuse(
+                "a handler uses an async engine in an event loop of its own (asyncio.run); use a "
+                "sync engine there, or await it in the app's loop"
+            )
 
     def slots(self, pool: Pool, family: Family) -> Slots | None:
         """How many batches may use a pool at a time."""
@@ -199,7 +229,8 @@ class Joined:
         if self.error is not None:
             await self.rollback()
             raise self.error
-        self.active = False
+        with self._lock:
+            self.active = False
         # Those that only read first: if one fails, nothing is stored yet.
         reals = sorted(self.reals, key=lambda real: real.wrote)
         for index, real in enumerate(reals):
@@ -207,6 +238,7 @@ class Joined:
                 if real.is_open:
                     await self._in_its_place(real, real.commit)
             except BaseException:
+                self.undone = True
                 for other in reals[index + 1 :]:
                     await self._in_its_place(other, other.rollback)
                 raise
@@ -221,8 +253,9 @@ class Joined:
             )
 
     async def rollback(self) -> None:
-        """Roll everything back."""
-        self.active = False
+        """Roll everything back; ``error`` then tells whether something may have escaped."""
+        with self._lock:
+            self.active, self.undone = False, True
         for real in self.reals:
             await self._in_its_place(real, real.rollback)
 
@@ -298,12 +331,3 @@ def _capacity(pool: Pool, family: Family) -> int | None:
         return None
     # One connection is left to requests that are no batches.
     return max(1, int(size()) + int(overflow) - 1)
-
-
-def _same_database(engine: Engine, url: Any) -> bool:
-    mine, other = engine.url, url
-    if mine.get_backend_name() != other.get_backend_name():
-        return False
-    if mine.database in (None, "", ":memory:"):
-        return False
-    return (mine.host, mine.port, mine.database) == (other.host, other.port, other.database)

@@ -132,6 +132,9 @@ class Lease:
                 real.refuse("a handler writes on a connection that it has set to read only")
             virtual, savepoints = self.virtual, real.savepoints
             alone = virtual is None and (self.auto or by_driver)
+            if kind is Kind.WRITE and real.begins_lazily and statement.detail != "dml":
+                # sqlite3 begins before INSERT, UPDATE, DELETE and REPLACE only.
+                alone = alone or not self._has_begun()
             if virtual is None:
                 virtual = Virtual()
             if alone and real.family is not Family.POSTGRESQL:
@@ -145,9 +148,9 @@ class Lease:
                     "NOWAIT, an advisory lock), but both share the batch's transaction and its "
                     "locks; use one session at a time in a call"
                 )
-            names: tuple[str, ...] = ()
+            making = None
             if statement.settings or real.settings:
-                names = self._own_settings().before(statement, (args, kwargs))
+                making = self._own_settings().before(statement, (args, kwargs))
             try:
                 result = execute(operation, *args, **kwargs)
             except BaseException as error:
@@ -156,8 +159,8 @@ class Lease:
                     self._end(commit=False)
                 raise
             savepoints.succeeded(virtual)
-            if names:
-                self._own_settings().after(names, lasting=statement.lasting)
+            if making is not None:
+                self._own_settings().after(making)
             if alone and self.virtual is not None:
                 self._end(commit=True)
             if statement.detail == "call":
@@ -202,6 +205,11 @@ class Lease:
             self._check()
             if self._read_only or self._read_only_transaction:
                 real.refuse("a handler copies on a connection that it has set to read only")
+            if self.virtual is None and self.auto:
+                real.refuse(
+                    "a handler copies under AUTOCOMMIT, whose end is not seen; begin a transaction "
+                    "first"
+                )
             if self.virtual is None:
                 self.virtual = Virtual()
             real.savepoints.unseen(self.virtual)
@@ -218,13 +226,16 @@ class Lease:
         kind, detail = statement.kind, statement.detail
         if kind is Kind.REFUSED:
             self.refuse(f"a call cannot be part of a batch: {detail}")
-        elif kind is Kind.COMMIT:
-            self._end(commit=True)
-        elif kind is Kind.ROLLBACK:
-            self._end(commit=False)
+        elif kind in (Kind.COMMIT, Kind.ROLLBACK):
+            self._end(commit=kind is Kind.COMMIT)
+            if detail == "chain":
+                self._explicit = self.auto
+                self.virtual = Virtual()
         elif kind in (Kind.BEGIN, Kind.ISOLATION):
             if kind is Kind.BEGIN:
-                self._explicit = self.auto
+                if self._real.family is Family.MYSQL:
+                    self._end(commit=True)  # as MySQL does
+                self._explicit = self.auto or self._real.begins_lazily
                 self.virtual = self.virtual or Virtual()
             for option in filter(None, detail.split(", ")):
                 if option == "READ ONLY":
@@ -236,27 +247,35 @@ class Lease:
 
     def _savepoint(self, kind: Kind, name: str) -> None:
         real = self._real
+        if self.virtual is None and self.auto and real.family is not Family.SQLITE:
+            self.refuse(
+                "a handler uses a savepoint under AUTOCOMMIT, where PostgreSQL refuses it and "
+                "MariaDB ignores it; begin a transaction first"
+            )
         if self.virtual is None:
             self.virtual = Virtual()
+        if kind is Kind.SAVEPOINT and real.begins_lazily:
+            # SQLite takes it for the transaction, and its release for COMMIT.
+            self._by_savepoint |= not self._has_begun()
+        real.savepoints.control(self.virtual, kind, name)
         if kind is Kind.SAVEPOINT:
-            self._by_savepoint |= self._begins_by_savepoint(self.virtual)
             if real.settings:
                 self._own_settings().apply()
-        real.savepoints.control(self.virtual, kind, name)
-        if kind is Kind.RELEASE:
+            if self._settings is not None:
+                self._settings.savepoint(name)
+        elif kind is Kind.RELEASE:
+            if self._settings is not None:
+                self._settings.released(name)
             if self._by_savepoint and not real.savepoints.inside(self.virtual):
                 self._end(commit=True)
         elif kind is Kind.ROLLBACK_TO and self._settings is not None:
-            self._settings.rolled_back_to()
+            self._settings.rolled_back_to(name)
 
-    def _begins_by_savepoint(self, virtual: Virtual) -> bool:
-        """Tell whether SQLite takes a savepoint for the transaction, its release for COMMIT."""
-        return (
-            self._real.family is Family.SQLITE
-            and self._real.begins_lazily
-            and not self._explicit
-            and not virtual.wrote
-            and virtual.mark is None
+    def _has_begun(self) -> bool:
+        """Tell whether sqlite3 itself, where it begins late, would have begun a transaction."""
+        virtual = self.virtual
+        return self._explicit or (
+            virtual is not None and (virtual.wrote or virtual.mark is not None)
         )
 
     def _check_pragma(self, operation: Any) -> None:
@@ -294,6 +313,9 @@ class Lease:
     def close(self) -> None:
         """The session, or its call, has no more use for the connection."""
         try:
+            joined = self._real.joined
+            if self._real.resets_by_commit and joined.active and joined.error is None:
+                self.commit()
             self.rollback()
         finally:
             self.closed = True
@@ -313,10 +335,24 @@ class Lease:
 
     def autocommit(self) -> Any:
         """What the driver's own ``autocommit`` is: an attribute, or a method (MySQL)."""
-        return self._set_auto if self._real.family is Family.MYSQL else self.auto
+        return self.set_auto if self._real.family is Family.MYSQL else self.auto
 
-    def _set_auto(self, value: object) -> None:
-        self.auto = bool(value)
+    def set_auto(self, value: object) -> None:
+        """
+        Switch AUTOCOMMIT as the driver does.
+
+        Raises:
+            Exception: The driver's ProgrammingError where it refuses that in a transaction.
+        """
+        on = bool(value)
+        if self.virtual is not None and on != self.auto:
+            if self._real.family is Family.POSTGRESQL:
+                raise self._real.dialect.loaded_dbapi.ProgrammingError(
+                    "autocommit cannot be changed inside a transaction"
+                )
+            if on:
+                self.commit()
+        self.auto = on
 
     def isolation_level(self) -> Any:
         """What the driver's own ``isolation_level`` is; with sqlite3, None is AUTOCOMMIT."""
@@ -326,8 +362,10 @@ class Lease:
 
     def set_isolation_level(self, level: Any) -> None:
         if self._real.family is Family.SQLITE:
-            self.auto = level is None
+            self.set_auto(level is None)
             return
+        if self.virtual is not None and self._real.dialect.driver == "psycopg2":
+            self.rollback()  # as psycopg2 does
         # psycopg2 knows numbers, psycopg an enumeration.
         name = _PSYCOPG2_LEVELS.get(level, level) if isinstance(level, int) else level
         name = str(getattr(level, "name", name) or "").replace("_", " ").upper()
@@ -342,7 +380,7 @@ class Lease:
         """An attribute of the driver's connection; what may leave the transaction is refused."""
         if name in self._attributes:
             return self._attributes[name]
-        value = getattr(self._real.fairy, name)
+        value = getattr(self._real.fairy.dbapi_connection, name)
         if name == "xid" or name.startswith("tpc_"):
             self.refuse("a handler uses two-phase commit; use an ordinary transaction")
         if not (harmless or kept):
@@ -358,7 +396,7 @@ class Lease:
                 f"a handler sets {name} of the driver's connection, which is not its own in a "
                 f"batch; set it when connections are made (the pool's event 'connect')"
             )
-        getattr(self._real.fairy, name)
+        getattr(self._real.fairy.dbapi_connection, name)
         self._attributes[name] = value
 
     def set_characteristic(self, name: str, value: Any) -> None:

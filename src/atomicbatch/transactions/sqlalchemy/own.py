@@ -49,7 +49,13 @@ class OwnConnection:
 
     async def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
         method = getattr(self._lease.real.fairy.driver_connection, name)
-        query = args[0] if name in _QUERIES and args else "COPY"
+        query = "COPY"
+        if name in _QUERIES:
+            # Its name differs: query, or command (executemany).
+            found = args[:1] or [kwargs[key] for key in ("query", "command") if key in kwargs]
+            if not found:
+                return await method(*args, **kwargs)  # which says what is missing
+            query = found[0]
 
         def run(_: Any) -> Any:
             return await_only(method(*args, **kwargs))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool.base import ResetStyle
 
 from atomicbatch.errors import (
     BrokenTransactionError,
@@ -68,7 +69,7 @@ class RealTransaction:
     def __init__(self, joined: Joined, engine: Engine) -> None:
         dialect = engine.dialect
         self.family = family_of(dialect)
-        self.url = engine.url
+        self.engine = engine
         self.joined = joined
         self.dialect = dialect
         self.gate: Gate = TaskGate() if dialect.is_async else ThreadGate()
@@ -80,7 +81,6 @@ class RealTransaction:
         self.begins_lazily = False
         self.level = joined.options.isolation_level
         self.is_open = False
-        self._engine = engine
         self._pool = engine.pool
         self._slots: Slots | None = None
         self._level_changed = False
@@ -88,6 +88,11 @@ class RealTransaction:
         self._lost = False
         self._run: Runner
         self._driver: Any = None
+        self._prepare_threshold: int | None = None
+
+    @property
+    def url(self) -> URL:
+        return self.engine.url
 
     @property
     def wrote(self) -> bool:
@@ -104,6 +109,11 @@ class RealTransaction:
         """
         with self.inside:
             self.joined.check()
+            if self.dialect.is_async and self.family is not Family.SQLITE:
+                self.joined.check_loop()
+            if not self.joined.active:
+                # Cancelled while we waited for the gate: nobody would end what we begin now.
+                raise TransactionError("the batch that this call belonged to is over")
             if not self.is_open:
                 try:
                     self.joined.open(self._open)
@@ -112,6 +122,11 @@ class RealTransaction:
                     self.joined.doom(problem)
                     raise problem from error
             return Lease(self)
+
+    @property
+    def resets_by_commit(self) -> bool:
+        """Connections that are given back are committed: pool_reset_on_return="commit"."""
+        return self._pool._reset_on_return is ResetStyle.reset_commit
 
     @property
     def checkout(self) -> bool:
@@ -143,6 +158,7 @@ class RealTransaction:
             raise BusyError("too many batches are running")
         try:
             self.fairy = self._pool.connect()
+            self.joined.fairies.append(self.fairy)
             try:
                 self._begin()
             except BaseException:
@@ -175,6 +191,10 @@ class RealTransaction:
         # Through the connection itself, since some drivers send BEGIN just then.
         run_plainly(fairy, self.savepoints.begin())
         self._run = runner_of(dialect, fairy)
+        if dialect.driver == "psycopg":
+            # It would go on to use statements whose preparation ROLLBACK TO has undone.
+            self._prepare_threshold = self._driver.prepare_threshold
+            self._driver.prepare_threshold = None
 
     def _wanted_level(self) -> Any:
         if self.joined.options.isolation_level:
@@ -307,11 +327,13 @@ class RealTransaction:
             TransactionError: As transactions/base.py says.
         """
         with self.inside:
+            what = "a setting that a handler has made could not be put back before COMMIT"
             try:
                 self.settings.end()
+                what = _ENDED
                 self._run(self.savepoints.end())
             except BaseException as error:
-                problem = self._meaning(error) or BrokenTransactionError(_ENDED)
+                problem = self._meaning(error) or BrokenTransactionError(what)
                 self._roll_back()
                 raise problem from error
             try:
@@ -332,18 +354,47 @@ class RealTransaction:
     def rollback(self) -> None:
         """ROLLBACK; a lost connection needs none."""
         while not self.gate.enter_within(0.1):
-            # A worker thread is still in a statement, or just about to begin it.
-            try:
-                interrupt(self.dialect, self.fairy)
-            except Exception:
-                logger.debug("a statement could not be interrupted", exc_info=True)
+            # A thread or a task is still in a statement, or just about to begin it.
+            self._interrupt()
         try:
             if self.is_open:
+                self._prove()
                 self._roll_back()
         finally:
             self.gate.leave()
 
+    def _interrupt(self) -> None:
+        try:
+            interrupt(self.dialect, self.fairy)
+        except Exception:
+            logger.debug("a statement could not be interrupted", exc_info=True)
+
+    def _prove(self) -> None:
+        """
+        Before ROLLBACK: take note where the transaction is not the one any more that was begun.
+
+        A statement that nobody could read may have committed it, and what was done until then.
+        """
+        if self._lost or isinstance(self.joined.error, BrokenTransactionError):
+            return
+        if self.family is Family.MYSQL and isinstance(self.joined.error, ConflictError):
+            return  # InnoDB has rolled back by itself, savepoints and all
+        try:
+            self._run(self.savepoints.undo())
+        except BaseException as error:
+            if self._meaning(error) is not None or not isinstance(error, Exception):
+                self._lost = True
+                return
+            logger.error("the batch's transaction had ended before ROLLBACK", exc_info=error)
+            self.joined.error = BrokenTransactionError(_ENDED)
+            self.joined.error.__cause__ = error
+
     def _roll_back(self) -> None:
+        if self._lost and self.family is Family.SQLITE and self.dialect.is_async:
+            # Only our waiting for its thread was cancelled, and a closed connection may keep its
+            # lock for as long as somebody still knows a cursor of it.
+            self._interrupt()
+            self._lost = False
         if not self._lost:
             try:
                 if self.family is not Family.SQLITE or not self._explicit:
@@ -362,12 +413,14 @@ class RealTransaction:
         self.is_open = False
         try:
             # A pool that a handler has disposed of would keep it open for nobody.
-            if self._lost or self._engine.pool is not self._pool:
+            if self._lost or self.engine.pool is not self._pool:
                 self._discard()
                 return
             try:
                 if self._level_changed:
                     self._restore_level()
+                if self.dialect.driver == "psycopg":
+                    self._driver.prepare_threshold = self._prepare_threshold
                 self.fairy.close()
             except Exception:
                 logger.warning("a connection could not be given back clean", exc_info=True)

@@ -49,6 +49,10 @@ class Savepoints:
         """What to run right before COMMIT; it fails where the transaction is not in order."""
         return self._stack.end()
 
+    def undo(self) -> list[str]:
+        """What to run right before ROLLBACK; it fails where the transaction has ended."""
+        return self._stack.undo()
+
     def before(self, virtual: Virtual, kind: Kind) -> None:
         """Make ready for a statement of a virtual transaction."""
         if self._suspect is not None:

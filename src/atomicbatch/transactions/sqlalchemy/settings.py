@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from atomicbatch.transactions.sqlalchemy.drivers import run_plainly, value_of
 from atomicbatch.transactions.statements import Kind, Statement
@@ -12,7 +12,17 @@ from atomicbatch.transactions.statements import Kind, Statement
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 
+T = TypeVar("T")
+# Who we are decides what else may be set.
+_ROLES = ("session_authorization", "role")
 _NAME = re.compile(r"[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)*")
+
+
+class Making(NamedTuple):
+    """The settings that a statement makes, and whether they outlive the transaction."""
+
+    names: tuple[str, ...]
+    lasting: bool
 
 
 class Settings:
@@ -44,7 +54,7 @@ class Settings:
         if statement.settings != ("?",):
             return statement.settings
         # The name is a parameter; those that name no setting do no harm.
-        return tuple(text for text in _texts(parameters) if _NAME.fullmatch(text))
+        return tuple(text for text in _of_type(str, parameters) if _NAME.fullmatch(text))
 
     def switch(self, own: Mapping[str, str], but: Iterable[str] = ()) -> None:
         """
@@ -54,11 +64,18 @@ class Settings:
             own: What it has set.
             but: What it is about to set.
         """
-        for name, first in self._first.items():
-            wanted = own.get(name, first)
-            if self._actual.get(name) != wanted and name not in but:
-                self._set(name, wanted, lasting=False)
-                self._actual[name] = wanted
+        wanted = {
+            name: own.get(name, first) for name, first in self._first.items() if name not in but
+        }
+        if all(self._actual.get(name) == value for name, value in wanted.items()):
+            return
+        roles = [name for name in _ROLES if name in wanted]
+        for name in roles:
+            self._make(name, self._first[name])
+        for name in sorted(wanted.keys() - roles):
+            self._make(name, wanted[name])
+        for name in roles:
+            self._make(name, wanted[name])
 
     def remember(self, names: Iterable[str], *, lasting: bool) -> None:
         """Take note of what settings are that are about to be made."""
@@ -85,7 +102,12 @@ class Settings:
         self._actual.clear()
 
     def end(self) -> None:
-        """Put back what would outlive COMMIT, and reach whoever gets the connection next."""
+        """
+        Put all back for COMMIT, which no single session's settings should govern.
+
+        What would outlive it would reach whoever gets the connection next.
+        """
+        self.switch({})
         for name in sorted(self._lasting):
             self._set(name, self._first[name], lasting=True)
 
@@ -98,6 +120,11 @@ class Settings:
         value: str | None = value_of(self._real.fairy, text)
         return value
 
+    def _make(self, name: str, value: str) -> None:
+        if self._actual.get(name) != value:
+            self._set(name, value, lasting=False)
+            self._actual[name] = value
+
     def _set(self, name: str, value: str, *, lasting: bool) -> None:
         is_local = "false" if lasting else "true"
         text = f"SELECT set_config({_literal(name)}, {_literal(value)}, {is_local})"
@@ -107,24 +134,26 @@ class Settings:
 class OwnSettings:
     """What one session has set."""
 
-    __slots__ = ("_committed", "_connection", "_now", "_pending")
+    __slots__ = ("_committed", "_connection", "_now", "_saved", "_staying")
 
     def __init__(self, connection: Settings) -> None:
         self._connection = connection
+        # As they are; as a commit leaves them (SET LOCAL passes); as a rollback does.
         self._now: dict[str, str] = {}
-        # What of it a rollback leaves, and whose values a commit would add to that.
+        self._staying: dict[str, str] = {}
         self._committed: dict[str, str] = {}
-        self._pending: set[str] = set()
+        # The first two as they were at each savepoint of the session's own.
+        self._saved: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
     def apply(self) -> None:
         """Make the connection's settings the session's."""
         self._connection.switch(self._now)
 
-    def before(self, statement: Statement, parameters: Iterable[Any]) -> tuple[str, ...]:
+    def before(self, statement: Statement, parameters: Iterable[Any]) -> Making | None:
         """Make ready for a statement of the session; tell which settings it will make."""
         if not statement.settings:
             self.apply()
-            return ()
+            return None
         connection = self._connection
         names = connection.names_of(statement, parameters)
         if not names and statement.settings == ("?",):
@@ -132,40 +161,68 @@ class OwnSettings:
                 "a handler calls set_config() with a name that is neither in the statement nor a "
                 "parameter, so that the setting would leak into later calls; write the name"
             )
-        connection.remember(names, lasting=statement.lasting)
+        lasting = statement.lasting
+        if lasting is None:
+            said = set(_of_type(bool, parameters))
+            if len(said) != 1:
+                connection.refuse(
+                    "a handler calls set_config() and it cannot be told whether the setting is to "
+                    "last longer than the transaction; write true or false in the statement"
+                )
+            lasting = said == {False}
+        connection.remember(names, lasting=lasting)
         connection.switch(self._now, but=names if statement.kind is Kind.READ else ())
-        return names
+        return Making(names, lasting)
 
-    def after(self, names: Iterable[str], *, lasting: bool) -> None:
+    def after(self, made: Making) -> None:
         """Take note of what a statement has made."""
-        made = self._connection.read(names)
-        self._now.update(made)
-        if lasting:
-            self._pending.update(made)
-        else:
-            self._pending.difference_update(made)
+        values = self._connection.read(made.names)
+        self._now.update(values)
+        if made.lasting:
+            self._staying.update(values)
 
-    def rolled_back_to(self) -> None:
+    def savepoint(self, name: str) -> None:
+        """The session has set a savepoint of its own."""
+        self._saved.append((name, dict(self._now), dict(self._staying)))
+
+    def rolled_back_to(self, name: str) -> None:
         """The session has rolled back to a savepoint of its own."""
-        self._now = self._connection.read(self._now)
-        self._pending.intersection_update(self._now)
+        # Without one of that name nothing had been set yet.
+        self._now, self._staying = dict(self._committed), dict(self._committed)
+        index = self._find(name)
+        del self._saved[index + 1 :]
+        if index >= 0:
+            _, now, staying = self._saved[index]
+            self._now, self._staying = dict(now), dict(staying)
+
+    def released(self, name: str) -> None:
+        """The session has released a savepoint of its own."""
+        if (index := self._find(name)) >= 0:
+            del self._saved[index:]
 
     def end(self, *, commit: bool) -> None:
         """The session's transaction is over."""
         if commit:
-            self._committed.update({name: self._now[name] for name in self._pending})
-        self._now = dict(self._committed)
-        self._pending.clear()
+            self._committed = dict(self._staying)
+        self._now, self._staying = dict(self._committed), dict(self._committed)
+        self._saved.clear()
+
+    def _find(self, name: str) -> int:
+        for index in range(len(self._saved) - 1, -1, -1):
+            if self._saved[index][0] == name:
+                return index
+        return -1
 
 
-def _texts(parameters: Iterable[Any]) -> Iterable[str]:
+def _of_type(kind: type[T], parameters: Iterable[Any]) -> Iterable[T]:
+    """Find values of a type among a statement's parameters, however they are given."""
     for one in parameters:
-        if isinstance(one, str):
+        if isinstance(one, kind):
             yield one
         elif isinstance(one, Mapping):
-            yield from _texts(one.values())
+            yield from _of_type(kind, one.values())
         elif isinstance(one, (list, tuple)):
-            yield from _texts(one)
+            yield from _of_type(kind, one)
 
 
 def _literal(text: str) -> str:
