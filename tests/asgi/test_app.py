@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Host, Mount, Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
@@ -22,7 +25,7 @@ from atomicbatch.testing import check_async_transaction
 from atomicbatch.wire.batch import write_batch
 from tests.asgi.asking import Answer, Request, ask, call, scope_of
 from tests.asgi.conftest import Make
-from tests.asgi.shop import Made, ShopTransaction
+from tests.asgi.shop import Guard, Made, ShopTransaction
 
 
 def asked(made: Made, *targets: str, **scope: Any) -> Answer:
@@ -73,6 +76,44 @@ def test_every_call_passes_the_whole_stack(make: Make, form: str) -> None:
     answer = asked(made, "GET /admin")
     assert answer.outcome == "rolled-back; failed=1; status=403"
     assert answer.replies[0].body == b"no entry"
+
+
+def own_middleware(made: Made) -> Route | Mount:
+    """An app of its own that has the endpoint as its middleware."""
+    batches = Middleware(AtomicBatch, transaction=made.transaction)
+    return Mount("/sub", app=Starlette(routes=made.shop.routes(), middleware=[batches]))
+
+
+def own_mount(made: Made) -> Route | Mount:
+    """An app of its own that has the endpoint below a Mount."""
+    batches = AtomicBatch(Starlette(routes=made.shop.routes()), transaction=made.transaction)
+    return Mount("/sub", app=Starlette(routes=[Mount("/deep", app=batches)]))
+
+
+@pytest.mark.parametrize(
+    ("mounted", "prefix"), [(own_middleware, "/sub"), (own_mount, "/sub/deep")]
+)
+def test_below_an_app_that_nobody_knows(make: Make, mounted: Any, prefix: str) -> None:
+    """Where calls would pass by the middleware of an app further out, batches are refused."""
+    made = make()
+    app = Starlette(routes=[mounted(made)], middleware=[Middleware(Guard)])
+    path = prefix + "/v1/api/batch"
+    answer = asyncio.run(ask(app, call("GET", prefix + "/admin"), path=path))
+    assert (answer.status, answer.outcome) == (501, "not-started")
+    assert answer.problem["type"] == "urn:atomicbatch:problem:not-batchable"
+    assert "put AtomicBatch in front of the outermost app" in answer.problem["detail"]
+
+
+@pytest.mark.parametrize("kind", ["route", "host"])
+def test_every_call_passes_the_whole_stack_of_routes(make: Make, kind: str) -> None:
+    """Calls start at the app also where the endpoint is one of its routes, or of its hosts."""
+    made = make()
+    batches = AtomicBatch(Starlette(routes=made.shop.routes()), transaction=made.transaction)
+    route = Route("/v1/api/batch", batches) if kind == "route" else Host("shop.example", batches)
+    app = Starlette(routes=[route, *made.shop.routes()], middleware=[Middleware(Guard)])
+    assert asyncio.run(ask(app, call("POST", "/items", b"pen"))).outcome == "committed"
+    answer = asyncio.run(ask(app, call("GET", "/admin")))
+    assert answer.outcome == "rolled-back; failed=1; status=403"
 
 
 def test_a_handler_that_raises(made: Made, caplog: pytest.LogCaptureFixture) -> None:

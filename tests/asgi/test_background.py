@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import anyio
 import litestar
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response
@@ -18,9 +22,10 @@ from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
 
-from atomicbatch import Batch, ConflictError, inside_batch, on_commit
-from atomicbatch.asgi import AtomicBatch, background
+from atomicbatch import Batch, ConflictError, Limits, inside_batch, on_commit
+from atomicbatch.asgi import AtomicBatch, after_response, background, frameworks
 from atomicbatch.engine import Replay
+from atomicbatch.engine.current import running_batch
 from tests.asgi.asking import Answer, ask, call, scope_of
 from tests.asgi.asking import Request as Asked
 
@@ -318,21 +323,258 @@ def test_litestar() -> None:
     assert EVENTS == ["BEGIN", "ROLLBACK"]
 
 
+@litestar.post("/after", status_code=200, after_response=lambda request: note(request.url.path))
+async def litestar_after() -> str:
+    return "fine"
+
+
+def test_litestars_hooks() -> None:
+    """Litestar's after_response hooks wait for COMMIT as well, and are forgotten likewise."""
+    app = litestar.Litestar([litestar_after, litestar_tasks, litestar_fail])
+    assert asked(app, "/after", "/tasks").outcome == "committed"
+    assert EVENTS == ["BEGIN", "COMMIT", "/after", "task"]
+    assert asked(app, "/after", "/fail").outcome != "committed"
+    assert EVENTS == ["BEGIN", "ROLLBACK"]
+
+
 def test_it_can_be_undone() -> None:
-    """Uninstalled, the frameworks' responses are as they were."""
-    background.uninstall()
-    try:
+    """Uninstalled, the frameworks are as they were."""
+    response = PlainTextResponse("", background=BackgroundTask(note, "task"))
+    with running_batch():
+        assert isinstance(response.background, background.Deferred)
+        background.uninstall()
+        after_response.uninstall()
+        try:
+            assert isinstance(response.background, BackgroundTask)
+            assert "background" not in vars(type(response).__mro__[1])
+            hook = litestar_after.resolve_after_response()
+            assert hook is litestar_after.after_response
+        finally:
+            frameworks.install()
+        assert isinstance(response.background, background.Deferred)
+
+
+LAZY = """
+import asyncio, sys
+from tests.asgi.asking import ask, call
+from atomicbatch.asgi import AtomicBatch
+
+class Nothing:
+    def begin(self, batch, *, deadline):
+        return self
+    async def __aenter__(self):
+        pass
+    async def __aexit__(self, *why):
+        print("END")
+
+async def app(scope, receive, send):
+    from starlette.background import BackgroundTask
+    from starlette.responses import PlainTextResponse
+    task = BackgroundTask(print, "BACKGROUND")
+    status = int(scope["path"][1:])
+    await PlainTextResponse("", status, background=task)(scope, receive, send)
+
+assert "starlette" not in sys.modules
+batches = AtomicBatch(app, transaction=Nothing())
+for path in sys.argv[1:]:
+    asyncio.run(ask(batches, call("GET", path)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "printed"), [("/200", "END\nBACKGROUND\n"), ("/409", "END\n")])
+def test_a_framework_that_is_imported_late(path: str, printed: str) -> None:
+    """What an app imports in its first call is made fit for batches all the same."""
+    ended = subprocess.run([sys.executable, "-c", LAZY, path], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == (printed, "")
+
+
+# What calls leave running.
+
+
+class Slow:
+    """Handlers that go on until the test lets them, and then want something done after COMMIT."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.ended = threading.Event()
+        self.left: list[asyncio.Task[None]] = []
+        self.failed = False
+        app = FastAPI()
+        app.post("/slow")(self.slow)
+        app.post("/leave")(self.leave)
+        app.post("/once")(self.once)
+        app.post("/fail")(self.fail)
+        self.app = AtomicBatch(
+            app,
+            transaction=Noted(),
+            limits=Limits(timeout_seconds=0.2),
+            replay=Replay(base_seconds=0),
+        )
+
+    def slow(self) -> None:
+        self.go_on.wait()
+        on_commit(note, "mail")
+        self.ended.set()
+
+    async def leave(self) -> None:
+        self.left.append(asyncio.create_task(self.later()))
+
+    async def later(self) -> None:
+        while not self.go_on.is_set():
+            await asyncio.sleep(0)
+        on_commit(note, "mail")
         response = PlainTextResponse("", background=BackgroundTask(note, "task"))
-        assert isinstance(response.background, BackgroundTask)
-        assert "background" not in vars(type(response).__mro__[1])
-        assert asked_without_install() == ["BEGIN", "task of none, in a batch", "COMMIT"]
-    finally:
-        background.install()
+        assert response.background is not None
+        await response.background()
+
+    async def once(self) -> None:
+        """Meets a conflict the first time, and lets go what was left behind the second time."""
+        if not self.failed:
+            self.failed = True
+            raise ConflictError("in the way")
+        self.go_on.set()
+        await asyncio.wait(self.left)
+
+    async def fail(self) -> None:
+        raise HTTPException(409)
 
 
-def asked_without_install() -> list[str]:
-    batches = AtomicBatch(fastapi_app(), transaction=Noted())
-    background.uninstall()
+def test_a_handler_that_goes_on_after_the_time_limit() -> None:
+    """What a handler in a thread wants after COMMIT is not done: its batch was rolled back."""
+    slow = Slow()
     EVENTS.clear()
-    asyncio.run(ask(batches, call("POST", "/response/task")))
-    return [text for text in EVENTS if text != "exit"]
+
+    async def main() -> None:
+        answer = await ask(slow.app, call("POST", "/slow"))
+        assert answer.outcome == "rolled-back; failed=1; status=504"
+        slow.go_on.set()
+        await asyncio.to_thread(slow.ended.wait)
+
+    asyncio.run(main())
+    assert EVENTS == ["BEGIN", "ROLLBACK"]
+
+
+def test_a_task_that_goes_on_after_a_rollback() -> None:
+    """Nor is what a task wants that a call has left behind."""
+    slow = Slow()
+    EVENTS.clear()
+
+    async def main() -> None:
+        answer = await ask(slow.app, call("POST", "/leave"), call("POST", "/fail"))
+        assert answer.outcome == "rolled-back; failed=2; status=409"
+        slow.go_on.set()
+        await asyncio.wait(slow.left)
+
+    asyncio.run(main())
+    assert EVENTS == ["BEGIN", "ROLLBACK"]
+
+
+def test_a_task_that_goes_on_in_the_next_attempt() -> None:
+    """What the first attempt has left behind wants nothing of the second."""
+    slow = Slow()
+    EVENTS.clear()
+    answer = asyncio.run(ask(slow.app, call("POST", "/leave"), call("POST", "/once")))
+    assert (answer.outcome, answer.headers["batch-attempts"]) == ("committed", "2")
+    assert EVENTS == ["BEGIN", "ROLLBACK", "BEGIN", "COMMIT", "mail", "task"]
+
+
+class Kept(PlainTextResponse):
+    """Has its background task run by whoever looks after such tasks, when that has the time."""
+
+    tasks: list[Any] = []  # noqa: RUF012
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.tasks.append(self.background)
+        self.background = None
+        await super().__call__(scope, receive, send)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_task_that_is_run_when_the_batch_has_ended(fails: bool) -> None:
+    """A background task that is kept runs when it is run, but not after a rollback."""
+    app = fastapi_app()
+
+    @app.post("/kept")
+    async def kept() -> Response:
+        return Kept("", background=BackgroundTask(note, "task"))
+
+    async def main() -> None:
+        Kept.tasks.clear()
+        calls = [call("POST", "/kept"), call("POST", "/fail")][: 2 if fails else 1]
+        await ask(AtomicBatch(app, transaction=Noted()), *calls)
+        for task in Kept.tasks:
+            await task()
+
+    EVENTS.clear()
+    asyncio.run(main())
+    assert (["BEGIN", "ROLLBACK"] if fails else ["BEGIN", "COMMIT", "task"]) == EVENTS
+
+
+def test_a_task_that_is_put_into_a_list() -> None:
+    """A response's task that is put into a list of tasks runs in the list's order."""
+    app = fastapi_app()
+
+    @app.post("/list")
+    async def in_a_list() -> Response:
+        response = PlainTextResponse("", background=BackgroundTask(note, "first"))
+        tasks = BackgroundTasks()
+        tasks.add_task(response.background)  # type: ignore[arg-type]
+        tasks.add_task(note, "second")
+        response.background = tasks
+        return response
+
+    assert asked(app, "/list").outcome == "committed"
+    assert EVENTS == ["BEGIN", "COMMIT", "first", "second"]
+
+
+def test_an_async_function_of_a_handler_in_a_thread() -> None:
+    """In a plain request on_commit takes an async function in a thread too; the loop runs it."""
+    app, loops = FastAPI(), []
+    ran = asyncio.Event()
+
+    async def act() -> None:
+        loops.append((asyncio.get_running_loop(), CURRENT.get()))
+        ran.set()
+
+    @app.post("/def")
+    def handler() -> None:
+        CURRENT.set("the call")
+        on_commit(act)
+
+    async def main() -> None:
+        request = Asked([b""])
+        batches = AtomicBatch(app, transaction=Noted())
+        await batches(scope_of("/def", ()), request.receive, request.send)
+        assert request.answer.status == 200
+        await ran.wait()
+        assert loops == [(asyncio.get_running_loop(), "the call")]
+
+    asyncio.run(main())
+
+
+def test_a_cancel_scope_around_us() -> None:
+    """A cancelled scope of anyio does not keep the loop spinning while background tasks run."""
+    app = FastAPI()
+    cancellations: list[int] = []
+
+    async def main() -> None:
+        request = asyncio.current_task()
+        assert request is not None
+
+        async def act() -> None:
+            scope.cancel()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            cancellations.append(request.cancelling())
+
+        @app.post("/act")
+        async def handler(tasks: BackgroundTasks) -> None:
+            tasks.add_task(act)
+
+        with anyio.CancelScope() as scope:
+            await ask(AtomicBatch(app, transaction=Noted()), call("POST", "/act"))
+            await anyio.sleep_forever()
+
+    asyncio.run(main())
+    assert cancellations == [0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,22 @@ def test_trailers_are_dropped() -> None:
     trailers = {"type": "http.response.trailers", "headers": [(b"x", b"y")]}
     reply = perform(sending({**START, "trailers": True}, {**END, "body": b"ok"}, trailers))
     assert (reply.status, reply.headers, reply.body) == (200, (), b"ok")
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_buffer_that_is_used_again(kind: Callable[[bytearray], Any]) -> None:
+    """A reply holds the bytes that were sent, even if the app has changed its buffer since."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        buffer = bytearray(4)
+        for letter in (b"A", b"B"):
+            buffer[:] = letter * 4
+            chunk = buffer if kind is bytearray else kind(buffer)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send(END)
+
+    assert perform(app).body == b"AAAABBBB"
 
 
 def test_header_names_are_lower_case() -> None:

@@ -73,6 +73,29 @@ def test_the_endpoint_is_in_the_document(mount: Any, tmp_path: Path) -> None:
     assert client.get("/docs").status_code == 200
 
 
+def test_mounted_below_an_app(tmp_path: Path) -> None:
+    """The document of the app that holds the Mount shows the endpoint where it is."""
+    app = FastAPI()
+    app.mount("/api", wrapped(shop(tmp_path)))
+    client = TestClient(app)
+    assert client.get("/api/items").status_code == 200
+    assert list(client.get("/openapi.json").json()["paths"]) == ["/api" + PATH]
+    assert PATH in client.get("/api/openapi.json").json()["paths"]
+    with_prefix = TestClient(app, root_path="/proxy")
+    assert with_prefix.get("/proxy/api/items").status_code == 200
+    assert list(with_prefix.get("/proxy/openapi.json").json()["paths"]) == ["/api" + PATH]
+
+
+@pytest.mark.parametrize("path", ["/api", "/{tenant}"])
+def test_not_where_it_is_not(path: str, tmp_path: Path) -> None:
+    """No document shows an endpoint that refuses batches, or one of many paths."""
+    app, inner = FastAPI(), shop(tmp_path)
+    app.mount(path, as_middleware(inner) if path == "/api" else wrapped(inner))
+    client = TestClient(app)
+    assert client.get("/api/items").status_code == 200
+    assert client.get("/openapi.json").json()["paths"] == {}
+
+
 @pytest.mark.parametrize("mount", [wrapped, as_middleware])
 def test_the_example_works(mount: Any, tmp_path: Path) -> None:
     """The example of the document can be sent as it stands, and commits."""

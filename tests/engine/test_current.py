@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context, copy_context
 
-from atomicbatch.engine.current import inside_batch, running_batch
+import pytest
+
+from atomicbatch import on_commit
+from atomicbatch.engine.current import RunningBatch, inside_batch, running_batch
 
 
 def test_inside_and_outside() -> None:
@@ -33,3 +37,80 @@ def test_a_task_left_behind_is_outside() -> None:
         return await task
 
     assert asyncio.run(main()) == (True, False)
+
+
+DONE: list[str] = []
+
+
+def note(text: str) -> None:
+    DONE.append(text)
+
+
+def left_by_attempt(running: RunningBatch) -> Context:
+    """Begin an attempt; return the context of what its calls leave behind."""
+    context = copy_context()
+    context.run(running.attempt)
+    return context
+
+
+def test_wanted_after_a_rollback(caplog: pytest.LogCaptureFixture) -> None:
+    """What a call has left running wants nothing done any more when the batch was rolled back."""
+    DONE.clear()
+    with running_batch() as running:
+        left = left_by_attempt(running)
+    left.run(on_commit, note, "secret")
+    asyncio.run(running.run_deferred())
+    assert DONE == []
+    assert "note is not done after COMMIT" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_wanted_by_an_earlier_attempt() -> None:
+    """What a failed attempt has left running wants nothing done in the attempt that commits."""
+    DONE.clear()
+    with running_batch() as running:
+        first = left_by_attempt(running)
+        second = left_by_attempt(running)
+        first.run(on_commit, note, "first")
+        second.run(on_commit, note, "second")
+        running.committed = True
+    first.run(on_commit, note, "first, later")
+    asyncio.run(running.run_deferred())
+    assert DONE == ["second"]
+
+
+def test_wanted_after_commit() -> None:
+    """After COMMIT things are done in order, and at once when nothing waits any more."""
+    DONE.clear()
+    with running_batch() as running:
+        left = left_by_attempt(running)
+        left.run(on_commit, note, "1")
+        running.committed = True
+    left.run(on_commit, note, "2")
+    assert DONE == []
+    asyncio.run(running.run_deferred())
+    assert DONE == ["1", "2"]
+    left.run(on_commit, note, "3")
+    assert DONE == ["1", "2", "3"]
+
+
+def test_wanted_by_what_is_done_after_commit() -> None:
+    """A function that on_commit calls may use on_commit, also for an async one."""
+    DONE.clear()
+
+    async def inner() -> None:
+        note("inner")
+
+    def outer() -> None:
+        note("outer")
+        on_commit(inner)
+
+    async def main() -> None:
+        with running_batch() as running:
+            on_commit(outer)
+            on_commit(note, "next")
+            running.committed = True
+        await running.run_deferred()
+
+    asyncio.run(main())
+    assert DONE == ["outer", "next", "inner"]

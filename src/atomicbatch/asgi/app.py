@@ -8,15 +8,16 @@ from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
 
-from atomicbatch.asgi import background
-from atomicbatch.asgi import threads as worker_threads
+from atomicbatch.asgi import frameworks
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.document import describe_endpoint
 from atomicbatch.asgi.endpoint import BatchEndpoint
+from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.engine import AsyncTransaction, Replay, execute_async
 from atomicbatch.engine import threads as engine_threads
 from atomicbatch.engine.current import RunningBatch, running_batch
+from atomicbatch.errors import NotBatchableError
 from atomicbatch.exchange import Response, read_request, write_response
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Reply
@@ -70,8 +71,7 @@ class AtomicBatch:
         self._not_overridable = frozenset(name.lower().encode() for name in not_overridable)
         self._consumed_query = frozenset(consumed_query)
         engine_threads.install()
-        worker_threads.install()
-        background.install()
+        frameworks.install()
         describe_endpoint(app, path, self._limits)
 
     @property
@@ -87,9 +87,10 @@ class AtomicBatch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] not in self._paths(scope):
             if scope["type"] == "http" and "app" in scope:
-                describe_endpoint(scope["app"], self._path, self._limits)
+                self._describe(scope)
             await self._app(scope, receive, send)
             return
+        frameworks.install()
         running = RunningBatch()
         endpoint = BatchEndpoint(partial(self._answer, running), limits=self._limits)
         try:
@@ -99,6 +100,17 @@ class AtomicBatch:
             # own, since this one may have been cancelled.
             if running.committed:
                 await _to_the_end(running.run_deferred())
+
+    def _describe(self, scope: Scope) -> None:
+        """Show the endpoint in the document of the app that calls start at."""
+        app, prefix = scope["app"], ""
+        if scope.get("path_params") or not _is_outermost(app, scope):
+            # Each request may have another path, or batches are refused.
+            return
+        if "app_root_path" in scope:
+            # We are mounted. The document's paths are below the prefix of the app itself.
+            prefix = scope["root_path"][len(scope["app_root_path"]) :]
+        describe_endpoint(app, prefix.rstrip("/") + self._path, self._limits)
 
     def _paths(self, scope: Scope) -> tuple[str, str]:
         """The endpoint's path as current servers and Starlette show it, and as old ones do."""
@@ -132,18 +144,35 @@ class AtomicBatch:
 
         An app behind a middleware of ours would answer calls that a middleware further out,
         which checks the path for instance, would have refused.
+
+        Raises:
+            NotBatchableError: There is an app further out of which we know no more than that.
         """
         root_path = scope.get("root_path", "")
         prefixed = scope["path"] == self._paths(scope)[0]
-        app, endpoint = scope.get("app"), scope.get("endpoint")
+        app = scope.get("app")
         if app is None:
             return Target(self._app, root_path, prefixed)
-        if endpoint is None or endpoint is app:
-            return Target(app, root_path, prefixed)
-        # We are mounted below the app, whose own prefix Starlette remembers.
-        if "app_root_path" in scope:
-            return Target(app, scope["app_root_path"], prefixed)
+        if not _is_outermost(app, scope):
+            raise NotBatchableError(
+                "the app with this batch endpoint is mounted below another app, whose middleware "
+                "the calls would not pass; put AtomicBatch in front of the outermost app"
+            )
+        # We are mounted below the app, whose own prefix Starlette remembers; or we are one of its
+        # routes or hosts, which have no prefix of their own.
+        if prefixed or "app_root_path" in scope:
+            return Target(app, scope.get("app_root_path", root_path), prefixed)
         return Target(self._app, root_path, prefixed)
+
+
+def _is_outermost(app: Any, scope: Scope) -> bool:
+    """
+    Tell whether the app in the scope is the first that the request has come to.
+
+    An app that is mounted in another one puts itself into the scope in its place, but the first
+    router of all stays there.
+    """
+    return "router" not in scope or getattr(app, "router", None) is scope["router"]
 
 
 class _Attempts:
@@ -181,11 +210,12 @@ async def _to_the_end(coroutine: Coroutine[Any, Any, None]) -> None:
     """Await something to its end, also when cancelled meanwhile."""
     task = asyncio.create_task(coroutine)
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
+    with shielded():
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError as error:
+                cancelled = error
     if cancelled is not None:
         raise cancelled
     task.result()

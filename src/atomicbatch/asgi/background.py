@@ -12,51 +12,63 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from atomicbatch.engine.current import RunningBatch, current_batch
+from atomicbatch.engine.current import Place, current_place
 
 Task = Callable[[], Any]
 
 
 class Deferred:
-    """A background task that will run after COMMIT; everything else about it is its own."""
+    """
+    A background task that will run after COMMIT; everything else about it is its own.
 
-    __slots__ = ("_batch", "_task")
+    Whoever keeps it and runs it when the batch has ended, as a middleware may, or a list of tasks
+    that it was put into, finds it an ordinary task; after a rollback it does nothing.
+    """
 
-    def __init__(self, task: Any, batch: RunningBatch) -> None:
+    __slots__ = ("_place", "_task")
+
+    def __init__(self, task: Any, place: Place) -> None:
         self._task = task
-        self._batch = batch
+        self._place = place
 
     async def __call__(self) -> None:
-        self._batch.defer(self._task)
+        # Only while the batch runs: the tasks of a list are to run in the list's order.
+        if not self._place.defer(self._task, while_active=True):
+            await self._task()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._task, name)
 
 
+_RESPONSES = {
+    "starlette.responses": "Response",
+    "litestar.response.base": "ASGIResponse",
+}
+# Of frameworks that have not been imported yet.
+_missing = set(_RESPONSES)
+
+
 def install() -> None:
-    """Defer the background tasks of the frameworks that have been imported; again: no harm."""
-    for module, name in (
-        ("starlette.responses", "Response"),
-        ("litestar.response.base", "ASGIResponse"),
-    ):
-        response = getattr(sys.modules.get(module), name, None)
-        if response is not None and not isinstance(vars(response).get("background"), _Background):
+    """Defer the background tasks of the frameworks that have been imported by now."""
+    for module in tuple(_missing):
+        if module not in sys.modules:
+            continue
+        response = getattr(sys.modules[module], _RESPONSES[module], None)
+        if response is not None:  # else its import has not come that far
             response.background = _Background(vars(response).get("background"))
+            _missing.discard(module)
 
 
 def uninstall() -> None:
     """Undo :func:`install`."""
-    for module, name in (
-        ("starlette.responses", "Response"),
-        ("litestar.response.base", "ASGIResponse"),
-    ):
-        response = getattr(sys.modules.get(module), name, None)
-        found = vars(response).get("background") if response is not None else None
-        if isinstance(found, _Background):
-            if found.slot is None:
-                del response.background  # type: ignore[union-attr]
-            else:
-                response.background = found.slot  # type: ignore[union-attr]
+    for module in _RESPONSES.keys() - _missing:
+        response = getattr(sys.modules[module], _RESPONSES[module])
+        found = vars(response)["background"]
+        if found.slot is None:
+            del response.background
+        else:
+            response.background = found.slot
+        _missing.add(module)
 
 
 class _Background:
@@ -82,8 +94,8 @@ class _Background:
             task = self.slot.__get__(response, owner)
         if task is None:
             return None
-        batch = current_batch()
-        return task if batch is None else Deferred(task, batch)
+        place = current_place()
+        return task if place is None else Deferred(task, place)
 
     def __set__(self, response: Any, task: Any) -> None:
         if isinstance(task, Deferred):

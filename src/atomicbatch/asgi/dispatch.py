@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
+from atomicbatch.asgi import frameworks
 from atomicbatch.asgi.types import App, Message, Scope
 from atomicbatch.errors import AtomicBatchError, LimitError, TransactionError
 from atomicbatch.exchange import is_writable
@@ -192,7 +193,8 @@ class _Running:
         kind = message["type"]
         if kind == "http.response.body":
             self._check(kind)
-            self._take(message.get("body", b""))
+            # Of a copy: the app may use its buffer again. Of bytes that is no work.
+            self._take(bytes(message.get("body", b"")))
             if not message.get("more_body", False):
                 self._end()
         elif kind == "http.response.start":
@@ -200,6 +202,8 @@ class _Running:
                 return
             if self._status:
                 raise RuntimeError("the response has started already")
+            # The call may have imported its framework, whose background tasks are next.
+            frameworks.install()
             self._status = message["status"]
             self._headers = tuple(
                 [_header(name, value) for name, value in message.get("headers", ())]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import Receive, Scope, Send
 from atomicbatch.engine.current import inside_batch
 from atomicbatch.errors import AtomicBatchError, TimeoutExceededError
@@ -110,11 +111,12 @@ async def _stop(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     cancelled: asyncio.CancelledError | None = None
-    while pending := [task for task in tasks if not task.done()]:
-        try:
-            await asyncio.wait(pending)
-        except asyncio.CancelledError as error:
-            cancelled = error
+    with shielded():
+        while pending := [task for task in tasks if not task.done()]:
+            try:
+                await asyncio.wait(pending)
+            except asyncio.CancelledError as error:
+                cancelled = error
     for task in tasks:
         if not task.cancelled():
             task.exception()  # seen, so that asyncio does not complain

@@ -1,5 +1,5 @@
 """
-Worker threads for ``def`` handlers: those of a batch never wait for those of other requests.
+anyio and batches: worker threads for ``def`` handlers, their event loop, and cancel scopes.
 
 anyio bounds worker threads to 40 for all requests together. Requests that wait for rows which a
 batch holds may take all of them; the batch's next call would wait for a thread, they for the
@@ -9,26 +9,48 @@ batch, for ever. So every batch has a bound of its own.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from atomicbatch.engine import afterwards
 from atomicbatch.engine.current import current_batch
 
 # A call that gathers many blocking functions waits for itself at most.
 _THREADS_PER_BATCH = 40
+_installed = False
 
 
 def install() -> None:
-    """Give every batch worker threads of its own; again does nothing."""
+    """Give every batch worker threads of its own, once anyio has been imported."""
+    global _installed
+    if not _installed and "anyio" in sys.modules:
+        _bound_by_batch()
+        afterwards.hand_to_loop = _hand_to_loop
+        _installed = True
+
+
+def shielded() -> AbstractContextManager[object]:
+    """
+    Keep out the cancel scopes of anyio that are around us.
+
+    They cancel a task again in every round of the event loop until it has left them: one that has
+    to wait for something first would keep the loop spinning.
+    """
     if "anyio" not in sys.modules:
-        return
+        return nullcontext()
+    from anyio import CancelScope
+
+    return CancelScope(shield=True)
+
+
+def _bound_by_batch() -> None:
     from anyio import CapacityLimiter
     from anyio._backends import _asyncio
 
     # There is no public way to choose the limiter by context. Before anyio 4 backends were modules.
     backend: Any = getattr(_asyncio, "AsyncIOBackend", _asyncio)
     original = backend.current_default_thread_limiter
-    if getattr(original, "atomicbatch", False):
-        return
 
     def current_default_thread_limiter(*_: type) -> Any:
         batch = current_batch()
@@ -38,9 +60,18 @@ def install() -> None:
             batch.thread_limiter = CapacityLimiter(_THREADS_PER_BATCH)
         return batch.thread_limiter
 
-    current_default_thread_limiter.atomicbatch = True  # type: ignore[attr-defined]
     backend.current_default_thread_limiter = (
         current_default_thread_limiter
         if backend is _asyncio
         else classmethod(current_default_thread_limiter)
     )
+
+
+def _hand_to_loop(act: Callable[[], object]) -> bool:
+    from anyio import from_thread
+
+    try:
+        from_thread.run_sync(act)
+    except RuntimeError:
+        return False  # not one of anyio's threads, or its event loop has ended
+    return True

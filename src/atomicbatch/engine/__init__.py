@@ -7,6 +7,7 @@ In reading order::
     run.py         execute, execute_async: the two thin shells around it
     replay.py      when a whole batch is run again, and how long to wait first
     current.py     how code inside a call finds the batch: inside_batch, on_commit
+    afterwards.py  what was to be done after COMMIT is done
     threads.py     batches follow their calls into threads
 """
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from typing import Any, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
+
+from atomicbatch.engine.afterwards import Act, run_all, run_now
 
 P = ParamSpec("P")
 logger = logging.getLogger("atomicbatch")
@@ -25,21 +26,64 @@ class RunningBatch:
         thread_limiter: What bounds its calls' worker threads; belongs to ``asgi/threads.py``.
     """
 
-    __slots__ = ("_waiting", "active", "committed", "thread_limiter")
+    __slots__ = (
+        "_attempt",
+        "_done",
+        "_lock",
+        "_waiting",
+        "active",
+        "committed",
+        "thread_limiter",
+    )
 
     def __init__(self) -> None:
         self.active = True
         self.committed = False
         self.thread_limiter: Any = None
-        self._waiting: list[tuple[Context, Callable[[], object]]] = []
+        self._attempt = 0
+        self._waiting: list[tuple[Context, Act]] = []
+        # What waited for COMMIT has been done.
+        self._done = False
+        # Threads of handlers use it as well as the event loop.
+        self._lock = threading.Lock()
 
     def attempt(self) -> None:
-        """Begin an attempt: what earlier ones wanted done after COMMIT is forgotten."""
-        self._waiting.clear()
+        """
+        Begin an attempt, for this task and what is started from it.
 
-    def defer(self, act: Callable[[], object]) -> None:
-        """Do something after COMMIT, in the context that is current now."""
-        self._waiting.append((copy_context(), act))
+        What earlier attempts wanted done after COMMIT is forgotten, also what they have left
+        running may still want.
+        """
+        with self._lock:
+            self._attempt += 1
+            self._waiting.clear()
+        _place.set(self.place())
+
+    def place(self) -> Place:
+        """Tell where code runs that belongs to the attempt of now."""
+        return Place(self, self._attempt)
+
+    def defer(self, attempt: int, act: Act, *, while_active: bool = False) -> bool:
+        """
+        Do something after COMMIT, in the context that is current now; see :meth:`Place.defer`.
+
+        Args:
+            attempt: Whose wish it is.
+            act: What to do.
+            while_active: Only until the batch ends.
+        """
+        with self._lock:
+            undone = attempt != self._attempt or not (self.active or self.committed)
+            if not undone:
+                if self._done or (while_active and not self.active):
+                    return False
+                self._waiting.append((copy_context(), act))
+                return True
+        logger.warning(
+            "%s is not done after COMMIT: it was wanted when its call had been undone already",
+            _name(act),
+        )
+        return True
 
     async def run_deferred(self) -> None:
         """
@@ -47,50 +91,51 @@ class RunningBatch:
 
         What fails is logged, and does not stop the rest.
         """
-        if not self.committed:
+        await run_all(self._next)
+
+    def _next(self) -> tuple[Context, Act] | None:
+        with self._lock:
+            if self.committed and self._waiting:
+                return self._waiting.pop(0)
+            self._done = True
             self._waiting.clear()
-            return
-        while self._waiting:
-            context, act = self._waiting.pop(0)
-            try:
-                await _run_in(context, act)
-            except Exception:
-                logger.exception("something to be done after COMMIT failed")
+            return None
 
 
-async def _run_in(context: Context, act: Callable[[], object]) -> None:
-    if _is_async(act):
-        result = context.run(act)
-    else:
-        # It may block, as a handler may that is no coroutine.
-        loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(None, context.run, act)
-    if inspect.isawaitable(result):
-        await asyncio.get_running_loop().create_task(_awaited(result), context=context)
+class Place(NamedTuple):
+    """Where code runs: inside an attempt at a batch, or as something that it has left behind."""
 
+    batch: RunningBatch
+    attempt: int
+    """A batch that is run again is one batch, but what the first attempt left belongs to none."""
 
-async def _awaited(awaitable: Awaitable[object]) -> None:
-    await awaitable
+    def defer(self, act: Act, *, while_active: bool = False) -> bool:
+        """
+        Do something after COMMIT; if the attempt was rolled back, log that it will not be done.
 
+        Args:
+            act: What to do.
+            while_active: Once the batch has ended, do not add to what is being done by then.
 
-def _is_async(act: object) -> bool:
-    while isinstance(act, partial):
-        act = act.func
-    return inspect.iscoroutinefunction(act) or inspect.iscoroutinefunction(
-        getattr(act, "__call__", None)  # noqa: B004  # not whether, but what kind
-    )
+        Returns:
+            False: nothing was taken down, since COMMIT has returned already. Do it now.
+        """
+        return self.batch.defer(self.attempt, act, while_active=while_active)
 
 
 # A context variable, because it follows a call into worker threads, tasks and middleware.
-_running: ContextVar[RunningBatch | None] = ContextVar("atomicbatch_running", default=None)
-# asyncio keeps tasks by weak references only.
-_tasks: set[asyncio.Task[None]] = set()
+_place: ContextVar[Place | None] = ContextVar("atomicbatch_place", default=None)
+
+
+def current_place() -> Place | None:
+    """Tell what batch this code belongs to, even if that has ended, or None."""
+    return _place.get()
 
 
 def current_batch() -> RunningBatch | None:
     """Return the batch that runs around this code and has not ended yet, or None."""
-    running = _running.get()
-    return running if running is not None and running.active else None
+    place = _place.get()
+    return place.batch if place is not None and place.batch.active else None
 
 
 def inside_batch() -> bool:
@@ -104,48 +149,43 @@ def on_commit(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
 
     Inside a batch: after its COMMIT, once its response has been sent, and never if it is rolled
     back; functions run one after the other, in the order of their registration, each in the
-    context (of context variables) of its call. Outside a batch: now.
+    context (of context variables) of its call. Outside a batch: now. What a call has left running
+    when its batch ended goes by how it ended: now, or never.
 
     Args:
         function: Sync (called in a worker thread) or async. What it raises is logged. Outside a
             batch a sync function is called here, and what it raises is raised here; an async one
-            becomes a task.
+            becomes a task. In a thread that no event loop is known for, it runs to its end here.
         args: Passed on.
         kwargs: Passed on.
     """
     act = partial(function, *args, **kwargs)
-    batch = current_batch()
-    if batch is not None:
-        batch.defer(act)
-        return
-    result = act()
-    if inspect.isawaitable(result):
-        task = asyncio.get_running_loop().create_task(_logged(result))
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+    place = _place.get()
+    if place is None or not place.defer(act):
+        run_now(act)
 
 
-async def _logged(awaitable: Awaitable[object]) -> None:
-    try:
-        await awaitable
-    except Exception:
-        logger.exception("something to be done after COMMIT failed")
+def _name(act: object) -> str:
+    """Name a function without what it is called with, which is nobody's business in a log."""
+    while isinstance(act, partial):
+        act = act.func
+    return str(getattr(act, "__qualname__", type(act).__qualname__))
 
 
 @contextmanager
 def running_batch(running: RunningBatch | None = None) -> Iterator[RunningBatch]:
     """Mark everything started inside the block as part of a batch, until the block ends."""
     running = running or RunningBatch()
-    token = _running.set(running)
+    token = _place.set(running.place())
     try:
         yield running
     finally:
         running.active = False
-        _running.reset(token)
+        _place.reset(token)
 
 
 def outside_batch() -> Context:
     """Make a copy of the current context in which no batch is running."""
     context = copy_context()
-    context.run(_running.set, None)
+    context.run(_place.set, None)
     return context
