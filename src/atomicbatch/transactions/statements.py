@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
-from atomicbatch.transactions.functions import HARMLESS
+from atomicbatch.transactions import functions
 
 
 class Family(Enum):
@@ -48,11 +48,19 @@ class Statement(NamedTuple):
 
     kind: Kind
     detail: str = ""
-    """A savepoint's name, a transaction's options, why it is refused, what has to be checked."""
+    """
+    A savepoint's name, a transaction's options, why it is refused, what has to be checked.
+
+    After COMMIT and ROLLBACK "chain": another transaction begins with the same options. Of a
+    write "dml": it begins with INSERT, UPDATE, DELETE or REPLACE, which is where Python's sqlite3
+    begins a transaction.
+    """
     settings: tuple[str, ...] = ()
     """The settings that it makes: names, ``*`` for all, ``?`` where parameters name them."""
     lasting: bool = False
     """They outlive the transaction (SET), unlike those of SET LOCAL."""
+    lasting_unknown: bool = False
+    """A parameter, or another expression, says whether they do; ``lasting`` is then a guess."""
 
 
 CONTROL = frozenset(
@@ -61,6 +69,7 @@ CONTROL = frozenset(
 _READ = Statement(Kind.READ)
 _HOLD = Statement(Kind.HOLD)
 _WRITE = Statement(Kind.WRITE)
+_DML = Statement(Kind.WRITE, "dml")
 
 # Texts beyond this length are lists of values; they are not worth keeping.
 _KEPT_CHARACTERS = 10_000
@@ -71,33 +80,72 @@ def read_statement(sql: str, family: Family) -> Statement:
     if len(sql) <= _KEPT_CHARACTERS:
         return _read(sql, family)
     if ";" not in sql and sql[:7].upper() in ("INSERT ", "UPDATE ", "DELETE "):
-        return _WRITE
+        return _DML
     return _read.__wrapped__(sql, family)
 
 
 @lru_cache(maxsize=2048)
 def _read(sql: str, family: Family) -> Statement:
+    if family is not Family.MYSQL or ("/*!" not in sql and "/*M!" not in sql):
+        return _read_text(sql, family)
+    # Whether the server runs what stands in such a comment depends on its version.
+    ran, skipped = (_read_text(text, family) for text in _both_ways(sql))
+    if ran == skipped and ran.kind is Kind.REFUSED:
+        return ran
+    if ran.kind in _WEIGHT and skipped.kind in _WEIGHT:
+        return max(ran, skipped, key=lambda one: _WEIGHT[one.kind])
+    return Statement(Kind.REFUSED, _EXECUTABLE)
+
+
+def _read_text(sql: str, family: Family) -> Statement:
     texts = [text for part in _bare(sql, family).split(";") if (text := part.strip())]
+    if len(texts) > 1:
+        texts = _with_bodies(texts, family)
     if not texts:
         return _READ
     if len(texts) == 1:
         return _read_one(texts[0], sql, family)
-    heaviest = _READ
+    statements = []
     for text in texts:
         statement = _read_one(text, sql, family)
         if statement.kind is Kind.REFUSED:
             return statement
         if statement.kind not in _WEIGHT or statement.settings:
-            return Statement(
-                Kind.REFUSED,
-                "it runs several statements in one text, of which one controls the transaction; "
-                "run them one by one",
-            )
-        heaviest = max(heaviest, statement, key=lambda one: _WEIGHT[one.kind])
-    return heaviest
+            return Statement(Kind.REFUSED, _ONE_CONTROLS)
+        if family is Family.MYSQL and _PLAIN.match(text) is None:
+            return Statement(Kind.REFUSED, _COMPOUND)
+        statements.append(statement)
+    heaviest = max(statements, key=lambda one: _WEIGHT[one.kind])
+    # What has to be checked is so whichever statement it belongs to.
+    details = [statement.detail for statement in statements]
+    checked = (detail for detail in ("call", "excludes", "foreign_keys") if detail in details)
+    return heaviest._replace(detail=next(checked, details[0]))
 
 
 _WEIGHT = {Kind.READ: 0, Kind.HOLD: 1, Kind.WRITE: 2}
+
+# A body of statements is part of one statement, and does not run when that is executed.
+_BODY = {
+    Family.SQLITE: re.compile(r"CREATE\s+(?:TEMP(?:ORARY)?\s+)?TRIGGER\b.*\bBEGIN\b", re.DOTALL),
+    Family.POSTGRESQL: re.compile(
+        r"CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE)\b.*\bBEGIN\s+ATOMIC\b", re.DOTALL
+    ),
+}
+# MariaDB's compound statements (REPEAT ..., FOR ..., a label) consist of parts that are none by
+# themselves, so that what they run cannot be told by the first word.
+_PLAIN = re.compile(
+    r"\(|(?:CALL|CREATE|DELETE|DESC|DESCRIBE|DO|DROP|EXPLAIN|INSERT|LOAD|REPLACE|SELECT|SET|SHOW|"
+    r"TABLE|UPDATE|VALUES|WITH)\b"
+)
+
+
+def _with_bodies(texts: list[str], family: Family) -> list[str]:
+    """Join what belongs to the body of a trigger or function."""
+    pattern = _BODY.get(family)
+    if pattern is None or pattern.match(texts[0]) is None or "END" not in texts:
+        return texts
+    return [texts[0], *texts[texts.index("END") + 1 :]]
+
 
 # Comments, then what is quoted, then what is opened and never closed: the last takes all the rest,
 # so that no text is searched twice for an end that it does not have.
@@ -108,6 +156,7 @@ for _ in range(3):
     _NESTED = rf"/\*(?:[^*/]++|\*(?!/)|/(?!\*){_NESTED and '|' + _NESTED})*+\*/"
 # MySQL: "5--1" is no comment, and what stands in /*! ... */ is executed.
 _MYSQL_COMMENT = r"--(?=\s|$)[^\n]*|\#[^\n]*|/\*(?!!|M!).*?\*/"
+_MYSQL_QUOTED = r"""'(?:[^'\\]++|\\.|'')*+'|"(?:[^"\\]++|\\.|"")*+"|`[^`]*+`"""
 _QUOTED = r"""'(?:[^']++|'')*+'|"(?:[^"]++|"")*+\""""
 _DOLLARS = r"(?<![\w$])\$(?:[^\W\d]\w*)?\$"
 _BARE = {
@@ -120,13 +169,13 @@ _BARE = {
         re.DOTALL,
     ),
     Family.MYSQL: re.compile(
-        rf"({_MYSQL_COMMENT})|"
-        r"""('(?:[^'\\]++|\\.|'')*+'|"(?:[^"\\]++|\\.|"")*+"|`[^`]*+`)"""
-        r"""|(?:/\*(?!!|M!)|['"`]).*""",
-        re.DOTALL,
+        rf"({_MYSQL_COMMENT})|({_MYSQL_QUOTED})|(?:/\*(?!!|M!)|['\"`]).*", re.DOTALL
     ),
 }
-_CONDITIONAL = re.compile(r"/\*M?!\d*")
+_RAN = re.compile(rf"(/\*M?!\d*|\*/)|{_MYSQL_COMMENT}|{_MYSQL_QUOTED}|(?:/\*|['\"`]).*", re.DOTALL)
+_SKIPPED = re.compile(
+    rf"(/\*M?!.*?(?:\*/|\Z))|{_MYSQL_COMMENT}|{_MYSQL_QUOTED}|(?:/\*|['\"`]).*", re.DOTALL
+)
 
 
 def _bare(sql: str, family: Family) -> str:
@@ -139,13 +188,20 @@ def _bare(sql: str, family: Family) -> str:
             return found[0]
         return "''" if found[0][0] in "'$eE" else '"Q"'
 
-    bare = _BARE[family].sub(blank, sql)
-    if family is Family.MYSQL:
-        bare = _CONDITIONAL.sub(" ", bare).replace("*/", " ")
-    return bare.upper()
+    return _BARE[family].sub(blank, sql).upper()
+
+
+def _both_ways(sql: str) -> tuple[str, str]:
+    """A text with what stands in executable comments, and without it (MySQL)."""
+
+    def dropped(found: re.Match[str]) -> str:
+        return found[0] if found[1] is None else " "
+
+    return _RAN.sub(dropped, sql), _SKIPPED.sub(dropped, sql)
 
 
 def _uncommented(sql: str, family: Family) -> str:
+    """The statement without comments, but with its quotes."""
     return _BARE[family].sub(lambda found: found[0] if found[1] is None else " ", sql)
 
 
@@ -169,19 +225,41 @@ _LOCKING = re.compile(
 # Who else has the lock matters, and sessions of one batch share their locks.
 _EXCLUDING = re.compile(r"\bSKIP\s+LOCKED\b|\bNOWAIT\b|_ADVISORY_|\bGET_LOCK\b")
 _CHANGING = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|REPLACE\s+INTO|INTO|TRUNCATE|CALL)\b")
+# A common table expression with its columns; nothing else looks like that, in PostgreSQL neither
+# the columns of what a function returns: f(x) AS (a int).
+_COLUMNS = (
+    r"\([^()]*+\)\s*+AS\s*+(?:NOT\s*+)?(?:MATERIALIZED\s*+)?"
+    r"\(\s*+(?:(?:SELECT|WITH|TABLE)\b|VALUES\s*+\()"
+)
 # With its schema: a function that is not the database's own may be called as one of those. Spaces
 # around dots are gone by then, or each name of a long chain would be searched from anew.
 _DOT = re.compile(r"(?<!\s)\s*+\.\s*+")
-_CALLED = re.compile(r"(?<![\w$.])((?:(?:[^\W\d][\w$]*+|\"Q\")\.)*+(?:[^\W\d][\w$]*+|\"Q\"))\s*+\(")
+_CALLED = re.compile(
+    r"(?<![\w$.])((?:(?:[^\W\d][\w$]*+|\"Q\")\.)*+(?:[^\W\d][\w$]*+|\"Q\"))\s*+"
+    rf"(?!{_COLUMNS})\("
+)
 _STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
-_SET_CONFIG = re.compile(r"\bset_config\s*\(\s*'([^']+)'\s*,", re.IGNORECASE)
+# What calls of it are made of: their begin, brackets and commas, and what is quoted.
+_ARGUMENTS = re.compile(
+    rf"(\bset_config\s*+\()|([][(),])|\b[eE]'(?:[^'\\]++|\\.|'')*+'|({_DOLLARS}).*?\3|{_QUOTED}"
+    rf"|(?:\b[eE]'|['\"]|{_DOLLARS}).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_LITERAL = re.compile(r"\s*+'([^']+)'\s*+")
+_TRUTH = re.compile(
+    r"\s*(?:(true|'(?:t|true|y|yes|on|1)')|false|'(?:f|false|n|no|off|0)')"
+    r"\s*(?:::\s*bool(?:ean)?\s*)?",
+    re.IGNORECASE,
+)
 
 
 def _read_one(text: str, sql: str, family: Family) -> Statement:
     words = _WORDS.findall(text, 0, 200)
     first, second = (*words[:2], "", "")[:2]
-    if first in ("INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE"):
-        return _WRITE
+    if first in ("INSERT", "UPDATE", "DELETE", "REPLACE"):
+        return _DML
+    if family in _SESSION_LOCK and _SESSION_LOCK[family].search(text):
+        return Statement(Kind.REFUSED, _SESSION_LOCKS)
     if first in ("SELECT", "WITH", "VALUES", "TABLE"):
         return _read_query(text, sql, family)
     if (reader := _CONTROLS.get(first)) is not None:
@@ -210,13 +288,12 @@ def _read_one(text: str, sql: str, family: Family) -> Statement:
 def _read_query(text: str, sql: str, family: Family) -> Statement:
     made = _READ
     if family is Family.POSTGRESQL and "SET_CONFIG" in text:
-        made = _read_set_config(text, _uncommented(sql, family))
-        text = text.replace("SET_CONFIG", "")
+        made = _read_set_config(_uncommented(sql, family))
+        if made.kind is Kind.REFUSED:
+            return made
     rest, locks = _LOCKING.subn(" ", text)
-    # In SQLite no function can change the database.
-    if _CHANGING.search(rest) or (
-        family is not Family.SQLITE
-        and any(not _is_harmless(name) for name in _CALLED.findall(_DOT.sub(".", rest)))
+    if _CHANGING.search(rest) or any(
+        not _is_harmless(name, family) for name in _CALLED.findall(_DOT.sub(".", rest))
     ):
         made = made._replace(kind=Kind.WRITE)
     elif locks:
@@ -224,17 +301,62 @@ def _read_query(text: str, sql: str, family: Family) -> Statement:
     return made._replace(detail="excludes") if _EXCLUDING.search(text) else made
 
 
-def _read_set_config(text: str, sql: str) -> Statement:
-    names = tuple(name.lower() for name in _SET_CONFIG.findall(sql))
-    if len(names) != text.count("SET_CONFIG"):
-        names = ("?",)
-    # Where the last argument cannot be seen, it does no harm to think that it lasts.
-    lasting = not re.search(r",\s*(?:true|'t'|'true')\s*\)", sql, re.IGNORECASE)
-    return Statement(Kind.READ, settings=names, lasting=lasting)
+def _read_set_config(sql: str) -> Statement:
+    calls = _set_config_calls(sql)
+    literals = [_LITERAL.fullmatch(sql, *arguments[0]) for arguments in calls]
+    names = tuple(literal[1].lower() for literal in literals if literal is not None)
+    if names and len(names) < len(calls):
+        return Statement(Kind.REFUSED, _SOME_NAMED)
+    for name in names:
+        if refused := _refused_setting(name):
+            return Statement(Kind.REFUSED, refused)
+    truths = [_TRUTH.fullmatch(sql, *arguments[-1]) for arguments in calls]
+    lasting = {truth[1] is None for truth in truths if truth is not None}
+    if len(lasting) > 1:
+        return Statement(Kind.REFUSED, _TWO_KINDS)
+    unknown = None in truths
+    return Statement(
+        Kind.READ,
+        settings=names or ("?",) * bool(calls),
+        # Where it cannot be seen, it does no harm to think that it lasts.
+        lasting=unknown or True in lasting,
+        lasting_unknown=unknown,
+    )
 
 
-def _is_harmless(name: str) -> bool:
-    return name.removeprefix("PG_CATALOG.") in HARMLESS
+def _set_config_calls(sql: str) -> list[list[tuple[int, int]]]:
+    """Where the arguments of each call of set_config() begin and end."""
+    calls: list[list[tuple[int, int]]] = []
+    # What is open: where the argument begins that is being read, and whose it is.
+    brackets: list[tuple[list[tuple[int, int]] | None, int]] = []
+    for found in _ARGUMENTS.finditer(sql):
+        begin, mark = found[1], found[2]
+        if begin is not None or mark in ("(", "["):
+            brackets.append(([] if begin is not None else None, found.end()))
+        elif mark is not None and brackets:
+            arguments, start = brackets.pop()
+            if arguments is not None:
+                arguments.append((start, found.start()))
+            if mark == ",":
+                brackets.append((arguments, found.end()))
+            elif arguments is not None:
+                calls.append(arguments)
+    return calls
+
+
+def _is_harmless(name: str, family: Family) -> bool:
+    if family is Family.POSTGRESQL:
+        name = name.removeprefix("PG_CATALOG.")
+    # SQLite calls those pragmas as functions that change nothing.
+    is_pragma = family is Family.SQLITE and name.startswith("PRAGMA_")
+    return is_pragma or name in _HARMLESS[family]
+
+
+_HARMLESS = {
+    Family.SQLITE: functions.SQLITE,
+    Family.POSTGRESQL: functions.POSTGRESQL,
+    Family.MYSQL: functions.MYSQL,
+}
 
 
 def _level(text: str) -> str:
@@ -254,15 +376,21 @@ def _begin(text: str, second: str, sql: str, family: Family) -> Statement:
 
 
 def _commit(text: str, second: str, sql: str, family: Family) -> Statement:
-    return Statement(Kind.REFUSED, _TWO_PHASE) if second == "PREPARED" else Statement(Kind.COMMIT)
+    return _end(Kind.COMMIT, text, second, family)
 
 
 def _rollback(text: str, second: str, sql: str, family: Family) -> Statement:
+    if second != "PREPARED" and re.search(r"\bTO\b", text):
+        return _savepoint(text, second, sql, family)
+    return _end(Kind.ROLLBACK, text, second, family)
+
+
+def _end(kind: Kind, text: str, second: str, family: Family) -> Statement:
     if second == "PREPARED":
         return Statement(Kind.REFUSED, _TWO_PHASE)
-    if re.search(r"\bTO\b", text):
-        return _savepoint(text, second, sql, family)
-    return Statement(Kind.ROLLBACK)
+    if family is Family.MYSQL and "RELEASE" in re.sub(r"\bNO\s+RELEASE\b", "", text):
+        return Statement(Kind.REFUSED, _RELEASE)
+    return Statement(kind, "chain" if re.search(r"\bAND\s+CHAIN\b", text) else "")
 
 
 def _savepoint(text: str, second: str, sql: str, family: Family) -> Statement:
@@ -286,21 +414,54 @@ def _set(text: str, second: str, sql: str, family: Family) -> Statement:
     if _level(text):
         return Statement(Kind.ISOLATION, _options(text))
     if family is Family.MYSQL:
-        if re.search(r"\bAUTOCOMMIT\b", text):
-            return Statement(
-                Kind.REFUSED,
-                "it sets autocommit by SQL; say it to SQLAlchemy, as "
-                'execution_options(isolation_level="AUTOCOMMIT")',
-            )
-        if second == "PASSWORD":
-            return Statement(Kind.REFUSED, _IMPLICIT_COMMIT)
-        # SET STATEMENT ... FOR runs a statement, and values may call functions.
-        return _WRITE if second == "STATEMENT" else _read_query(text, sql, family)
+        return _read_mysql_setting(text, sql)
     if second == "TRANSACTION":
         return Statement(Kind.ISOLATION, _options(text))
     if second == "CONSTRAINTS":
         return _HOLD
     return _read_setting(sql, family)
+
+
+def _read_mysql_setting(text: str, sql: str) -> Statement:
+    if re.match(r"SET\s+STATEMENT\b", text):
+        return _read_set_statement(text, sql)
+    if _AUTOCOMMIT.search(_uncommented(sql, Family.MYSQL)):
+        return Statement(
+            Kind.REFUSED,
+            "it sets autocommit by SQL; say it to SQLAlchemy, as "
+            'execution_options(isolation_level="AUTOCOMMIT")',
+        )
+    if _COMMITTING_SET.search(text):
+        return Statement(Kind.REFUSED, _IMPLICIT_COMMIT)
+    # Values may call functions.
+    return _read_query(text, sql, Family.MYSQL)
+
+
+# Names may stand in backquotes; in double quotes too, with sql_mode=ANSI_QUOTES.
+_AUTOCOMMIT = re.compile(r"\bautocommit\b[`\"]?\s*+:?=", re.IGNORECASE)
+_COMMITTING_SET = re.compile(
+    r"(?:^SET|,)\s*+(?:PASSWORD\s*+(?:=|:=|FOR\b)|DEFAULT\s+ROLE\b)", re.IGNORECASE
+)
+
+
+def _read_set_statement(text: str, sql: str) -> Statement:
+    """SET STATEMENT of MariaDB, which runs what follows FOR."""
+    depth = 0
+    for found in re.finditer(r"[()]|\bFOR\b", text):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if found[0] == "FOR" and depth == 0:
+            break
+    else:
+        return _WRITE
+    ran = text[found.end() :].strip()
+    if any(word in _CONTROLS for word in _WORDS.findall(ran, 0, 200)[:1]):
+        return Statement(Kind.REFUSED, _SET_STATEMENT)
+    statement = _read_one(ran, sql, Family.MYSQL) if ran else _READ
+    # Values may call functions.
+    values = _read_query(text[: found.start()], sql, Family.MYSQL)
+    if statement.kind in _WEIGHT and values.kind is Kind.WRITE:
+        return statement._replace(kind=Kind.WRITE)
+    return statement
 
 
 def _read_setting(sql: str, family: Family) -> Statement:
@@ -312,17 +473,26 @@ def _read_setting(sql: str, family: Family) -> Statement:
     if found[1] is None and name == "session" and "characteristics" in sql.lower():
         return Statement(Kind.ISOLATION, _options(sql.upper()))
     name = _SETTINGS.get(name, name)
-    if name.startswith("transaction_"):
-        return Statement(
-            Kind.REFUSED, "it sets an option of the transaction, which all calls share"
-        )
+    if refused := _refused_setting(name):
+        return Statement(Kind.REFUSED, refused)
     scope = (found[1] or "").strip().lower()
-    return Statement(
-        Kind.READ, settings=("*" if name == "all" else name,), lasting=scope != "local"
-    )
+    return Statement(Kind.READ, settings=(name,), lasting=scope != "local")
+
+
+def _refused_setting(name: str) -> str:
+    """Why a setting of PostgreSQL cannot be made in a batch, or an empty text."""
+    if name == "all":
+        return _RESET_ALL
+    if name == "seed":
+        return _SEED
+    if name == "transaction" or name.startswith(("transaction_", "default_transaction_")):
+        return "it sets an option of the transaction, which all calls share"
+    return ""
 
 
 def _reset(text: str, second: str, sql: str, family: Family) -> Statement:
+    if family is Family.MYSQL:
+        return Statement(Kind.REFUSED, _IMPLICIT_COMMIT)
     return _read_setting(sql, family) if family is Family.POSTGRESQL else _WRITE
 
 
@@ -369,14 +539,70 @@ _UNREADABLE = (
     "it prepares or executes SQL that cannot be read beforehand, and that may commit; run it "
     "directly"
 )
+_ONE_CONTROLS = (
+    "it runs several statements in one text, of which one controls the transaction; "
+    "run them one by one"
+)
+_COMPOUND = (
+    "it runs a compound statement, or several statements in one text, of which not every one can "
+    "be read; run them one by one"
+)
+_EXECUTABLE = (
+    "it hides something that controls the transaction or commits in an executable comment "
+    "(/*! ... */), which depends on the server's version; write it without the comment"
+)
+_SET_STATEMENT = (
+    "it controls the transaction, or makes a setting, in SET STATEMENT ... FOR; do that by a "
+    "statement of its own"
+)
+_RELEASE = (
+    "it closes the connection at the end of the transaction (RELEASE), which all calls share; "
+    "leave RELEASE out"
+)
+_SESSION_LOCKS = (
+    "it releases a lock before the batch's COMMIT, so that others would work on what they cannot "
+    "see yet, or takes such a lock; use SELECT ... FOR UPDATE or, on PostgreSQL, "
+    "pg_advisory_xact_lock"
+)
+_RESET_ALL = (
+    "it resets all settings, also those of other sessions; name the settings that RESET is to undo"
+)
+_SEED = (
+    "it sets the seed of random numbers, which all calls share and which cannot be read back; "
+    "make the numbers in Python"
+)
+_SOME_NAMED = (
+    "it calls set_config() with names of which some are in the text and some are not; write all "
+    "names into the text, or call it once for each"
+)
+_TWO_KINDS = (
+    "it calls set_config() for the transaction and for the session in one text; set one kind at "
+    "a time"
+)
+_DISCARD = (
+    "it discards what other sessions of the batch's connection have (DISCARD); drop your own "
+    "temporary tables by name"
+)
 _TEMPORARY = (
     "it makes a temporary table that is emptied or dropped at COMMIT, which in a batch comes after "
     "later calls have seen it; drop or empty it in the handler"
 )
+# A lock of the session is released at once. Taking one is refused with it: its release, which
+# would be refused, or the batch's end would leave it to whoever gets the connection next.
+_SESSION_LOCK = {
+    Family.POSTGRESQL: re.compile(
+        r"(?<![\w$])PG_(?:TRY_)?ADVISORY_(?:UN)?LOCK(?:_ALL|_SHARED)?\s*+\("
+    ),
+    Family.MYSQL: re.compile(r"(?<![\w$.@])(?:GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS)\s*+\("),
+}
 # MariaDB manual, "SQL statements that cause an implicit commit".
 _COMMITTING = frozenset(
     "ALTER ANALYZE BACKUP CACHE CHANGE CHECK CREATE DROP FLUSH GRANT INSTALL LOAD LOCK OPTIMIZE "
     "RENAME REPAIR RESET REVOKE STOP TRUNCATE UNINSTALL UNLOCK".split()
+)
+
+_TEMPORARY_TABLE = re.compile(
+    r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?|DROP\s+)TEMPORARY\s+TABLES?\b", re.IGNORECASE
 )
 
 
@@ -388,7 +614,8 @@ def _refused(text: str, words: list[str], family: Family) -> str:
             return _OTHER_DATABASE
         if first == "EXECUTE":
             return _UNREADABLE
-        if first in ("CREATE", "DROP") and "TEMPORARY" in words[:4]:
+        # Other temporary things than tables commit, and "temporary" may be anything's name.
+        if _TEMPORARY_TABLE.match(text):
             return ""
         if first == "LOAD" and "DATA" in words[:2]:
             return ""
@@ -403,4 +630,7 @@ def _refused(text: str, words: list[str], family: Family) -> str:
         or words[:2] == ["ALTER", "SYSTEM"]
     ):
         return _NO_TRANSACTION
+    # DISCARD ALL is refused by PostgreSQL itself.
+    if family is Family.POSTGRESQL and first == "DISCARD" and words[1:2] != ["ALL"]:
+        return _DISCARD
     return ""

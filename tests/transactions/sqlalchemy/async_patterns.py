@@ -433,3 +433,24 @@ async def drivers_own_transaction(world: World) -> Any:
         else:
             await driver.commit()
     return "done"
+
+
+# Statements that are not what their first words say -----------------------------------------------
+
+
+@pattern(families=("postgresql",), refused=("postgresql",), because="before the batch's COMMIT")
+async def unlocks_before_commit(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        await session.execute(sa.text("SELECT pg_advisory_lock(7)"))
+        session.add(Item(name="new", n=1))
+        await session.commit()
+        return await session.scalar(sa.text("SELECT pg_advisory_unlock(7)"))
+
+
+@pattern(families=("mysql",), refused=("mysql",), because="SET STATEMENT")
+async def commits_within_a_time(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        session.add(Item(name="new", n=1))
+        await session.flush()
+        await session.execute(sa.text("SET STATEMENT max_statement_time = 60 FOR COMMIT"))
+    return "done"

@@ -934,3 +934,106 @@ def local_setting(world: World) -> Any:
         session.commit()
         found.append(session.scalar(sa.text("SELECT current_setting('app.tenant', true)")))
     return found
+
+
+# Statements that are not what their first words say -----------------------------------------------
+
+
+@pattern(families=("postgresql",), refused=("postgresql",), because="before the batch's COMMIT")
+def unlocks_before_commit(world: World) -> Any:
+    with Session(world.engine) as session:
+        session.execute(sa.text("SELECT pg_advisory_lock(7)"))
+        session.add(Item(name="new", n=1))
+        session.commit()
+        return session.scalar(sa.text("SELECT pg_advisory_unlock(7)"))
+
+
+@pattern(families=("mysql",), refused=("mysql",), because="before the batch's COMMIT")
+def releases_a_named_lock(world: World) -> Any:
+    with Session(world.engine) as session:
+        session.execute(sa.text("SELECT GET_LOCK('new', 5)"))
+        session.add(Item(name="new", n=1))
+        session.commit()
+        session.execute(sa.text("DO RELEASE_LOCK('new')"))
+    return "done"
+
+
+@pattern(families=("mysql",))
+def within_a_time(world: World) -> Any:
+    with Session(world.engine) as session:
+        session.execute(
+            sa.text(
+                "SET STATEMENT max_statement_time = 60 FOR "
+                "INSERT INTO item (name, n) VALUES ('new', 1)"
+            )
+        )
+        session.commit()
+        return names(session)
+
+
+@pattern(families=("mysql",), refused=("mysql",), because="SET STATEMENT")
+def commits_within_a_time(world: World) -> Any:
+    with Session(world.engine) as session:
+        session.add(Item(name="new", n=1))
+        session.flush()
+        session.execute(sa.text("SET STATEMENT max_statement_time = 60 FOR COMMIT"))
+    return "done"
+
+
+@pattern(families=("mysql",), refused=("mysql",), because="compound statement")
+def commits_in_a_loop(world: World) -> Any:
+    with Session(world.engine) as session:
+        session.add(Item(name="new", n=1))
+        session.flush()
+        session.connection().exec_driver_sql("REPEAT COMMIT; UNTIL 1 END REPEAT")
+    return "done"
+
+
+@pattern(families=("mysql",), refused=("mysql",), because="executable comment")
+def commits_in_a_comment(world: World) -> Any:
+    with Session(world.engine) as session:
+        session.add(Item(name="new", n=1))
+        session.flush()
+        session.connection().exec_driver_sql("/*!50000 COMMIT */")
+    return "done"
+
+
+@pattern(families=("postgresql",), refused=("postgresql",), because="name the settings")
+def resets_all_settings(world: World) -> Any:
+    with Session(world.engine) as session:
+        session.execute(sa.text("RESET ALL"))
+        session.add(Item(name="new", n=1))
+        session.commit()
+    return "done"
+
+
+@pattern(families=("sqlite",))
+def creates_a_trigger(world: World) -> Any:
+    with Session(world.engine) as session:
+        session.execute(
+            sa.text(
+                "CREATE TRIGGER twice AFTER INSERT ON item WHEN new.n > 0 BEGIN "
+                "INSERT INTO item (name, n) VALUES (new.name || ' again', 0); END"
+            )
+        )
+        session.add(Item(name="new", n=1))
+        session.flush()
+        session.execute(sa.text("DROP TRIGGER twice"))
+        session.commit()
+        return names(session)
+
+
+@pattern(families=("postgresql",))
+def creates_a_function(world: World) -> Any:
+    with Session(world.engine) as session:
+        session.execute(
+            sa.text(
+                "CREATE FUNCTION add_twice(n int) RETURNS bigint BEGIN ATOMIC "
+                "INSERT INTO item (name, n) VALUES ('new', n); "
+                "INSERT INTO item (name, n) VALUES ('newer', n); SELECT count(*) FROM item; END"
+            )
+        )
+        found = session.scalar(sa.text("SELECT add_twice(1)"))
+        session.execute(sa.text("DROP FUNCTION add_twice"))
+        session.commit()
+        return found

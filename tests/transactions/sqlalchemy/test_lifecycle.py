@@ -210,7 +210,7 @@ def test_a_connection_asked_for_while_the_batch_is_rolled_back(databases: Databa
         for used in (True, False):
             with suppress(ZeroDivisionError):
                 begun = transaction.begin(batch, deadline=time.monotonic() + 60)
-                async with begun as attempt, attempt.call() as one:
+                async with begun as attempt, attempt.call():
                     if used:
                         world.engine.connect().close()
                     raise ZeroDivisionError
