@@ -57,7 +57,7 @@ def test_every_handler_has_its_verdict(found: Found, clinic: Clinic) -> None:
         "POST /later": "safe",
         "POST /raises": "not judged",
         "POST /nothing": "warning",
-        "POST /file": "safe",
+        "POST /file": "unsafe",
         "POST /driver": "safe",
         "POST /ends": "safe",
         "POST /restarts": "unsafe",
@@ -158,10 +158,11 @@ def test_a_change_that_nobody_sees(found: Found) -> None:
     )
 
 
-def test_files_are_notes(found: Found) -> None:
-    """They do not change the verdict."""
+def test_a_file_is_not_written(found: Found, clinic: Clinic) -> None:
+    """It would stay; tests/doctor/test_files.py has the other changes of files."""
     (file,) = found["POST /file"][1]
-    assert file == "note: opens written for writing; a rollback does not undo that"
+    assert file == "writes written (refused here, see --allow); a rollback does not undo that"
+    assert not (clinic.folder / "written").exists()
 
 
 def test_ending_the_transaction_by_the_driver(found: Found, clinic: Clinic) -> None:

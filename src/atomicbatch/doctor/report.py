@@ -59,7 +59,7 @@ def judge(operation: Operation, tried: Tried) -> Finding:
         warnings = outward
     else:
         unsafe += outward
-    warnings += _left_running(tried)
+    warnings += [*_appended(tried), *_left_running(tried)]
     obstacles = [*_obstacles(tried)]
     if not unsafe and not obstacles:
         warnings += _unseen_changes(tried)
@@ -102,6 +102,13 @@ def _outward(tried: Tried) -> Iterator[str]:
         yield f"talks to {address} (refused here, see --allow); a rollback does not undo that"
     for program in tried.watch.programs:
         yield f"starts the program {program} (refused here); a rollback does not undo that"
+    for change in tried.watch.files:
+        yield f"{change} (refused here, see --allow); a rollback does not undo that"
+
+
+def _appended(tried: Tried) -> Iterator[str]:
+    for change in tried.watch.appended:
+        yield f"{change}; a rollback does not undo that"
 
 
 def _left_running(tried: Tried) -> Iterator[str]:
@@ -148,10 +155,8 @@ def _notes(tried: Tried) -> Iterator[str]:
     for engine in engines:
         if engine.outside:
             yield f"note: {engine.url} is outside of batches; what is done there is not undone"
-    for address in tried.watch.allowed:
-        yield f"note: talks to {address}, as it may; a rollback does not undo that"
-    for file in tried.watch.files:
-        yield f"note: opens {file} for writing; a rollback does not undo that"
+    for act in tried.watch.allowed:
+        yield f"note: {act}, as it may; a rollback does not undo that"
 
 
 def lines(findings: Iterable[Finding]) -> Iterator[Line]:

@@ -10,7 +10,6 @@ an examination must leave nothing behind.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import sys
 import threading
@@ -19,13 +18,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from atomicbatch.doctor import files
+from atomicbatch.doctor.files import name_of
 from atomicbatch.transactions.sqlalchemy.joined import Joined, current_call
 
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT
 # For tasks that clean up, but not for those that do not listen.
 _MOST_SECONDS_TO_CANCEL = 5
-# Python's own cache of compiled modules, and what keeps nothing.
-_NO_MATTER = ("__pycache__", os.devnull)
 
 
 class Watch:
@@ -33,14 +31,16 @@ class Watch:
     What one call does besides its work in the transaction.
 
     Args:
-        may: Addresses (``host:port``, or the path of a socket) that it may talk to.
+        may: Addresses (``host:port``, or the path of a socket) that it may talk to, and files and
+            folders that it may change.
 
     Attributes:
         joined: What its transaction gave; the transaction's own connections are its business.
-        files: What it opened for writing.
+        files: What it wanted to do to files.
+        appended: What it added to files.
         programs: What it wanted to start.
         addresses: Whom it wanted to talk to.
-        allowed: Whom it talked to, since it may.
+        allowed: What it did of all this, since it may.
         databases: What it wanted to work on without an engine.
         tasks: What it has left running.
     """
@@ -49,6 +49,7 @@ class Watch:
         self.may = frozenset(may)
         self.joined: object = None
         self.files: dict[str, None] = {}  # each is a set that keeps the order
+        self.appended: dict[str, None] = {}
         self.programs: dict[str, None] = {}
         self.addresses: dict[str, None] = {}
         self.allowed: dict[str, None] = {}
@@ -96,6 +97,7 @@ def install() -> None:
     """Start to look; again does nothing. It cannot be undone, but costs little."""
     with _installing:
         if not _installed:
+            files.prepare()
             sys.addaudithook(_hook)
             _installed.append(True)
 
@@ -124,16 +126,16 @@ def _connecting(watch: Watch, _: object, address: object) -> None:
         host, port = address[:2]
         name = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
     else:
-        name = _named(address)
+        name = name_of(address)
     if name in watch.may:
-        watch.allowed[name] = None
+        watch.allowed[f"talks to {name}"] = None
         return
     watch.addresses[name] = None
     raise refuse(ConnectionRefusedError, f"talk to {name}")
 
 
 def _opening_sqlite(watch: Watch, database: object) -> None:
-    name = _named(database)
+    name = name_of(database)
     if name in IN_MEMORY:
         return  # gone when it is closed
     watch.databases[f"SQLite's {name}"] = None
@@ -141,35 +143,31 @@ def _opening_sqlite(watch: Watch, database: object) -> None:
 
 
 def _starting(watch: Watch, program: object, *_: object) -> None:
-    name = _named(program)
+    name = name_of(program)
     watch.programs[name] = None
     raise refuse(PermissionError, f"start {name}")
 
 
-def _opening(watch: Watch, path: object, mode: object, flags: object) -> None:
-    if isinstance(path, int):
-        return  # a descriptor: it was opened before
-    if isinstance(mode, str):
-        writes = bool(set(mode) & set("wax+"))
-    else:
-        writes = isinstance(flags, int) and bool(flags & _WRITING)
-    name = _named(path)
-    if writes and not any(part in name for part in _NO_MATTER):
-        watch.files[name] = None
+def _changing(event: str) -> Callable[..., None]:
+    def seen(watch: Watch, *arguments: object) -> None:
+        change = files.change(event, arguments)
+        if change is None:
+            return
+        if change.is_among(watch.may):
+            watch.allowed[str(change)] = None
+        elif change.adds:
+            # Nothing is lost by a line more, and logs without it would stop the handler.
+            watch.appended[str(change)] = None
+        else:
+            watch.files[str(change)] = None
+            raise refuse(PermissionError, f"change files: it {change}")
 
-
-def _named(what: object) -> str:
-    if isinstance(what, (list, tuple)):
-        what = what[0] if what else ""
-    try:
-        return os.fsdecode(what)  # type: ignore[arg-type]
-    except TypeError:
-        return str(what)
+    return seen
 
 
 IN_MEMORY = ("", ":memory:")
 _SEEN: dict[str, Callable[..., None]] = {
-    "open": _opening,
+    **{event: _changing(event) for event in files.EVENTS},
     "os.posix_spawn": _starting,
     "os.system": _starting,
     "socket.connect": _connecting,
