@@ -3,6 +3,7 @@ Blind spots: what no audit hook is told, and is watched by other means while an 
 
 - SQLite's connections that are open already: each is asked to authorize its statements.
 - psycopg and psycopg2 connect by PostgreSQL's own library: what calls it is wrapped.
+- Processes of multiprocessing start by means of their own, and some wait for work.
 - Tasks: the event loop's factory sees them start.
 """
 
@@ -15,6 +16,8 @@ import sqlite3.dbapi2
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 from atomicbatch.doctor.watching import IN_MEMORY, current_watch, refuse
@@ -27,6 +30,14 @@ _READING = {
     sqlite3.SQLITE_RECURSIVE,
 }
 _POSTGRESQL = (("psycopg2", "_connect"), ("psycopg.generators", "connect"))
+
+# A start is refused wherever it comes from; what has been started before is given work by the
+# others, a pool's all by way of its _check_running().
+_MULTIPROCESSING = (
+    ("multiprocessing.process", "BaseProcess", "start"),
+    ("multiprocessing.pool", "Pool", "_check_running"),
+    ("concurrent.futures.process", "ProcessPoolExecutor", "submit"),
+)
 
 
 @contextmanager
@@ -89,6 +100,34 @@ def _wrapped(original: Callable[..., Any], driver: str) -> Callable[..., Any]:
         raise refuse(ConnectionRefusedError, f"use {driver} itself")
 
     return connect
+
+
+@contextmanager
+def processes() -> Iterator[None]:
+    """Watch, inside the block, whoever starts a process of multiprocessing or gives it work."""
+    originals = []
+    for module_name, class_name, method_name in _MULTIPROCESSING:
+        owner = getattr(sys.modules.get(module_name), class_name, None)
+        original = getattr(owner, method_name, None)
+        if original is not None:
+            originals.append((owner, method_name, original))
+            setattr(owner, method_name, _in_this_process(original))
+    try:
+        yield
+    finally:
+        for owner, method_name, original in originals:
+            setattr(owner, method_name, original)
+
+
+def _in_this_process(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def give(self: object, *args: Any, **kwargs: Any) -> Any:
+        watch = current_watch()
+        if watch is not None and not isinstance(self, ThreadPool):
+            raise watch.refuse_program("another process (multiprocessing)")
+        return original(self, *args, **kwargs)
+
+    return give
 
 
 def _set(modules: Iterable[object], name: str, value: object) -> None:

@@ -103,7 +103,7 @@ async def _examine(
             if operation.obstacle:
                 findings.append(not_tried(operation))
                 continue
-            with blind_spots.tasks():
+            with blind_spots.tasks(), blind_spots.processes():
                 tried = await try_call(
                     loaded.inner,
                     with_headers(operation, headers),

@@ -101,7 +101,7 @@ def _outward(tried: Tried) -> Iterator[str]:
     for address in tried.watch.addresses:
         yield f"talks to {address} (refused here, see --allow); a rollback does not undo that"
     for program in tried.watch.programs:
-        yield f"starts the program {program} (refused here); a rollback does not undo that"
+        yield f"starts {program} (refused here); a rollback does not undo that"
     for change in tried.watch.files:
         yield f"{change} (refused here, see --allow); a rollback does not undo that"
 

@@ -38,7 +38,7 @@ class Watch:
         joined: What its transaction gave; the transaction's own connections are its business.
         files: What it wanted to do to files.
         appended: What it added to files.
-        programs: What it wanted to start.
+        programs: What it wanted to start: programs, processes.
         addresses: Whom it wanted to talk to.
         allowed: What it did of all this, since it may.
         databases: What it wanted to work on without an engine.
@@ -72,6 +72,11 @@ class Watch:
             return False
         reals = (real for real in self.joined.reals if real.is_open)
         return any(id(real.fairy.driver_connection) == connection for real in reals)
+
+    def refuse_program(self, what: str) -> Exception:
+        """Take down what the call wanted to start, and make the exception that it meets."""
+        self.programs[what] = None
+        return refuse(PermissionError, f"start {what}")
 
     def take_down(self, task: asyncio.Task[Any]) -> None:
         """A task has been started by the call."""
@@ -121,7 +126,9 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         seen(watch, *arguments)
 
 
-def _connecting(watch: Watch, _: object, address: object) -> None:
+def _talking(watch: Watch, _: object, address: object) -> None:
+    if address is None:
+        return  # sendmsg() on what is connected; that was seen
     if isinstance(address, tuple):
         host, port = address[:2]
         name = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
@@ -143,9 +150,16 @@ def _opening_sqlite(watch: Watch, database: object) -> None:
 
 
 def _starting(watch: Watch, program: object, *_: object) -> None:
-    name = name_of(program)
-    watch.programs[name] = None
-    raise refuse(PermissionError, f"start {name}")
+    raise watch.refuse_program(f"the program {name_of(program)}")
+
+
+def _starting_by_mode(watch: Watch, _: object, program: object, *__: object) -> None:
+    _starting(watch, program)
+
+
+def _forking(watch: Watch, *_: object) -> None:
+    # The child has the same connections, whose transactions it might end.
+    raise watch.refuse_program("another process")
 
 
 def _changing(event: str) -> Callable[..., None]:
@@ -168,9 +182,16 @@ def _changing(event: str) -> Callable[..., None]:
 IN_MEMORY = ("", ":memory:")
 _SEEN: dict[str, Callable[..., None]] = {
     **{event: _changing(event) for event in files.EVENTS},
+    "os.exec": _starting,
+    "os.fork": _forking,
+    "os.forkpty": _forking,
     "os.posix_spawn": _starting,
+    "os.spawn": _starting_by_mode,
+    "os.startfile": _starting,
     "os.system": _starting,
-    "socket.connect": _connecting,
+    "socket.connect": _talking,
+    "socket.sendmsg": _talking,
+    "socket.sendto": _talking,
     "sqlite3.connect": _opening_sqlite,
     "subprocess.Popen": _starting,
 }
