@@ -65,7 +65,7 @@ def test_every_handler_has_its_verdict(found: Found, clinic: Clinic) -> None:
         "POST /opened": "unsafe",
         "POST /leaves": "warning",
         "POST /unfinished": "warning",
-        "POST /thread": "safe",
+        "POST /thread": "warning",
     }
     assert clinic.module.started == ["up", "down"]
 
@@ -180,6 +180,8 @@ def test_what_a_call_leaves_running(found: Found, clinic: Clinic) -> None:
     assert reason.startswith("leaves a task running (leaves.<locals>.late)")
     (reason,) = found["POST /unfinished"][1]
     assert reason.startswith("leaves a task running (unfinished.<locals>.late)")
+    (reason,) = found["POST /thread"][1]
+    assert reason.startswith("leaves a thread running (thread.<locals>.late)")
     assert clinic.module.cancelled == [True, True]
     assert clinic.module.refusals == ["what a call has left running still uses the database"]
 

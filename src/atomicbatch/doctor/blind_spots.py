@@ -1,10 +1,11 @@
 """
 Blind spots: what no audit hook is told, and is watched by other means while an examination runs.
 
-- SQLite's connections that are open already: each is asked to authorize its statements.
+- SQLite's connections that are open already: each is asked to authorize its statements; and
+  aiosqlite gives them to threads of its own, which know nothing of the call.
 - psycopg and psycopg2 connect by PostgreSQL's own library: what calls it is wrapped.
 - Processes of multiprocessing start by means of their own, and some wait for work.
-- Tasks: the event loop's factory sees them start.
+- Tasks: the event loop's factory sees them start. Threads have a method for it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import os
 import sqlite3
 import sqlite3.dbapi2
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from contextvars import copy_context
+from functools import partial, wraps
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
 from atomicbatch.doctor.watching import IN_MEMORY, current_watch, refuse
+from atomicbatch.engine.current import inside_batch
 
 # Beside SELECT itself; the rest changes something or holds a lock.
 _READING = {
@@ -31,6 +35,10 @@ _READING = {
 }
 _POSTGRESQL = (("psycopg2", "_connect"), ("psycopg.generators", "connect"))
 
+# Its place among the arguments of sqlite3.connect(), after the database.
+_CACHED_STATEMENTS = 6
+# Their threads wait for work of any call; aiosqlite's belong to connections, which are seen.
+_POOLS = ("anyio.", "aiosqlite.", "concurrent.futures.")
 # A start is refused wherever it comes from; what has been started before is given work by the
 # others, a pool's all by way of its _check_running().
 _MULTIPROCESSING = (
@@ -46,6 +54,9 @@ def sqlite_connections() -> Iterator[None]:
     modules, original = (sqlite3, sqlite3.dbapi2), sqlite3.connect
 
     def connect(database: Any, *args: Any, **options: Any) -> sqlite3.Connection:
+        if len(args) < _CACHED_STATEMENTS:
+            # It asks when it prepares a statement, and not again for one that it has kept.
+            options.setdefault("cached_statements", 0)
         connection: sqlite3.Connection = original(database, *args, **options)
         try:
             name = os.fsdecode(database)
@@ -71,6 +82,29 @@ def _authorizer(connection: int, name: str) -> Callable[..., int]:
         return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
 
     return authorize
+
+
+@contextmanager
+def aiosqlite_connections() -> Iterator[None]:
+    """Let the threads of aiosqlite's connections know, inside the block, whom they work for."""
+    connections: Any = getattr(sys.modules.get("aiosqlite"), "Connection", None)
+    original = getattr(connections, "_execute", None)
+    if original is None:
+        yield
+        return
+
+    @wraps(original)
+    async def execute(self: object, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
+        watch = current_watch()
+        if watch is not None and not watch.has_joined(id(self)):
+            function = partial(copy_context().run, function)
+        return await original(self, function, *args, **kw)
+
+    connections._execute = execute
+    try:
+        yield
+    finally:
+        connections._execute = original
 
 
 @contextmanager
@@ -156,3 +190,28 @@ def tasks() -> Iterator[None]:
         yield
     finally:
         loop.set_task_factory(before)
+
+
+@contextmanager
+def threads() -> Iterator[None]:
+    """Watch, inside the block, the threads that calls start; pools of threads are none of them."""
+    original = threading.Thread.start
+
+    @wraps(original)
+    def start(self: threading.Thread) -> None:
+        watch = current_watch()
+        if watch is not None and inside_batch() and not _is_pool(self):
+            watch.take_down_thread(self)
+        original(self)
+
+    threading.Thread.start = start  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        threading.Thread.start = original  # type: ignore[method-assign]
+
+
+def _is_pool(thread: threading.Thread) -> bool:
+    target = getattr(thread, "_target", None)
+    modules = (type(thread).__module__, getattr(target, "__module__", None) or "")
+    return any(f"{module}.".startswith(_POOLS) for module in modules)

@@ -117,6 +117,11 @@ def _left_running(tried: Tried) -> Iterator[str]:
             f"leaves a task running ({task}), which goes on although the batch is rolled back; "
             f"await it, or start it by on_commit"
         )
+    for thread in tried.watch.threads:
+        yield (
+            f"leaves a thread running ({thread}), which goes on although the batch is rolled back; "
+            f"join it, or start it by on_commit"
+        )
 
 
 def _obstacles(tried: Tried) -> Iterator[str]:

@@ -43,6 +43,7 @@ class Watch:
         allowed: What it did of all this, since it may.
         databases: What it wanted to work on without an engine.
         tasks: What it has left running.
+        threads: As well.
     """
 
     def __init__(self, may: Collection[str] = ()) -> None:
@@ -55,7 +56,10 @@ class Watch:
         self.allowed: dict[str, None] = {}
         self.databases: dict[str, None] = {}
         self.tasks: dict[str, None] = {}
+        self.threads: dict[str, None] = {}
         self._started: list[asyncio.Task[Any]] = []
+        self._started_threads: list[threading.Thread] = []
+        self._is_over = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -65,6 +69,10 @@ class Watch:
             yield
         finally:
             _watch.reset(token)
+            self._is_over = True
+            for thread in self._started_threads:
+                if thread.is_alive():
+                    self.threads[_work_of(thread)] = None
 
     def has_joined(self, connection: int) -> bool:
         """Tell whether a driver's connection, by its id(), is one that the transaction uses."""
@@ -82,6 +90,21 @@ class Watch:
         """A task has been started by the call."""
         self._started.append(task)
 
+    def take_down_thread(self, thread: threading.Thread) -> None:
+        """A thread is about to be started by the call."""
+        self._started_threads.append(thread)
+        run = thread.run
+
+        def run_quietly() -> None:
+            try:
+                run()
+            except Exception:
+                # What fails after the rollback fails by our doing: no news beside the report.
+                if not self._is_over:
+                    raise
+
+        thread.run = run_quietly  # type: ignore[method-assign]
+
     async def end(self) -> None:
         """Cancel what the call has left running, now that nothing of it can be stored."""
         left = [task for task in self._started if not task.done() and not task.cancelling()]
@@ -91,6 +114,12 @@ class Watch:
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=_MOST_SECONDS_TO_CANCEL)
+
+
+def _work_of(thread: threading.Thread) -> str:
+    """The function that it runs, which says more than its number; a timer's, or its target."""
+    function = getattr(thread, "function", None) or getattr(thread, "_target", None)
+    return getattr(function, "__qualname__", None) or thread.name
 
 
 _watch: ContextVar[Watch | None] = ContextVar("atomicbatch_watch", default=None)
