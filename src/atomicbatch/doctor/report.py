@@ -59,7 +59,7 @@ def judge(operation: Operation, tried: Tried) -> Finding:
         warnings = outward
     else:
         unsafe += outward
-    warnings += [*_appended(tried), *_left_running(tried)]
+    warnings += [*_appended(tried), *_left_running(tried), *_outlived(tried)]
     obstacles = [*_obstacles(tried)]
     if not unsafe and not obstacles:
         warnings += _unseen_changes(tried)
@@ -121,6 +121,14 @@ def _left_running(tried: Tried) -> Iterator[str]:
         yield (
             f"leaves a thread running ({thread}), which goes on although the batch is rolled back; "
             f"join it, or start it by on_commit"
+        )
+
+
+def _outlived(tried: Tried) -> Iterator[str]:
+    for kind in dict.fromkeys(tried.outlived):
+        yield (
+            f"gives a background task or on_commit its {kind}, which has ended when that runs, "
+            f"after COMMIT; let it open its own"
         )
 
 
