@@ -1,7 +1,9 @@
-"""PostgreSQL: drivers that no audit hook sees are kept out, and engines on them are not."""
+"""What no audit hook sees is kept out, and engines on the same drivers are not."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,3 +94,118 @@ def test_drivers_on_postgresql(
         verdict, (reason,) = found["POST /asyncpg"]
         assert (verdict, reason.startswith("talks to ")) == (Verdict.UNSAFE, True)
         assert other.execute("SELECT * FROM item").fetchall() == []
+
+
+_AIOSQLITE = """
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+engine = create_async_engine("sqlite+aiosqlite:///one.sqlite")
+INSERT = "INSERT INTO item VALUES ('x')"
+
+@asynccontextmanager
+async def lifespan(app):
+    import aiosqlite
+    async with aiosqlite.connect("two.sqlite") as app.state.opened:
+        await app.state.opened.execute("CREATE TABLE item (name TEXT)")
+        # Kept by the driver for the next time, as far as it is asked to.
+        await app.state.opened.execute(INSERT)
+        await app.state.opened.rollback()
+        async with engine.begin() as connection:
+            await connection.execute(sa.text("CREATE TABLE item (name TEXT)"))
+        yield
+        async with app.state.opened.execute("SELECT * FROM item") as found:
+            app.state.found = await found.fetchall()
+    async with engine.begin() as connection:
+        app.state.found += (await connection.execute(sa.text("SELECT * FROM item"))).all()
+    await engine.dispose()
+
+app = FastAPI(lifespan=lifespan)
+
+async def by_engine():
+    async with engine.begin() as connection:
+        await connection.execute(sa.text(INSERT))
+
+@app.post("/engine")
+async def engine_only():
+    await by_engine()
+
+@app.post("/both")
+async def both():
+    await by_engine()
+    await app.state.opened.execute(INSERT)
+    await app.state.opened.commit()
+
+@app.get("/read")
+async def read():
+    await (await app.state.opened.execute("SELECT * FROM item")).fetchall()
+
+@app.get("/again")
+async def again():
+    await read()
+
+@app.post("/engine-again")
+async def engine_again():
+    await by_engine()
+"""
+
+
+def test_aiosqlite(write_app: Callable[[str], str]) -> None:
+    """A connection that was open before is seen in its own thread; an engine's is the batch's."""
+    name = write_app(_AIOSQLITE)
+    found = by_operation(examine(f"{name}:app"))
+    assert found["POST /engine"] == found["POST /engine-again"] == (Verdict.SAFE, [])
+    for operation in ("POST /both", "GET /read", "GET /again"):
+        verdict, (reason,) = found[operation]
+        assert verdict is Verdict.UNSAFE
+        assert reason.startswith("uses SQLite's two.sqlite itself (refused here)")
+    assert sys.modules[name].app.state.found == []
+
+
+_THREADS = """
+import asyncio, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from fastapi import FastAPI
+import sqlalchemy as sa
+
+engine = sa.create_engine("sqlite:///one.sqlite")
+app = FastAPI()
+left = ThreadPoolExecutor()
+
+def late():
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+
+@app.get("/timer")
+def timer():
+    threading.Timer(0.3, late).start()
+
+@app.get("/joined")
+def joined():
+    one = threading.Thread(target=late)
+    one.start()
+    one.join()
+
+@app.get("/pools")
+async def pools():
+    await asyncio.to_thread(late)
+    left.submit(late).result()
+"""
+
+
+def test_threads(write_app: Callable[[str], str]) -> None:
+    """Only what runs on after its call counts; that it fails then is not printed."""
+    name = write_app(_THREADS)
+    done = subprocess.run(
+        [sys.executable, "-m", "atomicbatch", "doctor", f"{name}:app"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+    )
+    timer, *others, _ = done.stdout.splitlines()
+    assert timer.startswith("warning     GET /timer: leaves a thread running (late), which goes")
+    assert others == ["safe        GET /joined", "safe        GET /pools"]
+    assert done.stderr == ""

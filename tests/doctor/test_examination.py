@@ -57,7 +57,7 @@ def test_every_handler_has_its_verdict(found: Found, clinic: Clinic) -> None:
         "POST /later": "safe",
         "POST /raises": "not judged",
         "POST /nothing": "warning",
-        "POST /file": "safe",
+        "POST /file": "unsafe",
         "POST /driver": "safe",
         "POST /ends": "safe",
         "POST /restarts": "unsafe",
@@ -65,7 +65,7 @@ def test_every_handler_has_its_verdict(found: Found, clinic: Clinic) -> None:
         "POST /opened": "unsafe",
         "POST /leaves": "warning",
         "POST /unfinished": "warning",
-        "POST /thread": "safe",
+        "POST /thread": "warning",
     }
     assert clinic.module.started == ["up", "down"]
 
@@ -158,10 +158,11 @@ def test_a_change_that_nobody_sees(found: Found) -> None:
     )
 
 
-def test_files_are_notes(found: Found) -> None:
-    """They do not change the verdict."""
+def test_a_file_is_not_written(found: Found, clinic: Clinic) -> None:
+    """It would stay; tests/doctor/test_files.py has the other changes of files."""
     (file,) = found["POST /file"][1]
-    assert file == "note: opens written for writing; a rollback does not undo that"
+    assert file == "writes written (refused here, see --allow); a rollback does not undo that"
+    assert not (clinic.folder / "written").exists()
 
 
 def test_ending_the_transaction_by_the_driver(found: Found, clinic: Clinic) -> None:
@@ -179,6 +180,8 @@ def test_what_a_call_leaves_running(found: Found, clinic: Clinic) -> None:
     assert reason.startswith("leaves a task running (leaves.<locals>.late)")
     (reason,) = found["POST /unfinished"][1]
     assert reason.startswith("leaves a task running (unfinished.<locals>.late)")
+    (reason,) = found["POST /thread"][1]
+    assert reason.startswith("leaves a thread running (thread.<locals>.late)")
     assert clinic.module.cancelled == [True, True]
     assert clinic.module.refusals == ["what a call has left running still uses the database"]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from atomicbatch.doctor import loading
 from atomicbatch.doctor.loading import DoctorError, load_app, running
 
 
@@ -98,3 +100,45 @@ def test_an_app_that_does_not_start() -> None:
     _, app = lives({"type": "lifespan.startup.failed", "message": "Traceback\nno database\n"})
     with pytest.raises(DoctorError, match="the app's startup failed: no database"):
         run(app)
+
+
+@pytest.mark.parametrize("what", ["startup", "shutdown"])
+def test_what_has_failed_is_told_once(what: str) -> None:
+    """The app raises after it has said so; the event loop has nothing to complain of."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if what == "shutdown":
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": f"lifespan.{what}.failed", "message": "KeyError"})
+        raise KeyError(what)
+
+    complaints: list[object] = []
+
+    async def body() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+        async with running(app):
+            pass
+
+    with pytest.raises(DoctorError, match=f"the app's {what} failed: KeyError"):
+        asyncio.run(body())
+    gc.collect()
+    assert complaints == []
+
+
+def test_an_app_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has failed, yet goes on; it is cancelled."""
+    monkeypatch.setattr(loading, "_MOST_SECONDS_TO_END", 0.01)
+    ended: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.failed"})
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("cancelled")
+
+    with pytest.raises(DoctorError, match="the app's startup failed: no reason"):
+        run(app)
+    assert ended == ["cancelled"]

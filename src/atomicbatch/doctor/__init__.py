@@ -8,6 +8,7 @@ In reading order::
     operations.py    the calls to try: from the app's OpenAPI document, or from an .http file
     trying.py        one call as a batch that is always rolled back
     watching.py      what leaves the transaction while a call runs
+    files.py         which changes of files a rollback would not undo
     blind_spots.py   what has to be watched by other means
     report.py        what was seen -> verdict and reasons -> lines for people
 """

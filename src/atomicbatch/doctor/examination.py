@@ -103,7 +103,13 @@ async def _examine(
             if operation.obstacle:
                 findings.append(not_tried(operation))
                 continue
-            with blind_spots.tasks():
+            # Not earlier: startup may have imported what is watched.
+            with (
+                blind_spots.aiosqlite_connections(),
+                blind_spots.processes(),
+                blind_spots.tasks(),
+                blind_spots.threads(),
+            ):
                 tried = await try_call(
                     loaded.inner,
                     with_headers(operation, headers),

@@ -13,6 +13,9 @@ from atomicbatch.asgi import AtomicBatch
 from atomicbatch.asgi.types import App, Message, Scope
 from atomicbatch.engine import AsyncTransaction
 
+# Of an app that has said that its lifespan is over; most end at once.
+_MOST_SECONDS_TO_END = 1
+
 
 class DoctorError(Exception):
     """There is nothing to examine; the message names what is missing."""
@@ -117,12 +120,23 @@ class _Lifespan:
             "state": self.state,
         }
         self._task = asyncio.create_task(self._run(scope))
-        await self._say("startup")
+        try:
+            await self._say("startup")
+        except BaseException:
+            await self._end()
+            raise
 
     async def stop(self) -> None:
-        await self._say("shutdown")
-        if not self._task.done():
-            self._task.cancel()
+        try:
+            await self._say("shutdown")
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        """Whatever the app raises now, it has told us already: nobody is to log it."""
+        # It has the chance to end by itself, as what failed raises next.
+        await asyncio.wait((self._task,), timeout=_MOST_SECONDS_TO_END)
+        self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self, scope: Scope) -> None:

@@ -59,7 +59,7 @@ def judge(operation: Operation, tried: Tried) -> Finding:
         warnings = outward
     else:
         unsafe += outward
-    warnings += _left_running(tried)
+    warnings += [*_appended(tried), *_left_running(tried), *_outlived(tried)]
     obstacles = [*_obstacles(tried)]
     if not unsafe and not obstacles:
         warnings += _unseen_changes(tried)
@@ -101,7 +101,14 @@ def _outward(tried: Tried) -> Iterator[str]:
     for address in tried.watch.addresses:
         yield f"talks to {address} (refused here, see --allow); a rollback does not undo that"
     for program in tried.watch.programs:
-        yield f"starts the program {program} (refused here); a rollback does not undo that"
+        yield f"starts {program} (refused here); a rollback does not undo that"
+    for change in tried.watch.files:
+        yield f"{change} (refused here, see --allow); a rollback does not undo that"
+
+
+def _appended(tried: Tried) -> Iterator[str]:
+    for change in tried.watch.appended:
+        yield f"{change}; a rollback does not undo that"
 
 
 def _left_running(tried: Tried) -> Iterator[str]:
@@ -109,6 +116,19 @@ def _left_running(tried: Tried) -> Iterator[str]:
         yield (
             f"leaves a task running ({task}), which goes on although the batch is rolled back; "
             f"await it, or start it by on_commit"
+        )
+    for thread in tried.watch.threads:
+        yield (
+            f"leaves a thread running ({thread}), which goes on although the batch is rolled back; "
+            f"join it, or start it by on_commit"
+        )
+
+
+def _outlived(tried: Tried) -> Iterator[str]:
+    for kind in dict.fromkeys(tried.outlived):
+        yield (
+            f"gives a background task or on_commit its {kind}, which has ended when that runs, "
+            f"after COMMIT; let it open its own"
         )
 
 
@@ -148,10 +168,8 @@ def _notes(tried: Tried) -> Iterator[str]:
     for engine in engines:
         if engine.outside:
             yield f"note: {engine.url} is outside of batches; what is done there is not undone"
-    for address in tried.watch.allowed:
-        yield f"note: talks to {address}, as it may; a rollback does not undo that"
-    for file in tried.watch.files:
-        yield f"note: opens {file} for writing; a rollback does not undo that"
+    for act in tried.watch.allowed:
+        yield f"note: {act}, as it may; a rollback does not undo that"
 
 
 def lines(findings: Iterable[Finding]) -> Iterator[Line]:

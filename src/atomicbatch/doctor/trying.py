@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from atomicbatch.model import Batch, Call, Reply
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.transactions.sqlalchemy.joined import Joined
 
+_SESSIONS = ("Session", "AsyncSession", "Connection", "AsyncConnection")
+
 
 class Tried(NamedTuple):
     """What was seen of one call."""
@@ -30,6 +32,8 @@ class Tried(NamedTuple):
     engines: tuple[Engine, ...] | None
     """The engines that joined; None where the transaction does not tell."""
     watch: Watch
+    outlived: tuple[str, ...] = ()
+    """The kinds of sessions, connections or expired objects that are used after COMMIT."""
 
 
 class Engine(NamedTuple):
@@ -90,6 +94,7 @@ async def try_call(
         undone.raised,
         _engines(joined, outside) if isinstance(joined, Joined) else None,
         watch,
+        undone.running.outlived,
     )
 
 
@@ -104,6 +109,36 @@ async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:
     return await dispatcher.perform(call)
 
 
+class _Running(RunningBatch):
+    """Looks at what is put off until after COMMIT, which never comes here."""
+
+    outlived: tuple[str, ...] = ()
+
+    def defer(self, act: Callable[[], object]) -> None:
+        self.outlived += tuple(type(one).__name__ for one in _given(act) if _ends_early(one))
+        super().defer(act)
+
+
+def _given(act: Any) -> Iterator[object]:
+    """What functions are given: those of on_commit, of Starlette's and of Litestar's tasks."""
+    for task in (act, *getattr(act, "tasks", ())):
+        yield from getattr(task, "args", ())
+        yield from (getattr(task, "kwargs", None) or getattr(task, "keywords", None) or {}).values()
+
+
+def _ends_early(one: object) -> bool:
+    """
+    Tell whether something is of no use once its call has ended: closed, or without its session.
+
+    An object of the ORM whose attributes have been loaded is of use.
+    """
+    # By name: SQLAlchemy is the adapters' business.
+    for base in type(one).__mro__:
+        if base.__module__.startswith("sqlalchemy.") and base.__name__ in _SESSIONS:
+            return True
+    return bool(getattr(getattr(one, "_sa_instance_state", None), "expired", False))
+
+
 class _Undone:
     """A transaction like another one, but never committed; as AtomicBatch's, for one attempt."""
 
@@ -115,7 +150,7 @@ class _Undone:
         limits: Limits,
         watch: Watch,
     ) -> None:
-        self.running = RunningBatch()
+        self.running = _Running()
         self.raised: BaseException | None = None
         self._app = app
         self._transaction = transaction

@@ -10,7 +10,6 @@ an examination must leave nothing behind.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import sys
 import threading
@@ -19,13 +18,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from atomicbatch.doctor import files
+from atomicbatch.doctor.files import name_of
 from atomicbatch.transactions.sqlalchemy.joined import Joined, current_call
 
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT
 # For tasks that clean up, but not for those that do not listen.
 _MOST_SECONDS_TO_CANCEL = 5
-# Python's own cache of compiled modules, and what keeps nothing.
-_NO_MATTER = ("__pycache__", os.devnull)
 
 
 class Watch:
@@ -33,28 +31,35 @@ class Watch:
     What one call does besides its work in the transaction.
 
     Args:
-        may: Addresses (``host:port``, or the path of a socket) that it may talk to.
+        may: Addresses (``host:port``, or the path of a socket) that it may talk to, and files and
+            folders that it may change.
 
     Attributes:
         joined: What its transaction gave; the transaction's own connections are its business.
-        files: What it opened for writing.
-        programs: What it wanted to start.
+        files: What it wanted to do to files.
+        appended: What it added to files.
+        programs: What it wanted to start: programs, processes.
         addresses: Whom it wanted to talk to.
-        allowed: Whom it talked to, since it may.
+        allowed: What it did of all this, since it may.
         databases: What it wanted to work on without an engine.
         tasks: What it has left running.
+        threads: As well.
     """
 
     def __init__(self, may: Collection[str] = ()) -> None:
         self.may = frozenset(may)
         self.joined: object = None
         self.files: dict[str, None] = {}  # each is a set that keeps the order
+        self.appended: dict[str, None] = {}
         self.programs: dict[str, None] = {}
         self.addresses: dict[str, None] = {}
         self.allowed: dict[str, None] = {}
         self.databases: dict[str, None] = {}
         self.tasks: dict[str, None] = {}
+        self.threads: dict[str, None] = {}
         self._started: list[asyncio.Task[Any]] = []
+        self._started_threads: list[threading.Thread] = []
+        self._is_over = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -64,6 +69,10 @@ class Watch:
             yield
         finally:
             _watch.reset(token)
+            self._is_over = True
+            for thread in self._started_threads:
+                if thread.is_alive():
+                    self.threads[_work_of(thread)] = None
 
     def has_joined(self, connection: int) -> bool:
         """Tell whether a driver's connection, by its id(), is one that the transaction uses."""
@@ -72,9 +81,29 @@ class Watch:
         reals = (real for real in self.joined.reals if real.is_open)
         return any(id(real.fairy.driver_connection) == connection for real in reals)
 
+    def refuse_program(self, what: str) -> Exception:
+        """Take down what the call wanted to start, and make the exception that it meets."""
+        self.programs[what] = None
+        return refuse(PermissionError, f"start {what}")
+
     def take_down(self, task: asyncio.Task[Any]) -> None:
         """A task has been started by the call."""
         self._started.append(task)
+
+    def take_down_thread(self, thread: threading.Thread) -> None:
+        """A thread is about to be started by the call."""
+        self._started_threads.append(thread)
+        run = thread.run
+
+        def run_quietly() -> None:
+            try:
+                run()
+            except Exception:
+                # What fails after the rollback fails by our doing: no news beside the report.
+                if not self._is_over:
+                    raise
+
+        thread.run = run_quietly  # type: ignore[method-assign]
 
     async def end(self) -> None:
         """Cancel what the call has left running, now that nothing of it can be stored."""
@@ -87,6 +116,12 @@ class Watch:
             await asyncio.wait(left, timeout=_MOST_SECONDS_TO_CANCEL)
 
 
+def _work_of(thread: threading.Thread) -> str:
+    """The function that it runs, which says more than its number; a timer's, or its target."""
+    function = getattr(thread, "function", None) or getattr(thread, "_target", None)
+    return getattr(function, "__qualname__", None) or thread.name
+
+
 _watch: ContextVar[Watch | None] = ContextVar("atomicbatch_watch", default=None)
 _installing = threading.Lock()
 _installed: list[bool] = []
@@ -96,6 +131,7 @@ def install() -> None:
     """Start to look; again does nothing. It cannot be undone, but costs little."""
     with _installing:
         if not _installed:
+            files.prepare()
             sys.addaudithook(_hook)
             _installed.append(True)
 
@@ -119,21 +155,23 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         seen(watch, *arguments)
 
 
-def _connecting(watch: Watch, _: object, address: object) -> None:
+def _talking(watch: Watch, _: object, address: object) -> None:
+    if address is None:
+        return  # sendmsg() on what is connected; that was seen
     if isinstance(address, tuple):
         host, port = address[:2]
         name = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
     else:
-        name = _named(address)
+        name = name_of(address)
     if name in watch.may:
-        watch.allowed[name] = None
+        watch.allowed[f"talks to {name}"] = None
         return
     watch.addresses[name] = None
     raise refuse(ConnectionRefusedError, f"talk to {name}")
 
 
 def _opening_sqlite(watch: Watch, database: object) -> None:
-    name = _named(database)
+    name = name_of(database)
     if name in IN_MEMORY:
         return  # gone when it is closed
     watch.databases[f"SQLite's {name}"] = None
@@ -141,38 +179,48 @@ def _opening_sqlite(watch: Watch, database: object) -> None:
 
 
 def _starting(watch: Watch, program: object, *_: object) -> None:
-    name = _named(program)
-    watch.programs[name] = None
-    raise refuse(PermissionError, f"start {name}")
+    raise watch.refuse_program(f"the program {name_of(program)}")
 
 
-def _opening(watch: Watch, path: object, mode: object, flags: object) -> None:
-    if isinstance(path, int):
-        return  # a descriptor: it was opened before
-    if isinstance(mode, str):
-        writes = bool(set(mode) & set("wax+"))
-    else:
-        writes = isinstance(flags, int) and bool(flags & _WRITING)
-    name = _named(path)
-    if writes and not any(part in name for part in _NO_MATTER):
-        watch.files[name] = None
+def _starting_by_mode(watch: Watch, _: object, program: object, *__: object) -> None:
+    _starting(watch, program)
 
 
-def _named(what: object) -> str:
-    if isinstance(what, (list, tuple)):
-        what = what[0] if what else ""
-    try:
-        return os.fsdecode(what)  # type: ignore[arg-type]
-    except TypeError:
-        return str(what)
+def _forking(watch: Watch, *_: object) -> None:
+    # The child has the same connections, whose transactions it might end.
+    raise watch.refuse_program("another process")
+
+
+def _changing(event: str) -> Callable[..., None]:
+    def seen(watch: Watch, *arguments: object) -> None:
+        change = files.change(event, arguments)
+        if change is None:
+            return
+        if change.is_among(watch.may):
+            watch.allowed[str(change)] = None
+        elif change.adds:
+            # Nothing is lost by a line more, and logs without it would stop the handler.
+            watch.appended[str(change)] = None
+        else:
+            watch.files[str(change)] = None
+            raise refuse(PermissionError, f"change files: it {change}")
+
+    return seen
 
 
 IN_MEMORY = ("", ":memory:")
 _SEEN: dict[str, Callable[..., None]] = {
-    "open": _opening,
+    **{event: _changing(event) for event in files.EVENTS},
+    "os.exec": _starting,
+    "os.fork": _forking,
+    "os.forkpty": _forking,
     "os.posix_spawn": _starting,
+    "os.spawn": _starting_by_mode,
+    "os.startfile": _starting,
     "os.system": _starting,
-    "socket.connect": _connecting,
+    "socket.connect": _talking,
+    "socket.sendmsg": _talking,
+    "socket.sendto": _talking,
     "sqlite3.connect": _opening_sqlite,
     "subprocess.Popen": _starting,
 }

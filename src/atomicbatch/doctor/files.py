@@ -1,0 +1,187 @@
+"""Files: what an audit event says about changes that a rollback would not undo."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
+# Python's own cache of compiled modules.
+_CACHE = "__pycache__"
+
+# For good, and not for one call only: what one call has left to the garbage collector may be
+# removed during another one.
+_temporary: set[str] = set()
+
+
+class Change(NamedTuple):
+    """One change, before it is made."""
+
+    verb: str
+    paths: tuple[str, ...]
+    adds: bool = False
+    """What was there stays: lines are appended."""
+
+    def __str__(self) -> str:
+        return f"{self.verb} {' to '.join(self.paths)}"
+
+    def is_among(self, allowed: Collection[str]) -> bool:
+        """Tell whether all of it is one of these files, or in one of these folders."""
+        folders = {os.path.abspath(name) for name in allowed}
+        return all(_is_below(path, folders) for path in self.paths)
+
+
+def prepare() -> None:
+    """Let Python look for its folder of temporary files now: it tries to write there."""
+    tempfile.gettempdir()
+
+
+def change(event: str, arguments: tuple[Any, ...]) -> Change | None:
+    """
+    Tell what is about to be changed; None: nothing, or nothing that matters.
+
+    Temporary files (of Python's own ``tempfile``) and compiled modules do not matter.
+
+    Args:
+        event: One of ``EVENTS``.
+        arguments: As the audit hook was given them.
+    """
+    found = EVENTS[event](*arguments)
+    if found is None or all(_does_not_matter(path) for path in found.paths):
+        return None
+    return found
+
+
+def name_of(what: object) -> str:
+    """A path, or the program that a list of arguments starts with, for people."""
+    if isinstance(what, (list, tuple)):
+        what = what[0] if what else ""
+    try:
+        return os.fsdecode(what)  # type: ignore[arg-type]
+    except TypeError:
+        return str(what)
+
+
+def _does_not_matter(path: str) -> bool:
+    if _CACHE in path or (sys.pycache_prefix and _is_below(path, {sys.pycache_prefix})):
+        return True
+    return _is_below(path, _temporary)
+
+
+def _is_below(path: str, folders: Collection[str]) -> bool:
+    path = os.path.abspath(path)
+    while path not in folders:
+        path, before = os.path.dirname(path), path
+        if path == before:
+            return False
+    return True
+
+
+def _path(path: object, folder: object = -1) -> str | None:
+    """
+    Give a path its name.
+
+    Args:
+        path: As the handler has given it, or the number of an open file.
+        folder: The number of the open folder that a path starts from; -1 or None: the current one.
+
+    Returns:
+        None if it cannot be told, which is so for numbers on other systems than Linux. Of what
+        they stand for, the opening was seen: a file's for writing, a folder's by rmtree.
+    """
+    if isinstance(path, int):
+        return _opened(path)
+    name = name_of(path)
+    if not isinstance(folder, int) or folder < 0 or os.path.isabs(name):
+        return name
+    opened = _opened(folder)
+    return None if opened is None else os.path.join(opened, name)
+
+
+def _opened(number: int) -> str | None:
+    try:
+        name = os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return None
+    # A file without a name is temporary by nature; others are sockets and pipes.
+    return name if os.path.lexists(name) else None
+
+
+def _opening(path: object, mode: object, flags: object) -> Change | None:
+    if isinstance(path, int):
+        return None  # it was opened before
+    if isinstance(flags, int):
+        writes, adds = bool(flags & _WRITING), bool(flags & os.O_APPEND)
+        adds = adds and not flags & os.O_TRUNC
+    else:
+        writes, adds = bool(set(str(mode)) & set("wax+")), "a" in str(mode)
+    name = name_of(path)
+    if not writes or not _keeps(name):
+        return None
+    return Change("appends to" if adds else "writes", (name,), adds)
+
+
+def _keeps(name: str) -> bool:
+    """
+    Tell whether what is written there stays; a file may yet have to be made.
+
+    It does not on a terminal or in os.devnull; and whoever opens a folder for writing wants a
+    temporary file without a name (O_TMPFILE), or opens another file (``opener=``), as is seen then.
+    """
+    try:
+        kind = os.stat(name).st_mode
+    except (OSError, ValueError):
+        return True
+    return not (stat.S_ISDIR(kind) or stat.S_ISCHR(kind))
+
+
+def _making_folder(path: object, _: object, folder: object) -> Change | None:
+    name = _path(path, folder)
+    # mkdir(exist_ok=True) tries first.
+    return None if name is None or os.path.isdir(name) else Change("makes the folder", (name,))
+
+
+def _renaming(old: object, new: object, old_folder: object, new_folder: object) -> Change | None:
+    paths = _path(old, old_folder), _path(new, new_folder)
+    known = tuple(path for path in paths if path is not None)
+    return Change("renames", known) if known else None
+
+
+def _linking(_: object, path: object, *folders: object) -> Change | None:
+    name = _path(path, folders[-1])
+    return None if name is None else Change("makes the link", (name,))
+
+
+def _with(verb: str, folder: int | None = None) -> Callable[..., Change | None]:
+    """What has the path first, and perhaps the number of its folder."""
+
+    def changing(*arguments: object) -> Change | None:
+        path = _path(arguments[0], -1 if folder is None else arguments[folder])
+        return None if path is None else Change(verb, (path,))
+
+    return changing
+
+
+def _temporary_made(path: object) -> None:
+    _temporary.add(os.path.abspath(name_of(path)))
+
+
+EVENTS: dict[str, Callable[..., Change | None]] = {
+    "open": _opening,
+    "os.chmod": _with("changes the mode of", 2),
+    "os.chown": _with("changes the owner of", 3),
+    "os.link": _linking,
+    "os.mkdir": _making_folder,
+    "os.remove": _with("deletes", 1),
+    "os.rename": _renaming,
+    "os.rmdir": _with("deletes", 1),
+    "os.symlink": _linking,
+    "os.truncate": _with("truncates"),
+    "shutil.rmtree": _with("deletes", 1),
+    "tempfile.mkdtemp": _temporary_made,
+    "tempfile.mkstemp": _temporary_made,
+}
