@@ -162,7 +162,7 @@ class OwnSettings:
                 "parameter, so that the setting would leak into later calls; write the name"
             )
         lasting = statement.lasting
-        if lasting is None:
+        if statement.lasting_unknown:
             said = set(_of_type(bool, parameters))
             if len(said) != 1:
                 connection.refuse(
