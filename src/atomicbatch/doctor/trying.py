@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.doctor.watching import Watch
 from atomicbatch.engine import AsyncTransaction, Replay, Rollback, execute_async
+from atomicbatch.engine.afterwards import Act
 from atomicbatch.engine.current import RunningBatch, running_batch
 from atomicbatch.errors import AtomicBatchError
 from atomicbatch.limits import Limits
@@ -114,9 +115,9 @@ class _Running(RunningBatch):
 
     outlived: tuple[str, ...] = ()
 
-    def defer(self, act: Callable[[], object]) -> None:
+    def defer(self, attempt: int, act: Act, *, while_active: bool = False) -> bool:
         self.outlived += tuple(type(one).__name__ for one in _given(act) if _ends_early(one))
-        super().defer(act)
+        return super().defer(attempt, act, while_active=while_active)
 
 
 def _given(act: Any) -> Iterator[object]:
