@@ -223,7 +223,7 @@ def check(file: Any, content_type: str | None) -> None:
 )  # fmt: skip
 @click.option(
     "--allow", "allowed", multiple=True, metavar="HOST:PORT",
-    help="Let handlers talk to this address; others are refused.",
+    help="Let handlers talk to this address, or change this file or folder; others are refused.",
 )  # fmt: skip
 def doctor(
     app: str,
