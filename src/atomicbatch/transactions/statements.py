@@ -8,64 +8,15 @@ is protected by a savepoint, kept from other sessions' rollbacks, and counted fo
 from __future__ import annotations
 
 import re
-from enum import Enum
 from functools import lru_cache
-from typing import NamedTuple
 
-from atomicbatch.transactions import functions
+from atomicbatch.transactions import functions, refusals
+from atomicbatch.transactions.kinds import CONTROL, Family, Kind, Statement
+from atomicbatch.transactions.lexing import DOLLARS, QUOTED, bare, both_ways, uncommented
 
-
-class Family(Enum):
-    """Databases that speak the same SQL about transactions."""
-
-    SQLITE = "sqlite"
-    POSTGRESQL = "postgresql"
-    MYSQL = "mysql"
+__all__ = ["CONTROL", "Family", "Kind", "Statement", "read_statement"]
 
 
-class Kind(Enum):
-    """What a statement does."""
-
-    READ = "read"
-    """Nothing that would have to be undone, or that another session's rollback could undo."""
-    HOLD = "hold"
-    """Takes a lock or makes a setting: no data, but nobody else's rollback may undo it."""
-    WRITE = "write"
-    """Changes data, or may do so."""
-    BEGIN = "begin"
-    COMMIT = "commit"
-    ROLLBACK = "rollback"
-    SAVEPOINT = "savepoint"
-    ROLLBACK_TO = "rollback to savepoint"
-    RELEASE = "release savepoint"
-    ISOLATION = "set isolation level"
-    REFUSED = "refused"
-    """Cannot be made part of a batch; ``detail`` says why and what to do."""
-
-
-class Statement(NamedTuple):
-    """How one statement was read."""
-
-    kind: Kind
-    detail: str = ""
-    """
-    A savepoint's name, a transaction's options, why it is refused, what has to be checked.
-
-    After COMMIT and ROLLBACK "chain": another transaction begins with the same options. Of a
-    write "dml": it begins with INSERT, UPDATE, DELETE or REPLACE, which is where Python's sqlite3
-    begins a transaction.
-    """
-    settings: tuple[str, ...] = ()
-    """The settings that it makes: names, ``*`` for all, ``?`` where parameters name them."""
-    lasting: bool = False
-    """They outlive the transaction (SET), unlike those of SET LOCAL."""
-    lasting_unknown: bool = False
-    """A parameter, or another expression, says whether they do; ``lasting`` is then a guess."""
-
-
-CONTROL = frozenset(
-    {Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.SAVEPOINT, Kind.ROLLBACK_TO, Kind.RELEASE}
-)
 _READ = Statement(Kind.READ)
 _HOLD = Statement(Kind.HOLD)
 _WRITE = Statement(Kind.WRITE)
@@ -89,16 +40,16 @@ def _read(sql: str, family: Family) -> Statement:
     if family is not Family.MYSQL or ("/*!" not in sql and "/*M!" not in sql):
         return _read_text(sql, family)
     # Whether the server runs what stands in such a comment depends on its version.
-    ran, skipped = (_read_text(text, family) for text in _both_ways(sql))
+    ran, skipped = (_read_text(text, family) for text in both_ways(sql))
     if ran == skipped and ran.kind is Kind.REFUSED:
         return ran
     if ran.kind in _WEIGHT and skipped.kind in _WEIGHT:
         return max(ran, skipped, key=lambda one: _WEIGHT[one.kind])
-    return Statement(Kind.REFUSED, _EXECUTABLE)
+    return Statement(Kind.REFUSED, refusals.EXECUTABLE)
 
 
 def _read_text(sql: str, family: Family) -> Statement:
-    texts = [text for part in _bare(sql, family).split(";") if (text := part.strip())]
+    texts = [text for part in bare(sql, family).split(";") if (text := part.strip())]
     if len(texts) > 1:
         texts = _with_bodies(texts, family)
     if not texts:
@@ -111,9 +62,9 @@ def _read_text(sql: str, family: Family) -> Statement:
         if statement.kind is Kind.REFUSED:
             return statement
         if statement.kind not in _WEIGHT or statement.settings:
-            return Statement(Kind.REFUSED, _ONE_CONTROLS)
+            return Statement(Kind.REFUSED, refusals.ONE_CONTROLS)
         if family is Family.MYSQL and _PLAIN.match(text) is None:
-            return Statement(Kind.REFUSED, _COMPOUND)
+            return Statement(Kind.REFUSED, refusals.COMPOUND)
         statements.append(statement)
     heaviest = max(statements, key=lambda one: _WEIGHT[one.kind])
     # What has to be checked is so whichever statement it belongs to.
@@ -145,64 +96,6 @@ def _with_bodies(texts: list[str], family: Family) -> list[str]:
     if pattern is None or pattern.match(texts[0]) is None or "END" not in texts:
         return texts
     return [texts[0], *texts[texts.index("END") + 1 :]]
-
-
-# Comments, then what is quoted, then what is opened and never closed: the last takes all the rest,
-# so that no text is searched twice for an end that it does not have.
-_COMMENT = r"--[^\n]*|/\*.*?\*/"
-# PostgreSQL: comments nest. Three deep, that is; what is deeper counts as never closed.
-_NESTED = ""
-for _ in range(3):
-    _NESTED = rf"/\*(?:[^*/]++|\*(?!/)|/(?!\*){_NESTED and '|' + _NESTED})*+\*/"
-# MySQL: "5--1" is no comment, and what stands in /*! ... */ is executed.
-_MYSQL_COMMENT = r"--(?=\s|$)[^\n]*|\#[^\n]*|/\*(?!!|M!).*?\*/"
-_MYSQL_QUOTED = r"""'(?:[^'\\]++|\\.|'')*+'|"(?:[^"\\]++|\\.|"")*+"|`[^`]*+`"""
-_QUOTED = r"""'(?:[^']++|'')*+'|"(?:[^"]++|"")*+\""""
-_DOLLARS = r"(?<![\w$])\$(?:[^\W\d]\w*)?\$"
-_BARE = {
-    Family.SQLITE: re.compile(
-        rf"({_COMMENT})|({_QUOTED}|`[^`]*+`|\[[^\]]*+\])|(?:/\*|['\"`\[]).*", re.DOTALL
-    ),
-    Family.POSTGRESQL: re.compile(
-        rf"(--[^\n]*|{_NESTED})|(\b[eE]'(?:[^'\\]++|\\.|'')*+'|({_DOLLARS}).*?\3|{_QUOTED})"
-        rf"|(?:/\*|\b[eE]'|['\"]|{_DOLLARS}).*",
-        re.DOTALL,
-    ),
-    Family.MYSQL: re.compile(
-        rf"({_MYSQL_COMMENT})|({_MYSQL_QUOTED})|(?:/\*(?!!|M!)|['\"`]).*", re.DOTALL
-    ),
-}
-_RAN = re.compile(rf"(/\*M?!\d*|\*/)|{_MYSQL_COMMENT}|{_MYSQL_QUOTED}|(?:/\*|['\"`]).*", re.DOTALL)
-_SKIPPED = re.compile(
-    rf"(/\*M?!.*?(?:\*/|\Z))|{_MYSQL_COMMENT}|{_MYSQL_QUOTED}|(?:/\*|['\"`]).*", re.DOTALL
-)
-
-
-def _bare(sql: str, family: Family) -> str:
-    """The statement's own words: without comments, and with nothing inside its quotes."""
-
-    def blank(found: re.Match[str]) -> str:
-        if found[1] is not None:
-            return " "
-        if found[2] is None:
-            return found[0]
-        return "''" if found[0][0] in "'$eE" else '"Q"'
-
-    return _BARE[family].sub(blank, sql).upper()
-
-
-def _both_ways(sql: str) -> tuple[str, str]:
-    """A text with what stands in executable comments, and without it (MySQL)."""
-
-    def dropped(found: re.Match[str]) -> str:
-        return found[0] if found[1] is None else " "
-
-    return _RAN.sub(dropped, sql), _SKIPPED.sub(dropped, sql)
-
-
-def _uncommented(sql: str, family: Family) -> str:
-    """The statement without comments, but with its quotes."""
-    return _BARE[family].sub(lambda found: found[0] if found[1] is None else " ", sql)
 
 
 _WORDS = re.compile(r"[A-Z_][A-Z_0-9]*")
@@ -241,8 +134,8 @@ _CALLED = re.compile(
 _STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
 # What calls of it are made of: their begin, brackets and commas, and what is quoted.
 _ARGUMENTS = re.compile(
-    rf"(\bset_config\s*+\()|([][(),])|\b[eE]'(?:[^'\\]++|\\.|'')*+'|({_DOLLARS}).*?\3|{_QUOTED}"
-    rf"|(?:\b[eE]'|['\"]|{_DOLLARS}).*",
+    rf"(\bset_config\s*+\()|([][(),])|\b[eE]'(?:[^'\\]++|\\.|'')*+'|({DOLLARS}).*?\3|{QUOTED}"
+    rf"|(?:\b[eE]'|['\"]|{DOLLARS}).*",
     re.IGNORECASE | re.DOTALL,
 )
 _LITERAL = re.compile(r"\s*+'([^']+)'\s*+")
@@ -259,7 +152,7 @@ def _read_one(text: str, sql: str, family: Family) -> Statement:
     if first in ("INSERT", "UPDATE", "DELETE", "REPLACE"):
         return _DML
     if family in _SESSION_LOCK and _SESSION_LOCK[family].search(text):
-        return Statement(Kind.REFUSED, _SESSION_LOCKS)
+        return Statement(Kind.REFUSED, refusals.SESSION_LOCKS)
     if first in ("SELECT", "WITH", "VALUES", "TABLE"):
         return _read_query(text, sql, family)
     if (reader := _CONTROLS.get(first)) is not None:
@@ -288,7 +181,7 @@ def _read_one(text: str, sql: str, family: Family) -> Statement:
 def _read_query(text: str, sql: str, family: Family) -> Statement:
     made = _READ
     if family is Family.POSTGRESQL and "SET_CONFIG" in text:
-        made = _read_set_config(_uncommented(sql, family))
+        made = _read_set_config(uncommented(sql, family))
         if made.kind is Kind.REFUSED:
             return made
     rest, locks = _LOCKING.subn(" ", text)
@@ -306,14 +199,14 @@ def _read_set_config(sql: str) -> Statement:
     literals = [_LITERAL.fullmatch(sql, *arguments[0]) for arguments in calls]
     names = tuple(literal[1].lower() for literal in literals if literal is not None)
     if names and len(names) < len(calls):
-        return Statement(Kind.REFUSED, _SOME_NAMED)
+        return Statement(Kind.REFUSED, refusals.SOME_NAMED)
     for name in names:
         if refused := _refused_setting(name):
             return Statement(Kind.REFUSED, refused)
     truths = [_TRUTH.fullmatch(sql, *arguments[-1]) for arguments in calls]
     lasting = {truth[1] is None for truth in truths if truth is not None}
     if len(lasting) > 1:
-        return Statement(Kind.REFUSED, _TWO_KINDS)
+        return Statement(Kind.REFUSED, refusals.TWO_KINDS)
     unknown = None in truths
     return Statement(
         Kind.READ,
@@ -371,7 +264,7 @@ def _options(text: str) -> str:
 
 def _begin(text: str, second: str, sql: str, family: Family) -> Statement:
     if second == "NOT" or (text.startswith("START") and second != "TRANSACTION"):
-        return _WRITE if second == "NOT" else Statement(Kind.REFUSED, _IMPLICIT_COMMIT)
+        return _WRITE if second == "NOT" else Statement(Kind.REFUSED, refusals.IMPLICIT_COMMIT)
     return Statement(Kind.BEGIN, _options(text))
 
 
@@ -387,27 +280,27 @@ def _rollback(text: str, second: str, sql: str, family: Family) -> Statement:
 
 def _end(kind: Kind, text: str, second: str, family: Family) -> Statement:
     if second == "PREPARED":
-        return Statement(Kind.REFUSED, _TWO_PHASE)
+        return Statement(Kind.REFUSED, refusals.TWO_PHASE)
     if family is Family.MYSQL and "RELEASE" in re.sub(r"\bNO\s+RELEASE\b", "", text):
-        return Statement(Kind.REFUSED, _RELEASE)
+        return Statement(Kind.REFUSED, refusals.RELEASE)
     return Statement(kind, "chain" if re.search(r"\bAND\s+CHAIN\b", text) else "")
 
 
 def _savepoint(text: str, second: str, sql: str, family: Family) -> Statement:
     first = _WORDS.findall(text, 0, 200)[0]
     kind = {"SAVEPOINT": Kind.SAVEPOINT, "RELEASE": Kind.RELEASE}.get(first, Kind.ROLLBACK_TO)
-    found = _NAME.search(_uncommented(sql, family))
+    found = _NAME.search(uncommented(sql, family))
     return Statement(kind, found[1].strip("\"'`[]").lower() if found else "")
 
 
 def _prepare(text: str, second: str, sql: str, family: Family) -> Statement:
     if second == "TRANSACTION":
-        return Statement(Kind.REFUSED, _TWO_PHASE)
-    return Statement(Kind.REFUSED, _UNREADABLE) if family is Family.MYSQL else _WRITE
+        return Statement(Kind.REFUSED, refusals.TWO_PHASE)
+    return Statement(Kind.REFUSED, refusals.UNREADABLE) if family is Family.MYSQL else _WRITE
 
 
 def _xa(text: str, second: str, sql: str, family: Family) -> Statement:
-    return Statement(Kind.REFUSED, _TWO_PHASE)
+    return Statement(Kind.REFUSED, refusals.TWO_PHASE)
 
 
 def _set(text: str, second: str, sql: str, family: Family) -> Statement:
@@ -425,14 +318,14 @@ def _set(text: str, second: str, sql: str, family: Family) -> Statement:
 def _read_mysql_setting(text: str, sql: str) -> Statement:
     if re.match(r"SET\s+STATEMENT\b", text):
         return _read_set_statement(text, sql)
-    if _AUTOCOMMIT.search(_uncommented(sql, Family.MYSQL)):
+    if _AUTOCOMMIT.search(uncommented(sql, Family.MYSQL)):
         return Statement(
             Kind.REFUSED,
             "it sets autocommit by SQL; say it to SQLAlchemy, as "
             'execution_options(isolation_level="AUTOCOMMIT")',
         )
     if _COMMITTING_SET.search(text):
-        return Statement(Kind.REFUSED, _IMPLICIT_COMMIT)
+        return Statement(Kind.REFUSED, refusals.IMPLICIT_COMMIT)
     # Values may call functions.
     return _read_query(text, sql, Family.MYSQL)
 
@@ -455,7 +348,7 @@ def _read_set_statement(text: str, sql: str) -> Statement:
         return _WRITE
     ran = text[found.end() :].strip()
     if any(word in _CONTROLS for word in _WORDS.findall(ran, 0, 200)[:1]):
-        return Statement(Kind.REFUSED, _SET_STATEMENT)
+        return Statement(Kind.REFUSED, refusals.SET_STATEMENT)
     statement = _read_one(ran, sql, Family.MYSQL) if ran else _READ
     # Values may call functions.
     values = _read_query(text[: found.start()], sql, Family.MYSQL)
@@ -466,7 +359,7 @@ def _read_set_statement(text: str, sql: str) -> Statement:
 
 def _read_setting(sql: str, family: Family) -> Statement:
     """SET and RESET of PostgreSQL."""
-    found = _SETTING.search(_uncommented(sql, family))
+    found = _SETTING.search(uncommented(sql, family))
     if found is None:
         return _WRITE
     name = found[2].replace('"', "").lower()
@@ -482,9 +375,9 @@ def _read_setting(sql: str, family: Family) -> Statement:
 def _refused_setting(name: str) -> str:
     """Why a setting of PostgreSQL cannot be made in a batch, or an empty text."""
     if name == "all":
-        return _RESET_ALL
+        return refusals.RESET_ALL
     if name == "seed":
-        return _SEED
+        return refusals.SEED
     if name == "transaction" or name.startswith(("transaction_", "default_transaction_")):
         return "it sets an option of the transaction, which all calls share"
     return ""
@@ -492,7 +385,7 @@ def _refused_setting(name: str) -> str:
 
 def _reset(text: str, second: str, sql: str, family: Family) -> Statement:
     if family is Family.MYSQL:
-        return Statement(Kind.REFUSED, _IMPLICIT_COMMIT)
+        return Statement(Kind.REFUSED, refusals.IMPLICIT_COMMIT)
     return _read_setting(sql, family) if family is Family.POSTGRESQL else _WRITE
 
 
@@ -520,73 +413,6 @@ _SETTINGS = {
     "session": "session_authorization",
 }
 
-_TWO_PHASE = (
-    "it uses two-phase commit, whose second phase would outlive the batch; "
-    "use an ordinary transaction"
-)
-_IMPLICIT_COMMIT = (
-    "it runs a statement (DDL, say) that MariaDB and MySQL commit at once together with "
-    "everything before it; do that outside of batches"
-)
-_NO_TRANSACTION = (
-    "it runs a statement that the database refuses inside a transaction; do that outside of batches"
-)
-_OTHER_DATABASE = (
-    "it changes the connection's database (USE), which later calls would work on; name the "
-    "database in the statement or the table, or use an engine of its own"
-)
-_UNREADABLE = (
-    "it prepares or executes SQL that cannot be read beforehand, and that may commit; run it "
-    "directly"
-)
-_ONE_CONTROLS = (
-    "it runs several statements in one text, of which one controls the transaction; "
-    "run them one by one"
-)
-_COMPOUND = (
-    "it runs a compound statement, or several statements in one text, of which not every one can "
-    "be read; run them one by one"
-)
-_EXECUTABLE = (
-    "it hides something that controls the transaction or commits in an executable comment "
-    "(/*! ... */), which depends on the server's version; write it without the comment"
-)
-_SET_STATEMENT = (
-    "it controls the transaction, or makes a setting, in SET STATEMENT ... FOR; do that by a "
-    "statement of its own"
-)
-_RELEASE = (
-    "it closes the connection at the end of the transaction (RELEASE), which all calls share; "
-    "leave RELEASE out"
-)
-_SESSION_LOCKS = (
-    "it releases a lock before the batch's COMMIT, so that others would work on what they cannot "
-    "see yet, or takes such a lock; use SELECT ... FOR UPDATE or, on PostgreSQL, "
-    "pg_advisory_xact_lock"
-)
-_RESET_ALL = (
-    "it resets all settings, also those of other sessions; name the settings that RESET is to undo"
-)
-_SEED = (
-    "it sets the seed of random numbers, which all calls share and which cannot be read back; "
-    "make the numbers in Python"
-)
-_SOME_NAMED = (
-    "it calls set_config() with names of which some are in the text and some are not; write all "
-    "names into the text, or call it once for each"
-)
-_TWO_KINDS = (
-    "it calls set_config() for the transaction and for the session in one text; set one kind at "
-    "a time"
-)
-_DISCARD = (
-    "it discards what other sessions of the batch's connection have (DISCARD); drop your own "
-    "temporary tables by name"
-)
-_TEMPORARY = (
-    "it makes a temporary table that is emptied or dropped at COMMIT, which in a batch comes after "
-    "later calls have seen it; drop or empty it in the handler"
-)
 # A lock of the session is released at once. Taking one is refused with it: its release, which
 # would be refused, or the batch's end would leave it to whoever gets the connection next.
 _SESSION_LOCK = {
@@ -611,26 +437,26 @@ def _refused(text: str, words: list[str], family: Family) -> str:
     first = words[0] if words else ""
     if family is Family.MYSQL:
         if first == "USE":
-            return _OTHER_DATABASE
+            return refusals.OTHER_DATABASE
         if first == "EXECUTE":
-            return _UNREADABLE
+            return refusals.UNREADABLE
         # Other temporary things than tables commit, and "temporary" may be anything's name.
         if _TEMPORARY_TABLE.match(text):
             return ""
         if first == "LOAD" and "DATA" in words[:2]:
             return ""
-        return _IMPLICIT_COMMIT if first in _COMMITTING else ""
+        return refusals.IMPLICIT_COMMIT if first in _COMMITTING else ""
     if first == "VACUUM":
-        return _NO_TRANSACTION
+        return refusals.NO_TRANSACTION
     if re.search(r"\bON\s+COMMIT\s+(?:DROP|DELETE)\b", text):
-        return _TEMPORARY
+        return refusals.TEMPORARY
     if family is Family.POSTGRESQL and (
         (first in ("CREATE", "DROP") and words[1:2] in (["DATABASE"], ["TABLESPACE"]))
         or (first in ("CREATE", "DROP", "REINDEX") and "CONCURRENTLY" in words[:5])
         or words[:2] == ["ALTER", "SYSTEM"]
     ):
-        return _NO_TRANSACTION
+        return refusals.NO_TRANSACTION
     # DISCARD ALL is refused by PostgreSQL itself.
     if family is Family.POSTGRESQL and first == "DISCARD" and words[1:2] != ["ALL"]:
-        return _DISCARD
+        return refusals.DISCARD
     return ""

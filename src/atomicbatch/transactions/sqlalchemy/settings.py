@@ -49,8 +49,6 @@ class Settings:
 
     def names_of(self, statement: Statement, parameters: Iterable[Any]) -> tuple[str, ...]:
         """Tell which settings a statement makes."""
-        if statement.settings == ("*",):
-            return tuple(self._first)
         if statement.settings != ("?",):
             return statement.settings
         # The name is a parameter; those that name no setting do no harm.
