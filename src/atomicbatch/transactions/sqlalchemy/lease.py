@@ -233,7 +233,7 @@ class Lease:
                 self.virtual = Virtual()
         elif kind in (Kind.BEGIN, Kind.ISOLATION):
             if kind is Kind.BEGIN:
-                if self._real.family is Family.MYSQL:
+                if self._real.family is Family.MYSQL and self.virtual is not None:
                     self._end(commit=True)  # as MySQL does
                 self._explicit = self.auto or self._real.begins_lazily
                 self.virtual = self.virtual or Virtual()
