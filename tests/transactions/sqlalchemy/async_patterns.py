@@ -408,6 +408,36 @@ async def asyncpg_commits_by_itself(world: World) -> Any:
 
 
 @pattern(families=("postgresql",))
+async def asyncpg_by_keyword(world: World) -> Any:
+    """However the statement is given, it is read before it runs."""
+    async with world.async_engine.connect() as connection:
+        await connection.execute(sa.insert(items).values(name="kept", n=1))
+        if is_asyncpg(world):
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.execute(query="INSERT INTO item (name, n) VALUES ('as well', 1)")
+            await driver.execute(query="COMMIT")
+        await connection.rollback()
+        await connection.execute(sa.insert(items).values(name="not kept", n=1))
+    return "done"
+
+
+@pattern(families=("postgresql",))
+async def asyncpg_runs_out_of_time(world: World) -> Any:
+    """Its time limit stops the statement, and with it the transaction."""
+    async with world.async_engine.connect() as connection:
+        await connection.execute(sa.insert(items).values(name="undone", n=1))
+        if is_asyncpg(world):
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            try:
+                await driver.fetch("SELECT pg_sleep(60)", timeout=0.1)
+            except TimeoutError:
+                await connection.commit()
+                return "timed out"
+        await connection.rollback()
+    return "timed out"
+
+
+@pattern(families=("postgresql",))
 async def run_async_and_rolled_back(world: World) -> Any:
     def insert(connection: sa.Connection) -> None:
         connection.execute(sa.text("SELECT 1"))

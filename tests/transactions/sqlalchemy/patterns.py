@@ -872,11 +872,15 @@ def a_setting_of_each_kind(world: World) -> Any:
 
 @pattern(families=("postgresql",))
 def set_config_as_a_function(world: World) -> Any:
-    """Whether the setting lasts is a parameter, which the statement's text does not tell."""
+    """
+    Its name, and whether it lasts, are parameters, which the statement's text does not tell.
+
+    The value may be another setting's name, and one that cannot be changed.
+    """
     found = []
     with world.engine.connect() as connection:
         for is_local in (True, False):
-            connection.execute(sa.select(sa.func.set_config("app.tenant", "a", is_local)))
+            connection.execute(sa.select(sa.func.set_config("app.tenant", "port", is_local)))
             connection.commit()
             found.append(connection.scalar(TENANT) or "")
         connection.execute(sa.text("RESET app.tenant"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
@@ -15,9 +17,9 @@ from fastapi import FastAPI
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool, StaticPool
 
-from atomicbatch import NotBatchableError
+from atomicbatch import Limits, NotBatchableError
 from atomicbatch.asgi import AtomicBatch
-from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, joined
 from tests.asgi.asking import Answer, ask, call
 from tests.transactions.sqlalchemy import async_patterns, patterns
 from tests.transactions.sqlalchemy.patterns import Pattern
@@ -473,30 +475,110 @@ def test_a_procedure_that_commits(replies: int, databases: Databases) -> None:
     assert database.rows() == [("one", 11), ("two", 20)]
 
 
-def test_a_procedure_that_commits_and_begins_again(databases: Databases) -> None:
-    """Nothing shows it but the first savepoint, which is gone: told before ROLLBACK as well."""
+PROCEDURES = {
+    "begins again": "COMMIT; START TRANSACTION",
+    "signals a deadlock": "COMMIT; SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213",
+    "waits for a lock": "COMMIT; START TRANSACTION; UPDATE item SET n = 0 WHERE name = 'two'",
+}
+
+
+@pytest.mark.parametrize("what", PROCEDURES)
+@pytest.mark.parametrize("driver", ["pymysql", "asyncmy"])
+def test_a_procedure_that_commits_and_goes_on(driver: str, what: str, databases: Databases) -> None:
+    """Whatever happens to it after its COMMIT: it is told, and never run again."""
     database = databases("mysql")
     database.run(
         "CREATE OR REPLACE PROCEDURE bump_and_go_on() BEGIN"
-        " UPDATE item SET n = n + 1 WHERE name = 'one'; COMMIT; START TRANSACTION; END"
+        f" UPDATE item SET n = n + 1 WHERE name = 'one'; {PROCEDURES[what]}; END"
     )
-    world = World("pymysql", database)
+    world = World(driver, database)
 
     def act(_: World) -> None:
         with world.engine.begin() as connection:
+            connection.execute(sa.text("SET innodb_lock_wait_timeout = 1"))
             connection.execute(sa.text("CALL bump_and_go_on()"))
 
+    async def act_async(_: World) -> None:
+        async with world.async_engine.begin() as connection:
+            await connection.execute(sa.text("SET innodb_lock_wait_timeout = 1"))
+            await connection.execute(sa.text("CALL bump_and_go_on()"))
+
     async def run() -> Answer:
-        app = AtomicBatch(
-            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
-        )
+        pattern = Pattern(act_async if world.is_async else act, (), (), "")
+        app = AtomicBatch(app_of(world, pattern), transaction=SQLAlchemyTransaction())
         try:
             return await ask(app, RUN, call("POST", "/fail"))
         finally:
             await world.dispose()
 
+    with closing(database.connect()) as other:
+        if what == "waits for a lock":
+            other.begin()
+            other.cursor().execute("UPDATE item SET n = 20 WHERE name = 'two'")
+        answer = asyncio.run(run())
+        other.rollback()
+    assert answer.outcome == "rolled-back; failed=1; status=500"
+    assert b"may be stored" in answer.body
+    assert database.rows() == [("one", 11), ("two", 20)]
+
+
+@pytest.mark.parametrize("driver", ["pysqlite", "psycopg", "psycopg2", "pymysql"])
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_transaction_that_ends_unseen(slow: bool, driver: str, databases: Databases) -> None:
+    """Before ROLLBACK it is proved to be the one still that was begun; else that is told."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def act(_: World) -> None:
+        current = joined.current_call.get()
+        assert current is not None
+        # Nothing that a handler can get at does that.
+        connection: Any = current.joined.reals[0].fairy.dbapi_connection
+        connection.commit()
+        if world.family == "sqlite":
+            connection.cursor().execute("BEGIN")
+        begun.set()
+        if slow:
+            go_on.wait(30)
+
+    async def run() -> Answer:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")),
+            transaction=SQLAlchemyTransaction(),
+            limits=Limits(timeout_seconds=0.5 if slow else 60),
+        )
+        try:
+            return await ask(app, add("stored"), RUN, call("POST", "/fail"))
+        finally:
+            go_on.set()
+            await world.dispose()
+
     answer = asyncio.run(run())
-    assert answer.outcome == "rolled-back; failed=2; status=500"
+    assert answer.outcome.endswith("status=500"), answer.body
     assert b"may be stored" in answer.body
     assert b"unless it had been committed" in answer.body
-    assert database.rows() == [("one", 11), ("two", 20)]
+    assert ("stored", 0) in database.rows()
+
+
+def test_the_record_that_hooks_are_given(databases: Databases) -> None:
+    """A checkout hook may use the pool's record of the connection as it may use the connection."""
+    database = databases("sqlite")
+    world = World("pysqlite", database)
+    seen: list[bool] = []
+
+    @event.listens_for(world.engine, "checkout")
+    def hook(connection: Any, record: Any, proxied: Any) -> None:
+        record.dbapi_connection.cursor().execute("SELECT 1")
+        seen.append(record.driver_connection is proxied.driver_connection)
+
+    async def run() -> Answer:
+        app = AtomicBatch(app_of(world), transaction=SQLAlchemyTransaction())
+        try:
+            return await ask(app, add("new"))
+        finally:
+            await world.dispose()
+
+    assert asyncio.run(run()).outcome == "committed"
+    assert seen
+    assert all(seen)

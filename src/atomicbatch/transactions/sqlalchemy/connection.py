@@ -202,16 +202,29 @@ class VirtualCursor:
 
 
 class _Record:
-    """The little of a pool's record of a connection that SQLAlchemy asks for."""
+    """A pool's record of a connection, as SQLAlchemy and the hooks of pools use it."""
 
-    __slots__ = ("_fairy", "finalize_callback")
+    __slots__ = ("_fairy", "_lease", "dbapi_connection", "finalize_callback")
 
     # Later than any "invalidated at": a virtual connection says nothing about the pool.
     starttime = float("inf")
+    in_use = True
 
-    def __init__(self, fairy: PoolProxiedConnection) -> None:
+    def __init__(
+        self, lease: Lease, fairy: PoolProxiedConnection, connection: VirtualConnection
+    ) -> None:
+        self._lease = lease
         self._fairy = fairy
+        self.dbapi_connection = connection
         self.finalize_callback: list[Callable[[Any], None]] = []
+
+    @property
+    def connection(self) -> VirtualConnection:
+        return self.dbapi_connection
+
+    @property
+    def driver_connection(self) -> Any:
+        return _own(self._lease, self.dbapi_connection)
 
     @property
     def info(self) -> Any:
@@ -220,6 +233,15 @@ class _Record:
     @property
     def record_info(self) -> Any:
         return self._fairy.record_info
+
+    def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
+        if not soft:
+            self._lease.lose(e)
+
+
+def _own(lease: Lease, connection: VirtualConnection) -> Any:
+    """The driver's own connection; for sync drivers it is the same as ``dbapi_connection``."""
+    return OwnConnection(lease) if lease.real.dialect.is_async else connection
 
 
 class ProxiedConnection(PoolProxiedConnection):
@@ -230,15 +252,12 @@ class ProxiedConnection(PoolProxiedConnection):
     def __init__(self, lease: Lease, fairy: PoolProxiedConnection) -> None:
         self._lease = lease
         self._fairy = fairy
-        self._connection_record: Any = _Record(fairy)
         self.dbapi_connection: Any = VirtualConnection(lease)
+        self._connection_record: Any = _Record(lease, fairy, self.dbapi_connection)
 
     @property
     def driver_connection(self) -> Any:  # type: ignore[override]
-        """For sync drivers it is the same as ``dbapi_connection``."""
-        if self._lease.real.dialect.is_async:
-            return OwnConnection(self._lease)
-        return self.dbapi_connection
+        return _own(self._lease, self.dbapi_connection)
 
     connection = driver_connection
 

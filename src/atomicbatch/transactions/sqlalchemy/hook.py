@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.characteristics import ConnectionCharacteristic
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.pool import Pool, PoolProxiedConnection
-from sqlalchemy.pool.base import _ConnectionFairy
+from sqlalchemy.pool.base import ResetStyle, _ConnectionFairy
 from sqlalchemy.util import immutabledict
 
 from atomicbatch.errors import NotBatchableError
@@ -52,7 +52,9 @@ raw_connection.__doc__ = _raw_connection.__doc__
 def pool_connect(self: Pool) -> PoolProxiedConnection:
     """Inside a batch a connection of the pool itself would carry work past it."""
     call = current_call.get()
-    if call is not None and not call.joined.is_outside(self._dialect):  # type: ignore[arg-type]
+    dialect = self._dialect
+    # A pool of something else, without an engine, has none.
+    if call is not None and isinstance(dialect, Dialect) and not call.joined.is_outside(dialect):
         if call.joined.active:
             call.joined.refuse(
                 "a handler takes a connection from the pool itself; take it from the engine"
@@ -73,7 +75,8 @@ def cursor(self: _ConnectionFairy, *args: Any, **kwargs: Any) -> Any:
 def commit(self: _ConnectionFairy) -> None:
     # It has none of its own, but passes it on to the driver's connection.
     call = current_call.get()
-    if call is not None:
+    # Where the pool itself commits, it does so when a connection comes back, whenever that is.
+    if call is not None and self._pool._reset_on_return is not ResetStyle.reset_commit:
         try:
             _refuse_older(self, call)
         except NotBatchableError:

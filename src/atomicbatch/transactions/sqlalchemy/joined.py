@@ -17,7 +17,12 @@ from sqlalchemy import Dialect, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
-from atomicbatch.errors import ConflictError, NotBatchableError, TransactionError
+from atomicbatch.errors import (
+    BrokenTransactionError,
+    ConflictError,
+    NotBatchableError,
+    TransactionError,
+)
 from atomicbatch.transactions.conflicts import is_conflict
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.engines import are_alike, is_same_database
@@ -64,6 +69,7 @@ class Joined:
         active: It has not ended.
         undone: It has been rolled back.
         error: Why it cannot be committed, or None.
+        has_escaped: Something of it may be stored, although it cannot be committed.
         fairies: The connections of its real transactions.
     """
 
@@ -73,6 +79,7 @@ class Joined:
         self.active = True
         self.undone = False
         self.error: TransactionError | None = None
+        self.has_escaped = False
         self.fairies: list[PoolProxiedConnection] = []
         # By dialect: sub-engines share their engine's, and it stays when the pool is replaced.
         self._reals: dict[Dialect, RealTransaction] = {}
@@ -211,6 +218,12 @@ class Joined:
         if self.error is None and self.active:
             self.error = error
 
+    def escaped(self, what: str) -> BrokenTransactionError:
+        """Take note that something may be stored already, which counts more than any reason."""
+        error = BrokenTransactionError(what)
+        self.error, self.has_escaped = error, True
+        return error
+
     def refuse(self, what: str) -> NoReturn:
         error = NotBatchableError(what)
         self.doom(error)
@@ -265,7 +278,7 @@ class Joined:
             real = lease.real
             lease.closed = True
             # If somebody is in a statement, a thread left behind, wait until it is through it.
-            if lease.needs_closing or real.is_doubtful or not real.gate.enter_now():
+            if lease.needs_closing or not real.gate.enter_now():
                 await self._in_its_place(real, lease.close)
             else:
                 real.gate.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +23,7 @@ _PSYCOPG2_LEVELS = {
     0: "AUTOCOMMIT", 1: "READ COMMITTED", 2: "REPEATABLE READ", 3: "SERIALIZABLE",
     4: "READ UNCOMMITTED", 5: "",
 }  # fmt: skip
+_PLAINLY: AbstractContextManager[None] = nullcontext()
 _CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
 
 
@@ -151,8 +153,10 @@ class Lease:
             making = None
             if statement.settings or real.settings:
                 making = self._own_settings().before(statement, (args, kwargs))
+            around = real.calling() if statement.detail == "call" else _PLAINLY
             try:
-                result = execute(operation, *args, **kwargs)
+                with around:
+                    result = execute(operation, *args, **kwargs)
             except BaseException as error:
                 real.failed(virtual, error)
                 if alone and self.virtual is not None:
@@ -163,9 +167,7 @@ class Lease:
                 self._own_settings().after(making)
             if alone and self.virtual is not None:
                 self._end(commit=True)
-            if statement.detail == "call":
-                real.is_doubtful = True
-            elif statement.detail == "foreign_keys":
+            if statement.detail == "foreign_keys":
                 self._check_pragma(operation)
             return result
 

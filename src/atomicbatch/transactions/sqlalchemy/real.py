@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import URL, Engine
@@ -25,7 +27,6 @@ from atomicbatch.transactions.sqlalchemy.drivers import (
     level_of,
     run_plainly,
     runner_of,
-    value_of,
 )
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
 from atomicbatch.transactions.sqlalchemy.lease import Lease
@@ -59,7 +60,6 @@ class RealTransaction:
         savepoints: What handlers take for transactions.
         auto: Connections of the engine commit each statement by themselves.
         wrote: Something in it may have changed the database.
-        is_doubtful: A stored procedure has run, which may have ended it.
         begins_lazily: The driver begins nothing before reads and savepoints (sqlite3).
         settings: What sessions have set by SET.
     """
@@ -77,7 +77,6 @@ class RealTransaction:
         self.savepoints = Savepoints(self)
         self.settings = Settings(self)
         self.auto = False
-        self.is_doubtful = False
         self.begins_lazily = False
         self.level = joined.options.isolation_level
         self.is_open = False
@@ -86,6 +85,7 @@ class RealTransaction:
         self._level_changed = False
         self._explicit = False
         self._lost = False
+        self._interrupted = False
         self._run: Runner
         self._driver: Any = None
         self._prepare_threshold: int | None = None
@@ -208,21 +208,31 @@ class RealTransaction:
         self.joined.check()
         if self.family is Family.SQLITE and not self._driver.in_transaction:
             self._doom_ended()
-        if self.is_doubtful:
-            self.is_doubtful = False
-            if self._has_ended():
-                self._doom_ended()
-
-    def _has_ended(self) -> bool:
-        try:
-            return bool(value_of(self.fairy, "SELECT @@in_transaction") == 0)
-        except Exception:
-            return False  # MySQL has no such variable; COMMIT will find out
 
     def _doom_ended(self) -> NoReturn:
-        error = BrokenTransactionError(_ENDED)
-        self.joined.doom(error)
-        raise error
+        raise self.joined.escaped(_ENDED)
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """
+        Around a stored procedure of MySQL's, which may commit: also when it fails afterwards.
+
+        What it has committed must not be run again, whatever else goes wrong.
+        """
+        self.send(["SAVEPOINT ab_call"])
+        try:
+            yield
+        except BaseException:
+            self._check_call()
+            raise
+        self._check_call()
+        self.joined.check()
+
+    def _check_call(self) -> None:
+        try:
+            self._run(["RELEASE SAVEPOINT ab_call"])
+        except Exception as error:
+            self.joined.escaped(_ENDED).__cause__ = error
 
     def send(self, sql: list[str]) -> None:
         """Run SQL of ours; a failure dooms the batch."""
@@ -246,7 +256,9 @@ class RealTransaction:
 
     def failed(self, virtual: Virtual, error: BaseException) -> None:
         """Take note that a handler's statement has failed."""
-        self.savepoints.failed(virtual, by_server=bool(_state(error)))
+        # Whether the server knows of it is asked when it matters: asyncpg's time limits stop
+        # statements as well, and are no errors of the server's.
+        self.savepoints.failed(virtual, by_server=isinstance(error, Exception))
         conflict = self._meaning(error)
         if conflict is not None:
             conflict.__cause__ = error
@@ -364,6 +376,7 @@ class RealTransaction:
             self.gate.leave()
 
     def _interrupt(self) -> None:
+        self._interrupted = True
         try:
             interrupt(self.dialect, self.fairy)
         except Exception:
@@ -379,6 +392,8 @@ class RealTransaction:
             return
         if self.family is Family.MYSQL and isinstance(self.joined.error, ConflictError):
             return  # InnoDB has rolled back by itself, savepoints and all
+        if self.family is Family.SQLITE and self._interrupted:
+            return  # so has SQLite, if the statement was a write
         try:
             self._run(self.savepoints.undo())
         except BaseException as error:
@@ -386,8 +401,7 @@ class RealTransaction:
                 self._lost = True
                 return
             logger.error("the batch's transaction had ended before ROLLBACK", exc_info=error)
-            self.joined.error = BrokenTransactionError(_ENDED)
-            self.joined.error.__cause__ = error
+            self.joined.escaped(_ENDED).__cause__ = error
 
     def _roll_back(self) -> None:
         if self._lost and self.family is Family.SQLITE and self.dialect.is_async:

@@ -57,11 +57,7 @@ class Savepoints:
         """Make ready for a statement of a virtual transaction."""
         if self._suspect is not None:
             self._make_way(virtual)
-        if virtual.aborted:
-            self._real.refuse(
-                "a handler goes on with a transaction after a failed statement while another "
-                "is open; roll it back first"
-            )
+        self._check_aborted(virtual)
         if sql := self._stack.before(virtual, kind):
             self._real.send(sql)
 
@@ -126,6 +122,8 @@ class Savepoints:
         """A handler sets a savepoint of its own, releases it, or rolls back to it."""
         if kind is not Kind.ROLLBACK_TO or self._suspect is not virtual:
             self._make_way(virtual)
+        if kind is not Kind.ROLLBACK_TO:
+            self._check_aborted(virtual)
         act = {
             Kind.SAVEPOINT: self._stack.savepoint,
             Kind.RELEASE: self._stack.release,
@@ -148,6 +146,13 @@ class Savepoints:
     def shared(self, virtual: Virtual) -> bool:
         """Tell whether another transaction is open, and may hold locks."""
         return self._stack.shared(virtual)
+
+    def _check_aborted(self, virtual: Virtual) -> None:
+        if virtual.aborted:
+            self._real.refuse(
+                "a handler goes on with a transaction after a failed statement while another "
+                "is open; roll it back first"
+            )
 
     def _make_way(self, virtual: Virtual) -> None:
         """Let one transaction go on although a statement of another has failed."""

@@ -22,6 +22,8 @@ class Making(NamedTuple):
     """The settings that a statement makes, and whether they outlive the transaction."""
 
     names: tuple[str, ...]
+    new: frozenset[str]
+    """Those that nobody in the batch has made before."""
     lasting: bool
 
 
@@ -75,21 +77,25 @@ class Settings:
         for name in roles:
             self._make(name, wanted[name])
 
-    def remember(self, names: Iterable[str], *, lasting: bool) -> None:
-        """Take note of what settings are that are about to be made."""
+    def remember(self, names: Iterable[str], *, lasting: bool) -> frozenset[str]:
+        """Take note of what settings are that are about to be made; tell which are new."""
+        new = frozenset(names) - self._first.keys()
         for name in names:
             if name not in self._first:
-                self._first[name] = self._read(name) or ""
+                self._first[name] = self._actual[name] = self._read(name) or ""
             if lasting:
                 self._lasting.add(name)
+        return new
 
-    def read(self, names: Iterable[str]) -> dict[str, str]:
-        """Tell what settings have become; those that are none are left out."""
+    def read(self, made: Making) -> dict[str, str]:
+        """Tell what settings have become; those that are none, or are as before, are left out."""
         found = {}
-        for name in names:
+        for name in made.names:
             value = self._read(name)
-            if value is None:
+            if value is None or (name in made.new and value == self._first[name]):
+                # Any text among the parameters of set_config() may be a setting's name.
                 del self._first[name]
+                self._actual.pop(name, None)
                 self._lasting.discard(name)
             else:
                 self._actual[name] = found[name] = value
@@ -168,13 +174,13 @@ class OwnSettings:
                     "last longer than the transaction; write true or false in the statement"
                 )
             lasting = said == {False}
-        connection.remember(names, lasting=lasting)
+        new = connection.remember(names, lasting=lasting)
         connection.switch(self._now, but=names if statement.kind is Kind.READ else ())
-        return Making(names, lasting)
+        return Making(names, new, lasting)
 
     def after(self, made: Making) -> None:
         """Take note of what a statement has made."""
-        values = self._connection.read(made.names)
+        values = self._connection.read(made)
         self._now.update(values)
         if made.lasting:
             self._staying.update(values)

@@ -101,9 +101,14 @@ async def _join(options: Options, deadline: float) -> AsyncIterator[Joined]:
     except BaseException as error:
         await joined.rollback()
         problem = joined.error
-        if problem is None or problem is error or not isinstance(error, Exception):
+        if problem is None or problem is error:
             raise
-        raise problem from error
+        if isinstance(error, Exception) or (
+            # A time limit, say: that something may be stored is worse.
+            joined.has_escaped and isinstance(error, asyncio.CancelledError)
+        ):
+            raise problem from error
+        raise
     await joined.commit()
 
 
