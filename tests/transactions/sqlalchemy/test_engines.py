@@ -522,6 +522,44 @@ def test_a_procedure_that_commits_and_goes_on(driver: str, what: str, databases:
     assert database.rows() == [("one", 11), ("two", 20)]
 
 
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_a_procedure_with_several_results(autocommit: bool, databases: Databases) -> None:
+    """All of them are there, as without a batch; nothing of ours comes between."""
+    database = databases("mysql")
+    database.run(
+        "CREATE OR REPLACE PROCEDURE two_results() BEGIN"
+        " SELECT name FROM item ORDER BY id; UPDATE item SET n = 7; SELECT n FROM item; END"
+    )
+    world = World("pymysql", database)
+
+    def act(_: World) -> Any:
+        raw = world.engine.raw_connection()
+        if autocommit:
+            raw.driver_connection.autocommit(True)  # type: ignore[union-attr]
+        cursor = raw.cursor()
+        cursor.execute("CALL two_results()")
+        found = [list(cursor.fetchall())]
+        while cursor.nextset():
+            found.append(list(cursor.fetchall()))
+        raw.commit()
+        raw.close()
+        return found
+
+    async def run() -> Answer:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
+        )
+        try:
+            return await ask(app, RUN, add("after"))
+        finally:
+            await world.dispose()
+
+    answer = asyncio.run(run())
+    assert answer.outcome == "committed", answer.body
+    assert answer.replies[0].body == b'[[["one"],["two"]],[[7],[7]],[]]'
+    assert database.rows() == [("after", 0), ("one", 7), ("two", 7)]
+
+
 @pytest.mark.parametrize("driver", ["pysqlite", "psycopg", "psycopg2", "pymysql"])
 @pytest.mark.parametrize("slow", [False, True])
 def test_a_transaction_that_ends_unseen(slow: bool, driver: str, databases: Databases) -> None:

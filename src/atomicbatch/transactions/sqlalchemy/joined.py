@@ -278,7 +278,7 @@ class Joined:
             real = lease.real
             lease.closed = True
             # If somebody is in a statement, a thread left behind, wait until it is through it.
-            if lease.needs_closing or not real.gate.enter_now():
+            if lease.needs_closing or real.has_called or not real.gate.enter_now():
                 await self._in_its_place(real, lease.close)
             else:
                 real.gate.leave()

@@ -319,6 +319,9 @@ class Lease:
             if self._real.resets_by_commit and joined.active and joined.error is None:
                 self.commit()
             self.rollback()
+            if self._real.has_called and joined.active:
+                with self._real.inside:
+                    self._real.check()
         finally:
             self.closed = True
 

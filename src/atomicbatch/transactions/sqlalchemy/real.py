@@ -60,6 +60,7 @@ class RealTransaction:
         savepoints: What handlers take for transactions.
         auto: Connections of the engine commit each statement by themselves.
         wrote: Something in it may have changed the database.
+        has_called: A stored procedure has run, which may have ended it.
         begins_lazily: The driver begins nothing before reads and savepoints (sqlite3).
         settings: What sessions have set by SET.
     """
@@ -77,6 +78,7 @@ class RealTransaction:
         self.savepoints = Savepoints(self)
         self.settings = Settings(self)
         self.auto = False
+        self.has_called = False
         self.begins_lazily = False
         self.level = joined.options.isolation_level
         self.is_open = False
@@ -207,17 +209,19 @@ class RealTransaction:
         """Refuse to go on after an error, or if the transaction has been ended behind our back."""
         self.joined.check()
         if self.family is Family.SQLITE and not self._driver.in_transaction:
-            self._doom_ended()
-
-    def _doom_ended(self) -> NoReturn:
-        raise self.joined.escaped(_ENDED)
+            raise self.joined.escaped(_ENDED)
+        if self.has_called:
+            self.has_called = False
+            self._check_call()
+            self.joined.check()
 
     @contextmanager
     def calling(self) -> Iterator[None]:
         """
         Around a stored procedure of MySQL's, which may commit: also when it fails afterwards.
 
-        What it has committed must not be run again, whatever else goes wrong.
+        What it has committed must not be run again, whatever else goes wrong. If it succeeds, that
+        is looked at before the next statement: one that came now would end its result sets.
         """
         self.send(["SAVEPOINT ab_call"])
         try:
@@ -225,8 +229,7 @@ class RealTransaction:
         except BaseException:
             self._check_call()
             raise
-        self._check_call()
-        self.joined.check()
+        self.has_called = True
 
     def _check_call(self) -> None:
         try:
