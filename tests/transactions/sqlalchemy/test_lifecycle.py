@@ -165,6 +165,36 @@ def test_side_doors_are_shut(
     assert [name for name, _ in database.rows()] == ["one", "two"]
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg_async", "asyncmy", "aiomysql"])
+@pytest.mark.parametrize("how", ["statement", "commit"])
+def test_an_async_session_from_before_the_batch(
+    how: str, driver: str, databases: Databases
+) -> None:
+    """It is refused, and what it had not committed is rolled back."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database, {"pool_size": 3})
+
+    async def main() -> None:
+        kept = AsyncSession(world.async_engine)
+        kept.add(Item(name="past the batch", n=0))
+        await kept.flush()
+
+        async def act(_: World) -> None:
+            if how == "statement":
+                kept.add(Item(name="as well", n=0))
+                await kept.flush()
+            await kept.commit()
+
+        answer = await ask(joined(world, act), add("new"), RUN, FAIL)
+        assert answer.outcome == "rolled-back; failed=2; status=501", answer.body
+        await kept.close()
+        assert world.checked_out() == 0
+        assert (await ask_plainly(app_of(world), add("plain"))).status == 201
+
+    run(world, main)
+    assert [name for name, _ in database.rows()] == ["one", "plain", "two"]
+
+
 @pytest.mark.parametrize("driver", sorted(SYNC))
 def test_a_thread_that_outlives_a_rolled_back_batch(driver: str, databases: Databases) -> None:
     """It may store nothing, however late it comes; after COMMIT it is on its own."""
