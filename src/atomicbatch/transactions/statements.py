@@ -12,7 +12,13 @@ from functools import lru_cache
 
 from atomicbatch.transactions import functions, refusals
 from atomicbatch.transactions.kinds import CONTROL, Family, Kind, Statement
-from atomicbatch.transactions.lexing import DOLLARS, QUOTED, bare, both_ways, uncommented
+from atomicbatch.transactions.lexing import bare, both_ways, uncommented
+from atomicbatch.transactions.setting_statements import (
+    level_of,
+    options_of,
+    read_set_config,
+    read_setting,
+)
 
 __all__ = ["CONTROL", "Family", "Kind", "Statement", "read_statement"]
 
@@ -104,14 +110,6 @@ _NAME = re.compile(
     r"""("[^"]+"|`[^`]+`|\[[^\]]+\]|'[^']+'|[^\s;]+)""",
     re.IGNORECASE,
 )
-_READ_ONLY = re.compile(r"\bREAD\s+ONLY\b")
-_SETTING = re.compile(
-    r"\b(?:RE)?SET\s+(LOCAL\s+|SESSION\s+(?!AUTHORIZATION\b|CHARACTERISTICS\b))?([\"\w.]+)",
-    re.IGNORECASE,
-)
-_LEVEL = re.compile(
-    r"ISOLATION\s+LEVEL\s+(SERIALIZABLE|REPEATABLE\s+READ|READ\s+COMMITTED|READ\s+UNCOMMITTED)"
-)
 _LOCKING = re.compile(
     r"\bFOR\s+(?:NO\s+KEY\s+)?(?:UPDATE|SHARE|KEY\s+SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b"
 )
@@ -132,18 +130,6 @@ _CALLED = re.compile(
     rf"(?!{_COLUMNS})\("
 )
 _STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
-# What calls of it are made of: their begin, brackets and commas, and what is quoted.
-_ARGUMENTS = re.compile(
-    rf"(\bset_config\s*+\()|([][(),])|\b[eE]'(?:[^'\\]++|\\.|'')*+'|({DOLLARS}).*?\3|{QUOTED}"
-    rf"|(?:\b[eE]'|['\"]|{DOLLARS}).*",
-    re.IGNORECASE | re.DOTALL,
-)
-_LITERAL = re.compile(r"\s*+'([^']+)'\s*+")
-_TRUTH = re.compile(
-    r"\s*(?:(true|'(?:t|true|y|yes|on|1)')|false|'(?:f|false|n|no|off|0)')"
-    r"\s*(?:::\s*bool(?:ean)?\s*)?",
-    re.IGNORECASE,
-)
 
 
 def _read_one(text: str, sql: str, family: Family) -> Statement:
@@ -181,7 +167,7 @@ def _read_one(text: str, sql: str, family: Family) -> Statement:
 def _read_query(text: str, sql: str, family: Family) -> Statement:
     made = _READ
     if family is Family.POSTGRESQL and "SET_CONFIG" in text:
-        made = _read_set_config(uncommented(sql, family))
+        made = read_set_config(uncommented(sql, family))
         if made.kind is Kind.REFUSED:
             return made
     rest, locks = _LOCKING.subn(" ", text)
@@ -192,49 +178,6 @@ def _read_query(text: str, sql: str, family: Family) -> Statement:
     elif locks:
         made = made._replace(kind=Kind.HOLD)
     return made._replace(detail="excludes") if _EXCLUDING.search(text) else made
-
-
-def _read_set_config(sql: str) -> Statement:
-    calls = _set_config_calls(sql)
-    literals = [_LITERAL.fullmatch(sql, *arguments[0]) for arguments in calls]
-    names = tuple(literal[1].lower() for literal in literals if literal is not None)
-    if names and len(names) < len(calls):
-        return Statement(Kind.REFUSED, refusals.SOME_NAMED)
-    for name in names:
-        if refused := _refused_setting(name):
-            return Statement(Kind.REFUSED, refused)
-    truths = [_TRUTH.fullmatch(sql, *arguments[-1]) for arguments in calls]
-    lasting = {truth[1] is None for truth in truths if truth is not None}
-    if len(lasting) > 1:
-        return Statement(Kind.REFUSED, refusals.TWO_KINDS)
-    unknown = None in truths
-    return Statement(
-        Kind.READ,
-        settings=names or ("?",) * bool(calls),
-        # Where it cannot be seen, it does no harm to think that it lasts.
-        lasting=unknown or True in lasting,
-        lasting_unknown=unknown,
-    )
-
-
-def _set_config_calls(sql: str) -> list[list[tuple[int, int]]]:
-    """Where the arguments of each call of set_config() begin and end."""
-    calls: list[list[tuple[int, int]]] = []
-    # What is open: where the argument begins that is being read, and whose it is.
-    brackets: list[tuple[list[tuple[int, int]] | None, int]] = []
-    for found in _ARGUMENTS.finditer(sql):
-        begin, mark = found[1], found[2]
-        if begin is not None or mark in ("(", "["):
-            brackets.append(([] if begin is not None else None, found.end()))
-        elif mark is not None and brackets:
-            arguments, start = brackets.pop()
-            if arguments is not None:
-                arguments.append((start, found.start()))
-            if mark == ",":
-                brackets.append((arguments, found.end()))
-            elif arguments is not None:
-                calls.append(arguments)
-    return calls
 
 
 def _is_harmless(name: str, family: Family) -> bool:
@@ -252,20 +195,10 @@ _HARMLESS = {
 }
 
 
-def _level(text: str) -> str:
-    found = _LEVEL.search(text)
-    return " ".join(found[1].split()) if found else ""
-
-
-def _options(text: str) -> str:
-    """A transaction's isolation level, whether it only reads, or both, separated by a comma."""
-    return ", ".join(filter(None, (_level(text), "READ ONLY" * bool(_READ_ONLY.search(text)))))
-
-
 def _begin(text: str, second: str, sql: str, family: Family) -> Statement:
     if second == "NOT" or (text.startswith("START") and second != "TRANSACTION"):
         return _WRITE if second == "NOT" else Statement(Kind.REFUSED, refusals.IMPLICIT_COMMIT)
-    return Statement(Kind.BEGIN, _options(text))
+    return Statement(Kind.BEGIN, options_of(text))
 
 
 def _commit(text: str, second: str, sql: str, family: Family) -> Statement:
@@ -304,15 +237,15 @@ def _xa(text: str, second: str, sql: str, family: Family) -> Statement:
 
 
 def _set(text: str, second: str, sql: str, family: Family) -> Statement:
-    if _level(text):
-        return Statement(Kind.ISOLATION, _options(text))
+    if level_of(text):
+        return Statement(Kind.ISOLATION, options_of(text))
     if family is Family.MYSQL:
         return _read_mysql_setting(text, sql)
     if second == "TRANSACTION":
-        return Statement(Kind.ISOLATION, _options(text))
+        return Statement(Kind.ISOLATION, options_of(text))
     if second == "CONSTRAINTS":
         return _HOLD
-    return _read_setting(sql, family)
+    return read_setting(sql, family)
 
 
 def _read_mysql_setting(text: str, sql: str) -> Statement:
@@ -357,36 +290,10 @@ def _read_set_statement(text: str, sql: str) -> Statement:
     return statement
 
 
-def _read_setting(sql: str, family: Family) -> Statement:
-    """SET and RESET of PostgreSQL."""
-    found = _SETTING.search(uncommented(sql, family))
-    if found is None:
-        return _WRITE
-    name = found[2].replace('"', "").lower()
-    if found[1] is None and name == "session" and "characteristics" in sql.lower():
-        return Statement(Kind.ISOLATION, _options(sql.upper()))
-    name = _SETTINGS.get(name, name)
-    if refused := _refused_setting(name):
-        return Statement(Kind.REFUSED, refused)
-    scope = (found[1] or "").strip().lower()
-    return Statement(Kind.READ, settings=(name,), lasting=scope != "local")
-
-
-def _refused_setting(name: str) -> str:
-    """Why a setting of PostgreSQL cannot be made in a batch, or an empty text."""
-    if name == "all":
-        return refusals.RESET_ALL
-    if name == "seed":
-        return refusals.SEED
-    if name == "transaction" or name.startswith(("transaction_", "default_transaction_")):
-        return "it sets an option of the transaction, which all calls share"
-    return ""
-
-
 def _reset(text: str, second: str, sql: str, family: Family) -> Statement:
     if family is Family.MYSQL:
         return Statement(Kind.REFUSED, refusals.IMPLICIT_COMMIT)
-    return _read_setting(sql, family) if family is Family.POSTGRESQL else _WRITE
+    return read_setting(sql, family) if family is Family.POSTGRESQL else _WRITE
 
 
 _CONTROLS = {
@@ -402,15 +309,6 @@ _CONTROLS = {
     "XA": _xa,
     "SET": _set,
     "RESET": _reset,
-}
-
-# What SET calls by other words than the setting's name.
-_SETTINGS = {
-    "time": "timezone",
-    "schema": "search_path",
-    "names": "client_encoding",
-    "xml": "xmloption",
-    "session": "session_authorization",
 }
 
 # A lock of the session is released at once. Taking one is refused with it: its release, which

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool, StaticPool
 
-from atomicbatch import Limits, NotBatchableError
+from atomicbatch import Call, Limits, NotBatchableError
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, joined
 from tests.asgi.asking import Answer, ask, call
@@ -32,6 +32,21 @@ CHOSEN = (
     "duplicate_is_handled", "reader_stays_open", "autocommit_connection", "leaks_a_session",
     "nested_failure_inside_a_commit", "connect_commit",
 )  # fmt: skip
+
+
+def asked(world: World, act: Callable[[World], Any], *calls: Call) -> Answer:
+    """What a batch of calls of an app with this handler answers."""
+
+    async def run() -> Answer:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
+        )
+        try:
+            return await ask(app, *calls)
+        finally:
+            await world.dispose()
+
+    return asyncio.run(run())
 
 
 def same(world: World) -> None:
@@ -460,16 +475,7 @@ def test_a_procedure_that_commits(replies: int, databases: Databases) -> None:
         if replies == 500:
             raise RuntimeError
 
-    async def run() -> Answer:
-        app = AtomicBatch(
-            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
-        )
-        try:
-            return await ask(app, RUN, add("after"))
-        finally:
-            await world.dispose()
-
-    answer = asyncio.run(run())
+    answer = asked(world, act, RUN, add("after"))
     assert answer.outcome == "rolled-back; failed=1; status=500"
     assert b"may be stored" in answer.body
     assert database.rows() == [("one", 11), ("two", 20)]
@@ -545,16 +551,7 @@ def test_a_procedure_with_several_results(autocommit: bool, databases: Databases
         raw.close()
         return found
 
-    async def run() -> Answer:
-        app = AtomicBatch(
-            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
-        )
-        try:
-            return await ask(app, RUN, add("after"))
-        finally:
-            await world.dispose()
-
-    answer = asyncio.run(run())
+    answer = asked(world, act, RUN, add("after"))
     assert answer.outcome == "committed", answer.body
     assert answer.replies[0].body == b'[[["one"],["two"]],[[7],[7]],[]]'
     assert database.rows() == [("after", 0), ("one", 7), ("two", 7)]

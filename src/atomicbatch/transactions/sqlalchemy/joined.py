@@ -26,7 +26,7 @@ from atomicbatch.errors import (
 from atomicbatch.transactions.conflicts import is_conflict
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.engines import are_alike, is_same_database
-from atomicbatch.transactions.sqlalchemy.lease import Lease
+from atomicbatch.transactions.sqlalchemy.lease import OVER, Lease
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 from atomicbatch.transactions.sqlalchemy.slots import Slots
 from atomicbatch.transactions.statements import Family
@@ -40,8 +40,6 @@ _LEFT_BEHIND = (
     "a call has left a task behind that uses the database while the batch still runs; await it in "
     "the call, or use on_commit"
 )
-
-OVER = "the batch that this connection belonged to is over"
 
 current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlalchemy_call", default=None)
 

@@ -18,6 +18,7 @@ from atomicbatch.transactions.virtual import Virtual
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 
+OVER = "the batch that this connection belonged to is over"
 # psycopg2.extensions.ISOLATION_LEVEL_*; None is 5: as the server has it.
 _PSYCOPG2_LEVELS = {
     0: "AUTOCOMMIT", 1: "READ COMMITTED", 2: "REPEATABLE READ", 3: "SERIALIZABLE",
@@ -441,7 +442,7 @@ class Lease:
 
     def _stale(self) -> NoReturn:
         if not self._real.joined.active:
-            raise TransactionError("the batch that this connection belonged to is over")
+            raise TransactionError(OVER)
         self.refuse(
             "a session or a task outlives the call that opened it and still uses the "
             "database; close sessions within the call, and use on_commit for later work"

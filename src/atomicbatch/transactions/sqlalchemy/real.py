@@ -29,7 +29,7 @@ from atomicbatch.transactions.sqlalchemy.drivers import (
     runner_of,
 )
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
-from atomicbatch.transactions.sqlalchemy.lease import Lease
+from atomicbatch.transactions.sqlalchemy.lease import OVER, Lease
 from atomicbatch.transactions.sqlalchemy.savepoints import Savepoints
 from atomicbatch.transactions.sqlalchemy.settings import Settings
 from atomicbatch.transactions.statements import Family
@@ -115,7 +115,7 @@ class RealTransaction:
                 self.joined.check_loop()
             if not self.joined.active:
                 # Cancelled while we waited for the gate: nobody would end what we begin now.
-                raise TransactionError("the batch that this call belonged to is over")
+                raise TransactionError(OVER)
             if not self.is_open:
                 try:
                     self.joined.open(self._open)
