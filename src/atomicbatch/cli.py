@@ -84,6 +84,14 @@ def _limits(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> L
     help="Listen on addresses other than loopback, where anybody may read and change everything.",
 )
 @click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Take requests for this host too; any port unless one is named. Loopback names and the"
+    " address listened on are always taken.",
+)
+@click.option(
     "--limit",
     "limits",
     multiple=True,
@@ -99,6 +107,7 @@ def serve(
     workers: int,
     read_only: bool,
     allow_anonymous: bool,
+    allowed_hosts: tuple[str, ...],
     limits: Limits,
 ) -> None:
     """
@@ -117,6 +126,7 @@ def serve(
             workers=workers,
             read_only=read_only,
             allow_anonymous=allow_anonymous,
+            allowed_hosts=allowed_hosts,
             limits=limits,
         )
     except server.ServeError as error:

@@ -120,7 +120,9 @@ def test_a_plain_request_is_bounded_too(sqlite_path: Path, serve: Serve) -> None
     response = served.request("POST", "/v1/api/items", item)
     assert (response.status_code, response.json()["limit"]) == (413, "max_body_bytes")
     with socket.create_connection(("127.0.0.1", served.client.base_url.port or 0)) as slow:
-        slow.sendall(b"POST /v1/api/items HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        slow.sendall(
+            b"POST /v1/api/items HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+        )
         assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
     assert served.rows("SELECT count(*) FROM items") == [(3,)]
 

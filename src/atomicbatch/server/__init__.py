@@ -4,6 +4,7 @@ A database as a REST API with batches, ready to run: ``atomicbatch serve DATABAS
 In reading order::
 
     serve.py      options, sockets, signals; workers.py for several processes
+    hosts.py      for which hosts, and from which pages, requests are taken
     app.py        the ASGI application: every request becomes a batch, of one call or many
     database.py   worker threads and the transactions that batches run in
     dialect.py    how the databases differ in SQL

@@ -25,6 +25,7 @@ from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
 from atomicbatch.problems import error_reply, problem_reply
 from atomicbatch.server.api import Api
 from atomicbatch.server.database import Database, Session, is_read_only
+from atomicbatch.server.hosts import Hosts
 from atomicbatch.server.openapi import openapi_document
 from atomicbatch.server.page import index_page, json_index
 
@@ -35,6 +36,7 @@ _T = TypeVar("_T")
 
 BASE_PATH = "/v1/api"
 BATCH_PATH = "/v1/api/batch"
+_BATCH = BATCH_PATH.encode()
 # Reading a body of this size takes about a millisecond: below it a hop to a thread costs more
 # than it gives to the other requests.
 _INLINE_BYTES = 32 * 1024
@@ -48,6 +50,7 @@ class Application:
         database: What is served.
         limits: Bounds on a batch.
         address: Where it is served, for the examples on its page.
+        hosts: For which hosts, and from which pages, requests are taken.
 
     Attributes:
         draining: New requests are refused with 503; set when the server is told to stop.
@@ -60,8 +63,10 @@ class Application:
         *,
         limits: Limits | None = None,
         address: str = "http://127.0.0.1:8000",
+        hosts: Hosts | None = None,
     ) -> None:
         self._database = database
+        self._hosts = hosts or Hosts()
         self._limits = limits or Limits()
         self._api = Api(
             database.schema,
@@ -97,12 +102,12 @@ class Application:
                 return
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = _path(scope)
-        if self.draining:
-            await _send(send, scope["method"], _STOPPING)
-        elif _is_cross_site_write(scope):
-            await _send(send, scope["method"], _CROSS_SITE)
-        elif path == b"/v1/api/batch":
+        path, method = _path(scope), scope["method"]
+        if (refused := self._hosts.refusal(method, scope["headers"])) is not None:
+            await _refuse(send, method, path, refused)
+        elif self.draining:
+            await _refuse(send, method, path, _STOPPING)
+        elif path == _BATCH:
             await self._batch(scope, receive, send)
         elif (page := self._api.page(path, scope["method"])) is not None:
             await _send(send, scope["method"], page)
@@ -141,7 +146,7 @@ class Application:
                 scope["query_string"],
                 body,
                 limits=self._limits,
-                batch_paths=(BATCH_PATH.encode(),),
+                batch_paths=(_BATCH,),
             )
 
         def finish(batch: Batch, outcome: Outcome) -> Response:
@@ -229,18 +234,11 @@ _STOPPING = _STOPPING._replace(
 )
 
 
-# A page of another site can make a browser send requests to this server, which asks nobody to
-# sign in. Browsers say so in a header that no page can change.
-_CROSS_SITE = problem_reply(
-    403, "cross-site", "The request comes from another site", "browsers may not write across sites"
-)
-
-
-def _is_cross_site_write(scope: Scope) -> bool:
-    return (
-        scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        and (b"sec-fetch-site", b"cross-site") in scope["headers"]
-    )
+async def _refuse(send: Send, method: str, path: bytes, reply: Reply) -> None:
+    """Send a reply to a request of which nothing has run; on the batch path, say so (SPEC 5.3)."""
+    if path == _BATCH:
+        reply = reply._replace(headers=(*reply.headers, (b"batch-outcome", b"not-started")))
+    await _send(send, method, reply)
 
 
 async def _send(send: Send, method: str, reply: Reply) -> None:

@@ -50,7 +50,13 @@ class Resource:
         return query
 
     def _json_body(self, call: Call, conditions: Conditions) -> Any:
-        if conditions.content_type is not None and not is_json(conditions.content_type):
+        # A page of another site can make a browser send a body without a Content-Type, or with one
+        # of forms and plain text, and is not asked first; with JSON's it is.
+        if conditions.content_type is None:
+            if call.body:
+                detail = "the body needs a Content-Type: application/json"
+                raise RowFault(415, "unsupported-media-type", detail)
+        elif not is_json(conditions.content_type):
             raise RowFault(415, "unsupported-media-type", "the body must be application/json")
         if conditions.content_encoding not in (None, b"identity"):
             raise RowFault(415, "unsupported-media-type", "the body of a call is never compressed")

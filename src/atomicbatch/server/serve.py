@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +18,7 @@ from sqlalchemy import exc
 from atomicbatch.limits import Limits
 from atomicbatch.server.app import Application
 from atomicbatch.server.database import Database
+from atomicbatch.server.hosts import Hosts, is_loopback
 from atomicbatch.server.workers import run_workers
 
 _log = logging.getLogger("atomicbatch.server")
@@ -36,6 +36,7 @@ def serve(
     workers: int = 1,
     read_only: bool = False,
     allow_anonymous: bool = False,
+    allowed_hosts: Sequence[str] = (),
     limits: Limits | None = None,
 ) -> None:
     """
@@ -48,12 +49,13 @@ def serve(
         workers: Processes.
         read_only: Only reading calls are served.
         allow_anonymous: Anybody who reaches the address may do everything.
+        allowed_hosts: More hosts that requests may name, see ``Hosts``.
         limits: Bounds on a batch, where they are not to be the default ones.
 
     Raises:
         ServeError: The database, the address or an option cannot be used.
     """
-    if not allow_anonymous and not _is_loopback(host):
+    if not allow_anonymous and not is_loopback(host):
         raise ServeError(
             f"refusing to listen on {host}: anybody who reaches it could read and change the "
             "database without signing in. Listen on 127.0.0.1, or say --allow-anonymous."
@@ -63,8 +65,12 @@ def serve(
     opened = open_database(url, read_only=read_only)
     with _listen(host, port) as listener:
         address = _address(host, listener)
+        try:
+            hosts = Hosts(_listening(host, listener), allowed_hosts)
+        except ValueError as error:
+            raise ServeError(f"--allowed-host {error}") from None
         if workers == 1:
-            application = Application(opened, limits=limits, address=address)
+            application = Application(opened, limits=limits, address=address, hosts=hosts)
             _run(application, listener, partial(_announce, address))
             return
         opened.close()
@@ -72,7 +78,7 @@ def serve(
             run_workers(
                 workers,
                 _work,
-                (url, read_only, limits, address, listener),
+                (url, read_only, limits, address, hosts, listener),
                 ready=partial(_announce, address),
             )
         except RuntimeError as error:
@@ -84,12 +90,13 @@ def _work(
     read_only: bool,
     limits: Limits | None,
     address: str,
+    hosts: Hosts,
     listener: socket.socket,
     up: Connection,
 ) -> None:
     """One worker process."""
     database = open_database(url, read_only=read_only)
-    application = Application(database, limits=limits, address=address)
+    application = Application(database, limits=limits, address=address, hosts=hosts)
     _run(application, listener, partial(up.send, True))
 
 
@@ -164,15 +171,6 @@ def open_database(url: sa.URL, *, read_only: bool) -> Database:
     return database
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -185,6 +183,12 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ServeError(f"cannot listen on {host} port {port}: {error}") from error
     listener.set_inheritable(True)
     return listener
+
+
+def _listening(host: str, listener: socket.socket) -> str:
+    """What was listened on: a name as it was given, or every address of the machine."""
+    bound: str = listener.getsockname()[0]
+    return bound if bound in ("0.0.0.0", "::") else host  # noqa: S104 - only compared
 
 
 def _address(host: str, listener: socket.socket) -> str:

@@ -24,8 +24,8 @@ def send(port: int, number: int) -> bool:
         [call("POST", "/v1/api/sent", {"batch": number, "line": n}) for n in range(CALLS)]
     )
     request = (
-        b"POST /v1/api/batch HTTP/1.1\r\nHost: x\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
-        % (content_type, len(body))
+        b"POST /v1/api/batch HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: %b\r\nContent-Length: %d\r\n\r\n" % (content_type, len(body))
     ) + body
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         mode = rng.random()
