@@ -15,11 +15,13 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from sqlalchemy import event
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool, StaticPool
 
 from atomicbatch import Call, Limits, NotBatchableError
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, joined
+from atomicbatch.transactions.sqlalchemy.engines import are_alike
 from tests.asgi.asking import Answer, ask, call
 from tests.transactions.sqlalchemy import async_patterns, patterns
 from tests.transactions.sqlalchemy.patterns import Pattern
@@ -617,3 +619,39 @@ def test_the_record_that_hooks_are_given(databases: Databases) -> None:
     assert asyncio.run(run()).outcome == "committed"
     assert seen
     assert all(seen)
+
+
+def names_of_dialects() -> list[str]:
+    """As in URLs: MariaDB's drivers go by two names."""
+    names = [(driver, *driver.removesuffix("_async").rpartition("-")) for driver in DRIVERS]
+    return [
+        f"{driver}:{name}+{rest}"
+        for driver, dialect, _, rest in names
+        for name in {
+            dialect or DRIVERS[driver],
+            *(("mariadb",) if DRIVERS[driver] == "mysql" else ()),
+        }
+    ]
+
+
+@pytest.mark.parametrize("name", names_of_dialects())
+def test_engines_are_alike_warm_or_cold(name: str, databases: Databases) -> None:
+    """What an engine learns on its first connection makes it no other engine."""
+    driver, _, drivername = name.partition(":")
+    url = databases(DRIVERS[driver]).url.set(drivername=drivername)
+    options: dict[str, Any] = {"isolation_level": "SERIALIZABLE", "poolclass": NullPool}
+
+    async def run() -> None:
+        if driver in ASYNC:
+            warm = create_async_engine(url, **options)
+            cold = create_async_engine(url, **options).sync_engine
+            async with warm.connect():
+                assert are_alike(warm.sync_engine, cold)
+                assert are_alike(cold, warm.sync_engine)
+        else:
+            one, cold = sa.create_engine(url, **options), sa.create_engine(url, **options)
+            with one.connect():
+                assert are_alike(one, cold)
+                assert are_alike(cold, one)
+
+    asyncio.run(run())

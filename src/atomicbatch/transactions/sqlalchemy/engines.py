@@ -1,4 +1,4 @@
-"""Whether two engines are one database, and whether the one's connections are as the other's."""
+"""Whether two engines use one database, and whether they open interchangeable connections."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ def _options(dialect: Dialect) -> dict[str, Any]:
         for name in inspect.signature(vars(known)["__init__"]).parameters
     }
     names |= {f"_{name}" for name in names} | {"_on_connect_isolation_level"}
-    # SQLAlchemy wraps an async driver's module anew for each engine.
-    names -= {"dbapi", "_dbapi"}
+    # SQLAlchemy wraps an async driver's module anew for each engine. Whether a MySQL dialect
+    # talks to MariaDB it learns on its first connection, whatever create_engine() was told.
+    names -= {"dbapi", "_dbapi", "is_mariadb", "_is_mariadb"}
     return {name: value for name in names if (value := vars(dialect).get(name)) is not None}
 
 
