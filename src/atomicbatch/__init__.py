@@ -12,7 +12,7 @@ How a batch flows, which is also the order to read the files in::
          -> perform it             asgi/dispatch.py, server/api.py
          -> record its reply       engine/execution.py
       -> COMMIT or ROLLBACK        transactions/base.py, left by engine/run.py
-      -> again after a conflict    engine/replay.py
+      -> again after a conflict    engine/replay.py, engine/turns.py
       -> replies, as one Outcome   engine/execution.py
       -> a reply for every call    problems.py
       -> response bytes            exchange.py, wire/reply.py, wire/batch.py

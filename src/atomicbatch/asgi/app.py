@@ -14,7 +14,7 @@ from atomicbatch.asgi.document import describe_endpoint
 from atomicbatch.asgi.endpoint import BatchEndpoint
 from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import App, Receive, Scope, Send
-from atomicbatch.engine import AsyncTransaction, Replay, execute_async
+from atomicbatch.engine import AsyncTransaction, Replay, Turns, execute_async
 from atomicbatch.engine import threads as engine_threads
 from atomicbatch.engine.current import RunningBatch, running_batch
 from atomicbatch.errors import NotBatchableError
@@ -67,6 +67,7 @@ class AtomicBatch:
         self._path = path
         self._limits = limits or Limits()
         self._replay = replay or Replay()
+        self._turns = Turns()
         self._rolled_back_status = rolled_back_status
         self._not_overridable = frozenset(name.lower().encode() for name in not_overridable)
         self._consumed_query = frozenset(consumed_query)
@@ -135,6 +136,7 @@ class AtomicBatch:
                 _perform,
                 timeout_seconds=self._limits.timeout_seconds,
                 replay=self._replay,
+                turns=self._turns,
             )
         return write_response(headers, batch, outcome, rolled_back_status=self._rolled_back_status)
 

@@ -6,6 +6,7 @@ In reading order::
     execution.py   which call is next, when to stop, what to report (a plain state machine)
     run.py         execute, execute_async: the two thin shells around it
     replay.py      when a whole batch is run again, and how long to wait first
+    turns.py       the line in which batches stand that have met a conflict
     current.py     how code inside a call finds the batch: inside_batch, on_commit
     afterwards.py  what was to be done after COMMIT is done
     threads.py     batches follow their calls into threads
@@ -22,6 +23,7 @@ from atomicbatch.engine.run import (
     execute,
     execute_async,
 )
+from atomicbatch.engine.turns import Turns
 
 __all__ = [
     "AsyncTransaction",
@@ -29,6 +31,7 @@ __all__ = [
     "Replay",
     "Rollback",
     "Transaction",
+    "Turns",
     "execute",
     "execute_async",
 ]

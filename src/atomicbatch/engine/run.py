@@ -7,6 +7,7 @@ Both are thin shells around :class:`~atomicbatch.engine.execution.Execution`. Wh
 - ``committed`` is true only when the transaction's exit has returned without an error.
 - What the transaction says on leaving outranks what the calls said: a conflict that a handler
   hid, also behind a 4xx, runs the batch again.
+- A batch that met a conflict stands in line before it runs again, see ``turns.py``.
 - A COMMIT whose outcome is unknown is never run again; UnknownOutcomeError goes to the caller.
 - An error before the first call was handed out goes to the caller: the batch did not run.
 """
@@ -18,14 +19,17 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, TypeVar
 
 from atomicbatch.engine.execution import Execution
 from atomicbatch.engine.replay import Replay
+from atomicbatch.engine.turns import Turn, Turns
 from atomicbatch.errors import (
     AtomicBatchError,
     BrokenTransactionError,
+    BusyError,
     ConflictError,
     TimeoutExceededError,
     TransactionError,
@@ -63,6 +67,7 @@ def execute(
     *,
     timeout_seconds: float,
     replay: Replay = Replay(),  # noqa: B008  # immutable
+    turns: Turns | None = None,
 ) -> Outcome:
     """
     Run a batch in one transaction, in this thread.
@@ -75,17 +80,33 @@ def execute(
         perform: Runs one call with what the transaction's block gave.
         timeout_seconds: For everything up to COMMIT, replays and waits between them included.
         replay: When to run the batch again after a conflict.
+        turns: The line to stand in after a conflict: one for all batches of a database.
 
     Raises:
         UnknownOutcomeError: The connection was lost during COMMIT.
         TransactionError: The transaction could not be begun; nothing ran.
     """
-    run = _Run(batch, timeout_seconds, replay)
+    run = _Run(batch, timeout_seconds, replay, turns)
+    try:
+        return _attempts(run, transaction, perform)
+    finally:
+        run.leave_line()
+
+
+def _attempts(
+    run: _Run, transaction: Transaction[C], perform: Callable[[Call, C], Reply]
+) -> Outcome:
     while True:
+        if (turn := run.turn()) is not None:
+            try:
+                turn.result(run.seconds_left())
+            except TimeoutError:
+                return run.given_up()
+            time.sleep(run.delay_seconds)
         execution = run.attempt()
         problem: Exception | None = None
         try:
-            with transaction.begin(batch, deadline=run.deadline) as connection:
+            with transaction.begin(run.batch, deadline=run.deadline) as connection:
                 run.check_start()
                 while (call := execution.next_call()) is not None:
                     try:
@@ -99,7 +120,6 @@ def execute(
             problem = error
         if (outcome := run.settle(problem)) is not None:
             return outcome
-        time.sleep(run.delay_seconds)
 
 
 async def execute_async(
@@ -109,6 +129,7 @@ async def execute_async(
     *,
     timeout_seconds: float,
     replay: Replay = Replay(),  # noqa: B008  # immutable
+    turns: Turns | None = None,
 ) -> Outcome:
     """
     Run a batch in one transaction; the async twin of :func:`execute`.
@@ -116,8 +137,26 @@ async def execute_async(
     The time limit interrupts BEGIN and the running call, but never COMMIT or ROLLBACK. Cancelling
     rolls back and propagates; once the transaction is being left, its end is waited for first.
     """
-    run = _Run(batch, timeout_seconds, replay)
+    run = _Run(batch, timeout_seconds, replay, turns)
+    try:
+        return await _attempts_async(run, transaction, perform)
+    finally:
+        run.leave_line()
+
+
+async def _attempts_async(
+    run: _Run,
+    transaction: AsyncTransaction[C],
+    perform: Callable[[Call, C], Awaitable[Reply]],
+) -> Outcome:
     while True:
+        if (turn := run.turn()) is not None:
+            try:
+                async with asyncio.timeout(run.seconds_left()):
+                    await asyncio.wrap_future(turn)
+            except TimeoutError:
+                return run.given_up()
+            await asyncio.sleep(run.delay_seconds)
         run.attempt()
         problem: Exception | None = None
         # A task of its own for the whole attempt, so that BEGIN, calls and COMMIT share one task
@@ -129,7 +168,6 @@ async def execute_async(
             problem = error
         if (outcome := run.settle(problem)) is not None:
             return outcome
-        await asyncio.sleep(run.delay_seconds)
 
 
 async def _attempt(
@@ -200,6 +238,8 @@ class _Run:
     """What both shells share: the attempts at one batch, and what follows from how each ended."""
 
     __slots__ = (
+        "_last_error",
+        "_turn",
         "attempts",
         "batch",
         "committing",
@@ -209,11 +249,14 @@ class _Run:
         "leaving",
         "replay",
         "started",
+        "turns",
     )
 
     execution: Execution
 
-    def __init__(self, batch: Batch, timeout_seconds: float, replay: Replay) -> None:
+    def __init__(
+        self, batch: Batch, timeout_seconds: float, replay: Replay, turns: Turns | None
+    ) -> None:
         self.batch = batch
         self.deadline = time.monotonic() + timeout_seconds
         self.replay = replay
@@ -222,6 +265,9 @@ class _Run:
         self.started = False
         self.leaving = False
         self.committing = False
+        self.turns = Turns() if turns is None else turns
+        self._turn: Turn | None = None
+        self._last_error: TransactionError | None = None
 
     def attempt(self) -> Execution:
         """Start the next attempt."""
@@ -253,16 +299,38 @@ class _Run:
         execution = self.execution
         if problem is None and not execution.failed:
             return execution.outcome(committed=True, attempts=self.attempts)
-        error = self._transaction_error(problem)
+        error = self._last_error = self._transaction_error(problem)
         conflict = error or execution.error
         if isinstance(conflict, ConflictError) and self._again():
             return None
         self.started = self.started or execution.running is not None
+        return self.given_up()
+
+    def given_up(self) -> Outcome:
+        """What the last attempt came to, where the batch is not run again."""
+        if not self.attempts:
+            raise BusyError("the batch has waited too long for its turn")
+        error = self._last_error
         if error is not None and not self.started:
             raise error
-        outcome = execution.outcome(committed=False, error=error, attempts=self.attempts)
+        outcome = self.execution.outcome(committed=False, error=error, attempts=self.attempts)
         _log(outcome)
         return outcome
+
+    def turn(self) -> Future[None] | None:
+        """Stand in line where that is due: done when the batch may run; None: it may at once."""
+        if self._turn is not None:
+            self._turn.lost = True
+        elif self.attempts or self.turns.meets(self.batch):
+            self._turn = self.turns.ask(self.batch)
+        return None if self._turn is None else self._turn.come
+
+    def leave_line(self) -> None:
+        if self._turn is not None:
+            self._turn.leave()
+
+    def seconds_left(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
 
     def _transaction_error(self, problem: Exception | None) -> TransactionError | None:
         """Tell what the transaction itself says, or None where it only rolled back as told."""

@@ -164,7 +164,13 @@ class Application:
             seconds = deadline - time.monotonic()
             if seconds <= 0:
                 raise BusyError("the batch has waited too long for its turn")
-            outcome = execute(batch, session, self._api.perform, timeout_seconds=seconds)
+            outcome = execute(
+                batch,
+                session,
+                self._api.perform,
+                timeout_seconds=seconds,
+                turns=self._database.turns,
+            )
             return finish(batch, outcome)
 
         return await self._database.run(

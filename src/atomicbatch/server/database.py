@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from atomicbatch.engine import Turns
 from atomicbatch.errors import (
     AtomicBatchError,
     BusyError,
@@ -250,6 +251,9 @@ class Database:
     """
     A database that is served: its schema, read once, and the threads that work on it.
 
+    Attributes:
+        turns: The line for batches that have met a conflict.
+
     Raises:
         ValueError: No such kind of database is served.
         sqlalchemy.exc.SQLAlchemyError: It cannot be reached or read.
@@ -257,6 +261,7 @@ class Database:
 
     def __init__(self, url: sa.URL, *, read_only: bool = False, threads: int = 8) -> None:
         self.read_only = read_only
+        self.turns = Turns()
         backend = backend_for(url, read_only=read_only)
         engine = sa.create_engine(url, poolclass=sa.NullPool)
         with engine.connect():

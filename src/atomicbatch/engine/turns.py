@@ -1,0 +1,92 @@
+"""
+Turns: the line in which batches stand that have met a conflict.
+
+Batches that want the same rows and run again at random times meet each other again: with enough
+of them most run out of attempts, and what they did in vain takes the time of those that would
+succeed. So they run one at a time, in the order in which they came to stand in the line:
+
+- a batch that has met a conflict, before it runs again;
+- a batch that has not run yet, where it writes to a path that one in the line writes to;
+- every batch, while one whose turn it is has met another conflict.
+
+All others run at once, beside the line.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+
+from atomicbatch.model import Batch
+
+
+class Turns:
+    """The line of one database; for threads and event loops alike."""
+
+    __slots__ = ("_line", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # The first has its turn.
+        self._line: deque[Turn] = deque()
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def meets(self, batch: Batch) -> bool:
+        """Whether a batch that has not run yet has to stand in line."""
+        if not self._line:
+            return False
+        paths = _written(batch)
+        with self._lock:
+            return any(turn.lost or not paths.isdisjoint(turn.paths) for turn in self._line)
+
+    def ask(self, batch: Batch) -> Turn:
+        """Stand in line."""
+        turn = Turn(self, _written(batch))
+        with self._lock:
+            self._line.append(turn)
+            self._grant_first()
+        return turn
+
+    def leave(self, turn: Turn) -> None:
+        """Let ``turn`` leave, and the next have its turn; a second time changes nothing."""
+        with self._lock:
+            if turn in self._line:
+                self._line.remove(turn)
+                self._grant_first()
+
+    def _grant_first(self) -> None:
+        if self._line and not (come := self._line[0].come).done():
+            # Who waits may be cancelling it at this moment, and leaves the line then.
+            with suppress(InvalidStateError):
+                come.set_result(None)
+
+
+class Turn:
+    """
+    A place in the line.
+
+    Attributes:
+        come: Done once it is this one's turn.
+        paths: What the batch writes to.
+        lost: It has met a conflict in its turn: with a batch that stood in no line.
+    """
+
+    __slots__ = ("_turns", "come", "lost", "paths")
+
+    def __init__(self, turns: Turns, paths: frozenset[bytes]) -> None:
+        self._turns = turns
+        self.paths = paths
+        self.lost = False
+        self.come: Future[None] = Future()
+
+    def leave(self) -> None:
+        """Leave the line, or let the next have its turn; a second time changes nothing."""
+        self._turns.leave(self)
+
+
+def _written(batch: Batch) -> frozenset[bytes]:
+    return frozenset(call.path for call in batch.calls if call.method not in ("GET", "HEAD"))
