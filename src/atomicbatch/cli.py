@@ -232,6 +232,10 @@ def check(file: Any, content_type: str | None) -> None:
     help="Set a variable of the .http file.",
 )  # fmt: skip
 @click.option(
+    "--prefix", metavar="PATH",
+    help="Where the paths of the app's OpenAPI document begin, such as /api; default: found out.",
+)  # fmt: skip
+@click.option(
     "--allow", "allowed", multiple=True, metavar="HOST:PORT",
     help="Let handlers talk to this address, or change this file or folder; others are refused.",
 )  # fmt: skip
@@ -241,13 +245,14 @@ def doctor(
     http_file: Path | None,
     headers: dict[str, str],
     variables: dict[str, str],
+    prefix: str | None,
     allowed: tuple[str, ...],
 ) -> None:
     """
     Tell which handlers of an ASGI app can run in an atomic batch.
 
     Each operation is tried as a batch that is always rolled back. The exit status is 0 if nothing
-    is unsafe, 1 if something is, 2 if the app cannot be tried.
+    is unsafe, 1 if something is, 2 if the app cannot be tried or no call could be judged.
     """
     with _needs("sqlalchemy"):
         from atomicbatch.doctor import DoctorError, examine
@@ -257,6 +262,7 @@ def doctor(
             http_file=http_file,
             headers=headers,
             variables=variables,
+            prefix=prefix,
             allowed=allowed,
         )
     except DoctorError as error:
@@ -264,7 +270,7 @@ def doctor(
     for line in examination.lines():
         click.secho(line.coloured, fg=line.colour or None, bold=True, nl=False)
         click.echo(line.rest)
-    _exit(0 if examination.good else 1)
+    _exit(2 if not examination.judged else 0 if examination.good else 1)
 
 
 @cli.command()

@@ -151,10 +151,10 @@ def test_background_tasks_do_not_run(found: Found, clinic: Clinic) -> None:
 
 
 def test_a_change_that_nobody_sees(found: Found) -> None:
-    """2xx for a POST that wrote nothing anywhere."""
+    """2xx for a POST that used no database."""
     assert found["POST /nothing"] == (
         WARNING,
-        ["changed nothing that batches can see; does it use another driver or engine?"],
+        ["used no database that batches can see; does it use another driver?"],
     )
 
 

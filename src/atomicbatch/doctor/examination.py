@@ -35,6 +35,11 @@ class Examination(NamedTuple):
         """Whether nothing is unsafe."""
         return all(finding.verdict is not Verdict.UNSAFE for finding in self.findings)
 
+    @property
+    def judged(self) -> bool:
+        """Whether there is a verdict on at least one call."""
+        return any(finding.verdict is not Verdict.NOT_JUDGED for finding in self.findings)
+
     def lines(self) -> Iterator[Line]:
         return lines(self.findings)
 
@@ -45,6 +50,7 @@ def examine(
     http_file: Path | None = None,
     headers: Mapping[str, str] | None = None,
     variables: Mapping[str, str] | None = None,
+    prefix: str | None = None,
     allowed: Collection[str] = (),
 ) -> Examination:
     """
@@ -55,6 +61,7 @@ def examine(
         http_file: Has the calls to try; None: they are made from the app's OpenAPI document.
         headers: Sent with each call, unless it has one of that name itself.
         variables: Of the file.
+        prefix: Where the paths of the OpenAPI document begin; None: find it out.
         allowed: Addresses (``host:port``) that handlers may talk to.
 
     Raises:
@@ -65,7 +72,7 @@ def examine(
     with blind_spots.sqlite_connections():
         loaded = load_app(name)
         with blind_spots.postgresql_connections(), _quiet():
-            return asyncio.run(_examine(loaded, chosen, headers or {}, allowed))
+            return asyncio.run(_examine(loaded, chosen, headers or {}, prefix, allowed))
 
 
 @contextmanager
@@ -83,6 +90,7 @@ async def _examine(
     loaded: Loaded,
     operations: list[Operation] | None,
     headers: Mapping[str, str],
+    prefix: str | None,
     allowed: Collection[str],
 ) -> Examination:
     async with running(loaded.outermost) as state:
@@ -95,7 +103,7 @@ async def _examine(
             "state": state,
         }
         if operations is None:
-            operations = await from_openapi(loaded.inner, scope)
+            operations = await from_openapi(loaded.inner, scope, prefix=prefix)
         if not operations:
             raise DoctorError("the app's OpenAPI document has no operations: nothing to try")
         findings = []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.types import App, Scope
@@ -21,6 +22,9 @@ from atomicbatch.openapi.calls import Operation, operations_of
 logger = logging.getLogger("atomicbatch")
 # Where Litestar has it is the second.
 _DOCUMENTS = (b"/openapi.json", b"/schema/openapi.json")
+_BY_FILE = "; write the calls into an .http file and give it by --http"
+# Of apps in apps, and of middleware.
+_DEEPEST = 20
 
 
 def from_http_file(path: Path, variables: Mapping[str, str]) -> list[Operation]:
@@ -43,24 +47,33 @@ def from_http_file(path: Path, variables: Mapping[str, str]) -> list[Operation]:
     return operations
 
 
-async def from_openapi(app: App, scope: Scope) -> list[Operation]:
+async def from_openapi(app: App, scope: Scope, *, prefix: str | None = None) -> list[Operation]:
     """
-    Make a call for each operation of the app's own OpenAPI document.
+    Make a call for each operation of the app's own OpenAPI documents.
 
     Args:
-        app: FastAPI's has the document itself; others are asked for it.
+        app: FastAPI's has the document itself, as have apps that are mounted in it; others are
+            asked for it.
         scope: Of the request by which they are asked.
+        prefix: Where the document's paths begin, such as ``/api``; None: find it out.
 
     Raises:
         DoctorError: There is no such document.
     """
-    document = _own_document(app) or await _asked_document(app, scope)
-    if document is None:
+    found: dict[tuple[str, str], Operation] = {}
+    documents = [*_own_documents(app, "")] or [*await _asked_document(app, scope)]
+    if not documents:
         raise DoctorError(
-            "the app has no OpenAPI document (/openapi.json, /schema/openapi.json); write the "
-            "calls into an .http file and give it by --http"
+            "the app has no OpenAPI document (/openapi.json, /schema/openapi.json)" + _BY_FILE
         )
-    return list(operations_of(document))
+    routes = {*_routes(app, "")}
+    for mount, document in documents:
+        operations = [*operations_of(document)]
+        begin = mount + _prefix(document, operations, mount, routes) if prefix is None else prefix
+        for operation in operations:
+            moved = _moved(operation, begin.rstrip("/"))
+            found.setdefault((moved.call.method, moved.path), moved)
+    return list(found.values())
 
 
 def with_headers(operation: Operation, headers: Mapping[str, str]) -> Call:
@@ -83,18 +96,86 @@ def with_headers(operation: Operation, headers: Mapping[str, str]) -> Call:
     return call._replace(headers=tuple(merged))
 
 
-def _own_document(app: Any) -> Mapping[str, Any] | None:
+def _moved(operation: Operation, prefix: str) -> Operation:
+    path = quote(prefix).encode() + operation.call.path
+    return operation._replace(call=operation.call._replace(path=path), path=prefix + operation.path)
+
+
+def _prefix(
+    document: Mapping[str, Any], operations: Iterable[Operation], mount: str, routes: set[str]
+) -> str:
+    """
+    Find what the paths of a document lack.
+
+    A document may be of an app that is mounted in this one, or may name a server below a path.
+    """
+    paths = {operation.path for operation in operations}
+    counts = Counter({"": 0})
+    for route in routes:
+        for path in paths:
+            if route.endswith(path) and route.startswith(mount):
+                counts[route[len(mount) : len(route) - len(path)]] += 1
+    best, count = max(counts.items(), key=lambda item: item[1])
+    if count > counts[""]:
+        return best
+    if counts[""] or not isinstance(servers := document.get("servers"), list):
+        return ""
+    # Nothing is known of the routes: what the document says itself.
+    urls = (one.get("url") for one in servers if isinstance(one, Mapping))
+    return next((urlsplit(url).path.rstrip("/") for url in urls if isinstance(url, str)), "")
+
+
+def _routes(app: Any, prefix: str, depth: int = 0) -> Iterator[str]:
+    """The paths of the routes of an app and of the apps mounted in it, as Starlette has them."""
+    app = _unwrapped(app)
+    for route in getattr(app, "routes", None) or ():
+        path = getattr(route, "path_format", None) or getattr(route, "path", None)
+        if not isinstance(path, str):
+            continue
+        mounted = getattr(route, "app", None) if hasattr(route, "routes") else None
+        if mounted is None:
+            yield prefix + path
+        elif depth < _DEEPEST:
+            path = path.removesuffix("/{path}").rstrip("/")
+            yield from _routes(mounted, prefix + path, depth + 1)
+
+
+def _own_documents(app: Any, mount: str, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """
+    Give the documents that an app and the apps mounted in it make themselves, with their mounts.
+
+    Raises:
+        DoctorError: A document cannot be made.
+    """
+    app = _unwrapped(app)
     make = getattr(app, "openapi", None)
-    if not callable(make):
-        return None
-    try:
-        document = make()
-    except Exception as error:
-        raise DoctorError(f"the app's OpenAPI document cannot be made: {error}") from error
-    return document if isinstance(document, Mapping) else None
+    if callable(make):
+        try:
+            document = make()
+        except Exception as error:
+            raise DoctorError(
+                f"the OpenAPI document of the app cannot be made: {type(error).__name__}: {error}"
+                + _BY_FILE
+            ) from error
+        if isinstance(document, Mapping):
+            yield mount, document
+    for route in getattr(app, "routes", None) or ():
+        mounted = getattr(route, "app", None)
+        path = getattr(route, "path", None)
+        if hasattr(route, "routes") and isinstance(path, str) and depth < _DEEPEST:
+            yield from _own_documents(mounted, mount + path.rstrip("/"), depth + 1)
 
 
-async def _asked_document(app: App, scope: Scope) -> Mapping[str, Any] | None:
+def _unwrapped(app: Any) -> Any:
+    """Look for the app with the routes behind middleware, which calls it ``app``."""
+    for _ in range(_DEEPEST):
+        if hasattr(app, "routes") or not hasattr(app, "app"):
+            break
+        app = app.app
+    return app
+
+
+async def _asked_document(app: App, scope: Scope) -> Iterable[tuple[str, Mapping[str, Any]]]:
     for path in _DOCUMENTS:
         dispatcher = Dispatcher(Target(app, "", False), scope, Limits())
         headers = ((b"host", b"localhost"), (b"accept", b"application/json"))
@@ -105,5 +186,5 @@ async def _asked_document(app: App, scope: Scope) -> Mapping[str, Any] | None:
             logger.debug("no OpenAPI document at %r", path, exc_info=True)
             continue
         if isinstance(document, Mapping) and "paths" in document:
-            return document
-    return None
+            return [("", document)]
+    return []

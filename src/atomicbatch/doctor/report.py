@@ -30,6 +30,14 @@ _COLOURS = {
     Verdict.UNSAFE: "red",
     Verdict.NOT_JUDGED: "cyan",
 }
+_NOT_SEEN = (
+    "safe: as far as can be seen from outside. Not seen: work that a handler puts into a queue for "
+    "a thread or task that ran before its call."
+)
+_NOTHING_JUDGED = (
+    "No call was judged. If all of them answered 404, the app is below another path: give it by "
+    "--prefix. Else sign in by --header, or give calls that the app accepts by --http."
+)
 _WIDTH = max(len(verdict.value) for verdict in Verdict) + 2
 
 
@@ -155,10 +163,9 @@ def _answered(status: int) -> str:
 
 
 def _unseen_changes(tried: Tried) -> Iterator[str]:
-    if tried.engines is None or tried.call.method in _SAFE_METHODS:
-        return
-    if not any(engine.wrote for engine in tried.engines):
-        yield "changed nothing that batches can see; does it use another driver or engine?"
+    # A handler that has read by an engine, and written nothing, only reads.
+    if tried.engines == () and tried.call.method not in _SAFE_METHODS:
+        yield "used no database that batches can see; does it use another driver?"
 
 
 def _notes(tried: Tried) -> Iterator[str]:
@@ -190,3 +197,7 @@ def lines(findings: Iterable[Finding]) -> Iterator[Line]:
     total = counts.total()
     summary = ", ".join(f"{counts[one]} {one.value}" for one in Verdict)
     yield Line(f"{total} call{'' if total == 1 else 's'}", _COLOURS[worst], f": {summary}")
+    if counts[Verdict.SAFE]:
+        yield Line("", "", _NOT_SEEN)
+    if counts[Verdict.NOT_JUDGED] == total:
+        yield Line("", "", _NOTHING_JUDGED)

@@ -29,14 +29,27 @@ class Operation(NamedTuple):
 
 
 def operations_of(document: Mapping[str, Any]) -> Iterator[Operation]:
-    """Make a call for each operation of a document, in its order."""
+    """
+    Make a call for each operation of a document, in its order.
+
+    An operation whose description is broken has an obstacle that says so; the others are made.
+    """
     samples = Samples(document)
-    for path, item in document.get("paths", {}).items():
+    paths = document.get("paths")
+    for path, item in paths.items() if isinstance(paths, Mapping) else ():
         item = samples.resolve(item)
         for method in _METHODS:
-            if method in item and not _is_batch(item[method]):
+            if method not in item:
+                continue
+            try:
+                if _is_batch(item[method]):
+                    continue
                 shared, own = item.get("parameters", ()), item[method].get("parameters", ())
                 yield _operation(samples, method.upper(), path, item[method], [*shared, *own])
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                obstacle = f"its description in the OpenAPI document is broken ({error})"
+                call = Call(method.upper(), quote(str(path)).encode(), b"", (), b"")
+                yield Operation(call, str(path), obstacle=obstacle, made_up=True)
 
 
 def _is_batch(operation: Mapping[str, Any]) -> bool:

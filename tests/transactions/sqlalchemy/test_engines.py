@@ -627,10 +627,9 @@ def names_of_dialects() -> list[str]:
     return [
         f"{driver}:{name}+{rest}"
         for driver, dialect, _, rest in names
-        for name in {
-            dialect or DRIVERS[driver],
-            *(("mariadb",) if DRIVERS[driver] == "mysql" else ()),
-        }
+        for name in (
+            ("mysql", "mariadb") if DRIVERS[driver] == "mysql" else (dialect or DRIVERS[driver],)
+        )
     ]
 
 
