@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
-from functools import partial, wraps
+from functools import partial
+from types import ModuleType
 from typing import Any
 
+from atomicbatch import patches
 from atomicbatch.engine.current import current_place
 
 Hook = Callable[[Any], Awaitable[object]]
-_MODULE, _CLASS, _METHOD = (
-    "litestar.handlers.http_handlers.base",
-    "HTTPRouteHandler",
-    "resolve_after_response",
-)
-# What was there before, or None: not installed.
-_original: Any = None
+_WHY = "after_response hooks of a call wait for COMMIT"
 
 
 def install() -> None:
-    """Defer the hooks, once Litestar has been imported."""
-    global _original
-    if _original is not None or _MODULE not in sys.modules:
-        return
-    handler = getattr(sys.modules[_MODULE], _CLASS, None)
-    original = getattr(handler, _METHOD, None)
-    if original is not None:
-        setattr(handler, _METHOD, _deferring(original))
-        _original = original
+    """Defer the hooks, whenever Litestar is imported."""
+    patches.when_imported("litestar.handlers.http_handlers.base", _change)
 
 
 def uninstall() -> None:
     """Undo :func:`install`."""
-    global _original
-    if _original is not None:
-        setattr(getattr(sys.modules[_MODULE], _CLASS), _METHOD, _original)
-        _original = None
+    patches.undo(_WHY)
+
+
+def _change(module: ModuleType) -> None:
+    handler = getattr(module, "HTTPRouteHandler", None)
+    if hasattr(handler, "resolve_after_response"):
+        patches.change(handler, "resolve_after_response", _deferring, why=_WHY)
 
 
 def _deferring(original: Callable[[Any], Hook | None]) -> Callable[[Any], Hook | None]:
-    @wraps(original)
     def resolve_after_response(handler: Any) -> Hook | None:
         hook = original(handler)
         return hook if hook is None or current_place() is None else partial(_later, hook)

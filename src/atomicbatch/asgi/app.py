@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
 
+from atomicbatch import patches
 from atomicbatch.asgi import frameworks
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.document import describe_endpoint
@@ -91,7 +92,7 @@ class AtomicBatch:
                 self._describe(scope)
             await self._app(scope, receive, send)
             return
-        frameworks.install()
+        patches.catch_up()
         running = RunningBatch()
         endpoint = BatchEndpoint(partial(self._answer, running), limits=self._limits)
         try:

@@ -8,10 +8,11 @@ inside a batch, the response's ``background`` gives a stand-in that takes the ta
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
+from atomicbatch import patches
 from atomicbatch.engine.current import Place, current_place
 
 Task = Callable[[], Any]
@@ -40,35 +41,28 @@ class Deferred:
         return getattr(self._task, name)
 
 
+_WHY = "background tasks of a call wait for COMMIT"
 _RESPONSES = {
     "starlette.responses": "Response",
     "litestar.response.base": "ASGIResponse",
 }
-# Of frameworks that have not been imported yet.
-_missing = set(_RESPONSES)
 
 
 def install() -> None:
-    """Defer the background tasks of the frameworks that have been imported by now."""
-    for module in tuple(_missing):
-        if module not in sys.modules:
-            continue
-        response = getattr(sys.modules[module], _RESPONSES[module], None)
-        if response is not None:  # else its import has not come that far
-            response.background = _Background(vars(response).get("background"))
-            _missing.discard(module)
+    """Defer the background tasks of the frameworks, whenever they are imported."""
+    for module in _RESPONSES:
+        patches.when_imported(module, _change)
 
 
 def uninstall() -> None:
     """Undo :func:`install`."""
-    for module in _RESPONSES.keys() - _missing:
-        response = getattr(sys.modules[module], _RESPONSES[module])
-        found = vars(response)["background"]
-        if found.slot is None:
-            del response.background
-        else:
-            response.background = found.slot
-        _missing.add(module)
+    patches.undo(_WHY)
+
+
+def _change(module: ModuleType) -> None:
+    response = getattr(module, _RESPONSES[module.__name__], None)
+    if response is not None:
+        patches.change(response, "background", _Background, why=_WHY)
 
 
 class _Background:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from atomicbatch.asgi import frameworks
 from atomicbatch.asgi.types import App, Message, Scope
 from atomicbatch.errors import AtomicBatchError, LimitError, TransactionError
 from atomicbatch.exchange import is_writable
@@ -202,8 +201,6 @@ class _Running:
                 return
             if self._status:
                 raise RuntimeError("the response has started already")
-            # The call may have imported its framework, whose background tasks are next.
-            frameworks.install()
             self._status = message["status"]
             self._headers = tuple(
                 [_header(name, value) for name, value in message.get("headers", ())]

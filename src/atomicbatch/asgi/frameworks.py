@@ -6,12 +6,7 @@ from atomicbatch.asgi import after_response, background, threads
 
 
 def install() -> None:
-    """
-    Make the frameworks that have been imported by now fit for batches.
-
-    An app may import its framework when the first request comes, so this is called often; it
-    costs next to nothing where nothing has been imported since.
-    """
+    """Make frameworks fit for batches: those that are here, and those imported later."""
     threads.install()
     background.install()
     after_response.install()

@@ -11,23 +11,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from types import ModuleType
 from typing import Any
 
+from atomicbatch import patches
 from atomicbatch.engine import afterwards
 from atomicbatch.engine.current import current_batch
 
 # A call that gathers many blocking functions waits for itself at most.
 _THREADS_PER_BATCH = 40
-_installed = False
 
 
 def install() -> None:
-    """Give every batch worker threads of its own, once anyio has been imported."""
-    global _installed
-    if not _installed and "anyio" in sys.modules:
-        _bound_by_batch()
-        afterwards.hand_to_loop = _hand_to_loop
-        _installed = True
+    """Give every batch worker threads of its own, whenever anyio is imported."""
+    patches.when_imported("anyio._backends._asyncio", _bound_by_batch)
 
 
 def shielded() -> AbstractContextManager[object]:
@@ -44,27 +41,26 @@ def shielded() -> AbstractContextManager[object]:
     return CancelScope(shield=True)
 
 
-def _bound_by_batch() -> None:
-    from anyio import CapacityLimiter
-    from anyio._backends import _asyncio
-
+def _bound_by_batch(backends: ModuleType) -> None:
     # There is no public way to choose the limiter by context. Before anyio 4 backends were modules.
-    backend: Any = getattr(_asyncio, "AsyncIOBackend", _asyncio)
-    original = backend.current_default_thread_limiter
+    owner: Any = getattr(backends, "AsyncIOBackend", backends)
+    why = "every batch has worker threads of its own"
+    patches.change(owner, "current_default_thread_limiter", _limiter_of_batch, why=why)
+    afterwards.hand_to_loop = _hand_to_loop
 
-    def current_default_thread_limiter(*_: type) -> Any:
+
+def _limiter_of_batch(found: Callable[[], Any]) -> Callable[[], Any]:
+    def current_default_thread_limiter() -> Any:
         batch = current_batch()
         if batch is None:
-            return original()
+            return found()
         if batch.thread_limiter is None:
+            from anyio import CapacityLimiter
+
             batch.thread_limiter = CapacityLimiter(_THREADS_PER_BATCH)
         return batch.thread_limiter
 
-    backend.current_default_thread_limiter = (
-        current_default_thread_limiter
-        if backend is _asyncio
-        else classmethod(current_default_thread_limiter)
-    )
+    return current_default_thread_limiter
 
 
 def _hand_to_loop(act: Callable[[], object]) -> bool:

@@ -16,16 +16,18 @@ import sqlite3
 import sqlite3.dbapi2
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
-from functools import partial, wraps
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
+from atomicbatch import patches
 from atomicbatch.doctor.watching import IN_MEMORY, current_watch, refuse
 from atomicbatch.engine.current import inside_batch
 
+_WHY = "an examination watches what leaves the transaction"
 # Beside SELECT itself; the rest changes something or holds a lock.
 _READING = {
     sqlite3.SQLITE_SELECT,
@@ -51,13 +53,16 @@ _MULTIPROCESSING = (
 @contextmanager
 def sqlite_connections() -> Iterator[None]:
     """Let each connection that is opened inside the block ask whether it may do what it does."""
-    modules, original = (sqlite3, sqlite3.dbapi2), sqlite3.connect
+    with patches.changed((sqlite3, "connect"), (sqlite3.dbapi2, "connect"), make=_asking, why=_WHY):
+        yield
 
+
+def _asking(found: Callable[..., sqlite3.Connection]) -> Callable[..., sqlite3.Connection]:
     def connect(database: Any, *args: Any, **options: Any) -> sqlite3.Connection:
         if len(args) < _CACHED_STATEMENTS:
             # It asks when it prepares a statement, and not again for one that it has kept.
             options.setdefault("cached_statements", 0)
-        connection: sqlite3.Connection = original(database, *args, **options)
+        connection = found(database, *args, **options)
         try:
             name = os.fsdecode(database)
         except TypeError:
@@ -66,11 +71,7 @@ def sqlite_connections() -> Iterator[None]:
             connection.set_authorizer(_authorizer(id(connection), name))
         return connection
 
-    _set(modules, "connect", connect)
-    try:
-        yield
-    finally:
-        _set(modules, "connect", original)
+    return connect
 
 
 def _authorizer(connection: int, name: str) -> Callable[..., int]:
@@ -87,49 +88,37 @@ def _authorizer(connection: int, name: str) -> Callable[..., int]:
 @contextmanager
 def aiosqlite_connections() -> Iterator[None]:
     """Let the threads of aiosqlite's connections know, inside the block, whom they work for."""
-    connections: Any = getattr(sys.modules.get("aiosqlite"), "Connection", None)
-    original = getattr(connections, "_execute", None)
-    if original is None:
+    connections = getattr(sys.modules.get("aiosqlite"), "Connection", None)
+    with patches.changed((connections, "_execute"), make=_telling, why=_WHY):
         yield
-        return
 
-    @wraps(original)
+
+def _telling(found: Callable[..., Any]) -> Callable[..., Any]:
     async def execute(self: object, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         watch = current_watch()
         if watch is not None and not watch.has_joined(id(self)):
             function = partial(copy_context().run, function)
-        return await original(self, function, *args, **kw)
+        return await found(self, function, *args, **kw)
 
-    connections._execute = execute
-    try:
-        yield
-    finally:
-        connections._execute = original
+    return execute
 
 
 @contextmanager
 def postgresql_connections() -> Iterator[None]:
     """Watch, inside the block, the drivers on PostgreSQL's library that have been imported."""
-    originals = []
-    for module_name, function_name in _POSTGRESQL:
-        module = sys.modules.get(module_name)
-        original = getattr(module, function_name, None)
-        if original is not None:
-            originals.append((module, function_name, original))
-            driver = module_name.partition(".")[0]
-            setattr(module, function_name, _wrapped(original, driver))
-    try:
+    with ExitStack() as stack:
+        for module, name in _POSTGRESQL:
+            make = partial(_refusing, driver=module.partition(".")[0])
+            place = (sys.modules.get(module), name)
+            stack.enter_context(patches.changed(place, make=make, why=_WHY))
         yield
-    finally:
-        for module, function_name, original in originals:
-            setattr(module, function_name, original)
 
 
-def _wrapped(original: Callable[..., Any], driver: str) -> Callable[..., Any]:
+def _refusing(found: Callable[..., Any], driver: str) -> Callable[..., Any]:
     def connect(*args: Any, **kwargs: Any) -> Any:
         watch = current_watch()
         if watch is None:
-            return original(*args, **kwargs)
+            return found(*args, **kwargs)
         watch.databases[f"a database by {driver}"] = None
         raise refuse(ConnectionRefusedError, f"use {driver} itself")
 
@@ -139,34 +128,22 @@ def _wrapped(original: Callable[..., Any], driver: str) -> Callable[..., Any]:
 @contextmanager
 def processes() -> Iterator[None]:
     """Watch, inside the block, whoever starts a process of multiprocessing or gives it work."""
-    originals = []
-    for module_name, class_name, method_name in _MULTIPROCESSING:
-        owner = getattr(sys.modules.get(module_name), class_name, None)
-        original = getattr(owner, method_name, None)
-        if original is not None:
-            originals.append((owner, method_name, original))
-            setattr(owner, method_name, _in_this_process(original))
-    try:
+    places = [
+        (getattr(sys.modules.get(module), owner, None), name)
+        for module, owner, name in _MULTIPROCESSING
+    ]
+    with patches.changed(*places, make=_in_this_process, why=_WHY):
         yield
-    finally:
-        for owner, method_name, original in originals:
-            setattr(owner, method_name, original)
 
 
-def _in_this_process(original: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(original)
+def _in_this_process(found: Callable[..., Any]) -> Callable[..., Any]:
     def give(self: object, *args: Any, **kwargs: Any) -> Any:
         watch = current_watch()
         if watch is not None and not isinstance(self, ThreadPool):
             raise watch.refuse_program("another process (multiprocessing)")
-        return original(self, *args, **kwargs)
+        return found(self, *args, **kwargs)
 
     return give
-
-
-def _set(modules: Iterable[object], name: str, value: object) -> None:
-    for module in modules:
-        setattr(module, name, value)
 
 
 @contextmanager
@@ -195,20 +172,18 @@ def tasks() -> Iterator[None]:
 @contextmanager
 def threads() -> Iterator[None]:
     """Watch, inside the block, the threads that calls start; pools of threads are none of them."""
-    original = threading.Thread.start
+    with patches.changed((threading.Thread, "start"), make=_taken_down, why=_WHY):
+        yield
 
-    @wraps(original)
+
+def _taken_down(found: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     def start(self: threading.Thread) -> None:
         watch = current_watch()
         if watch is not None and inside_batch() and not _is_pool(self):
             watch.take_down_thread(self)
-        original(self)
+        found(self)
 
-    threading.Thread.start = start  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        threading.Thread.start = original  # type: ignore[method-assign]
+    return start
 
 
 def _is_pool(thread: threading.Thread) -> bool:

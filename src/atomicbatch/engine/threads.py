@@ -10,75 +10,85 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial, wraps
 from multiprocessing.pool import Pool, ThreadPool
+from types import MethodType
 from typing import Any, TypeVar
 
+from atomicbatch import patches
 from atomicbatch.engine.current import inside_batch, outside_batch
 
 T = TypeVar("T")
-_submit: Any = ThreadPoolExecutor.submit
-_start = threading.Thread.start
-
-
-@wraps(_submit)
-def submit(
-    self: ThreadPoolExecutor, fn: Callable[..., T], /, *args: Any, **kwargs: Any
-) -> Future[T]:
-    if not inside_batch():
-        plain: Future[T] = _submit(self, fn, *args, **kwargs)
-        return plain
-    context = copy_context()
-    # Outside: a thread that the pool starts now will serve others later.
-    future: Future[T] = outside_batch().run(_submit, self, context.run, fn, *args, **kwargs)
-    return future
-
-
-@wraps(_start)
-def start(self: threading.Thread) -> None:
-    if inside_batch():
-        self.run = partial(copy_context().run, self.run)  # type: ignore[method-assign]
-    _start(self)
-
-
-def _following(original: Any) -> Any:
-    """Let functions given to a multiprocessing.pool.ThreadPool take the context along."""
-
-    @wraps(original)
-    def give(self: Pool, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if isinstance(self, ThreadPool) and inside_batch():
-            func = partial(_run_in_copy, copy_context(), func)
-        return original(self, func, *args, **kwargs)
-
-    return give
-
-
-def _run_in_copy(context: Context, func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    # Of a copy: a context can be entered by one thread at a time.
-    return context.copy().run(func, *args, **kwargs)
-
-
-# apply(), map() and starmap() come down to these.
-_POOL = {
-    name: getattr(Pool, name)
-    for name in ("apply_async", "_map_async", "imap", "imap_unordered")
-    if hasattr(Pool, name)
-}
+_WHY = "batches follow their calls into threads"
+# Of multiprocessing.pool.ThreadPool; apply(), map() and starmap() come down to these.
+_POOL = ("apply_async", "_map_async", "imap", "imap_unordered")
 
 
 def install() -> None:
     """Let batches follow their calls into threads; again does nothing."""
-    for name, original in _POOL.items():
-        setattr(Pool, name, _following(original))
-    ThreadPoolExecutor.submit = submit  # type: ignore[method-assign,assignment]
-    threading.Thread.start = start  # type: ignore[method-assign]
+    patches.change(threading.Thread, "start", _start, why=_WHY)
+    if "start" in vars(threading.Timer):
+        # OpenTelemetry has given it one of its own, which knows the former start of threads only.
+        patches.change(threading.Timer, "start", _start, why=_WHY)
+    patches.change(ThreadPoolExecutor, "submit", _submit, why=_WHY)
+    for name in _POOL:
+        if hasattr(Pool, name):
+            patches.change(Pool, name, _give, why=_WHY)
 
 
 def uninstall() -> None:
     """Undo :func:`install`."""
-    for name, original in _POOL.items():
-        setattr(Pool, name, original)
-    ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
-    threading.Thread.start = _start  # type: ignore[method-assign]
+    patches.undo(_WHY)
+
+
+def _start(found: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    def start(self: threading.Thread) -> None:
+        if inside_batch():
+            run, context = self.run, copy_context()
+            # A method, since others who change run() as well look for __func__ (Sentry).
+            self.run = MethodType(lambda _: _carry(context, run), self)  # type: ignore[method-assign]
+        found(self)
+
+    return start
+
+
+def _submit(found: Callable[..., Any]) -> Callable[..., Any]:
+    def submit(self: ThreadPoolExecutor, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Any:
+        if not inside_batch():
+            return found(self, fn, *args, **kwargs)
+        carried = partial(_carry, copy_context(), fn)
+        # Outside: a thread that the pool starts now will serve others later.
+        return outside_batch().run(found, self, carried, *args, **kwargs)
+
+    return submit
+
+
+def _give(found: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(found)
+    def give(self: Pool, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self, ThreadPool) and inside_batch():
+            func = partial(_carry, copy_context(), func)
+        return found(self, func, *args, **kwargs)
+
+    return give
+
+
+def _carry(context: Context, func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """
+    Call a function with the context of whoever has given it to this thread.
+
+    What others have put into this thread's context for it stays: Sentry's scope, say.
+    """
+    # A copy: a context can be entered by one thread at a time.
+    here = copy_context()
+    here.run(_add, context)
+    return here.run(func, *args, **kwargs)
+
+
+def _add(context: Context) -> None:
+    here = copy_context()
+    for variable, value in context.items():
+        if variable not in here:
+            variable.set(value)

@@ -9,8 +9,7 @@ of batches all that costs a look at a context variable.
 
 from __future__ import annotations
 
-import threading
-from functools import wraps
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine
@@ -21,70 +20,101 @@ from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.pool.base import ResetStyle, _ConnectionFairy
 from sqlalchemy.util import immutabledict
 
+from atomicbatch import patches
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.transactions.sqlalchemy.connection import VirtualConnection
 from atomicbatch.transactions.sqlalchemy.joined import Call, current_call
 
-_raw_connection = Engine.raw_connection
-_pool_connect = Pool.connect
-_cursor = _ConnectionFairy.cursor
-_installing = threading.Lock()
+_WHY = "sessions inside a batch work in its transaction"
 
 
-def raw_connection(self: Engine) -> PoolProxiedConnection:
-    """Return a connection of the pool; inside a batch, one of the batch's transaction."""
-    call = current_call.get()
-    if call is None or call.joined.is_outside(self.dialect):
-        return _raw_connection(self)
-    joined = call.joined
-    if not joined.active:
-        if joined.undone:
-            joined.refuse_left_behind()
-        return _raw_connection(self)
-    _guard_characteristics(self.dialect)
-    return joined.connection(self, call)
+def install() -> None:
+    """Change the doors; again does nothing."""
+    patches.change(Engine, "raw_connection", _raw_connection, why=_WHY)
+    patches.change(Pool, "connect", _pool_connect, why=_WHY)
+    patches.change(_ConnectionFairy, "cursor", _cursor, why=_WHY)
+    patches.change(_ConnectionFairy, "commit", _commit, why=_WHY)
 
 
-raw_connection.__doc__ = _raw_connection.__doc__
+def uninstall() -> None:
+    """Put the doors back as they were."""
+    patches.undo(_WHY)
 
 
-@wraps(_pool_connect)
-def pool_connect(self: Pool) -> PoolProxiedConnection:
-    """Inside a batch a connection of the pool itself would carry work past it."""
-    call = current_call.get()
-    dialect = self._dialect
-    # A pool of something else, without an engine, has none.
-    if call is not None and isinstance(dialect, Dialect) and not call.joined.is_outside(dialect):
-        if call.joined.active:
-            call.joined.refuse(
-                "a handler takes a connection from the pool itself; take it from the engine"
-            )
-        if call.joined.undone:
-            call.joined.refuse_left_behind()
-    return _pool_connect(self)
+def _raw_connection(
+    found: Callable[[Engine], PoolProxiedConnection],
+) -> Callable[[Engine], PoolProxiedConnection]:
+    def raw_connection(self: Engine) -> PoolProxiedConnection:
+        """Return a connection of the pool; inside a batch, one of the batch's transaction."""
+        call = current_call.get()
+        if call is None or call.joined.is_outside(self.dialect):
+            return found(self)
+        joined = call.joined
+        if not joined.active:
+            if joined.undone:
+                joined.refuse_left_behind()
+            return found(self)
+        _guard_characteristics(self.dialect)
+        return joined.connection(self, call)
+
+    return raw_connection
 
 
-@wraps(_cursor)
-def cursor(self: _ConnectionFairy, *args: Any, **kwargs: Any) -> Any:
-    call = current_call.get()
-    if call is not None:
-        _refuse_older(self, call)
-    return _cursor(self, *args, **kwargs)
+def _pool_connect(
+    found: Callable[[Pool], PoolProxiedConnection],
+) -> Callable[[Pool], PoolProxiedConnection]:
+    def connect(self: Pool) -> PoolProxiedConnection:
+        """Inside a batch a connection of the pool itself would carry work past it."""
+        call = current_call.get()
+        dialect = self._dialect
+        # A pool of something else, without an engine, has none.
+        if (
+            call is not None
+            and isinstance(dialect, Dialect)
+            and not call.joined.is_outside(dialect)
+        ):
+            if call.joined.active:
+                call.joined.refuse(
+                    "a handler takes a connection from the pool itself; take it from the engine"
+                )
+            if call.joined.undone:
+                call.joined.refuse_left_behind()
+        return found(self)
+
+    return connect
 
 
-def commit(self: _ConnectionFairy) -> None:
-    # It has none of its own, but passes it on to the driver's connection.
-    call = current_call.get()
-    # Where the pool itself commits, it does so when a connection comes back, whenever that is.
-    if call is not None and self._pool._reset_on_return is not ResetStyle.reset_commit:
-        try:
+def _cursor(found: Callable[..., Any]) -> Callable[..., Any]:
+    def cursor(self: _ConnectionFairy, *args: Any, **kwargs: Any) -> Any:
+        call = current_call.get()
+        if call is not None:
             _refuse_older(self, call)
-        except NotBatchableError:
-            # SQLAlchemy takes the transaction for ended, and the next one to get the connection
-            # would commit what is still open.
-            self.dbapi_connection.rollback()
-            raise
-    self.dbapi_connection.commit()
+        return found(self, *args, **kwargs)
+
+    return cursor
+
+
+def _commit(
+    found: Callable[[_ConnectionFairy], None] | None,
+) -> Callable[[_ConnectionFairy], None]:
+    def commit(self: _ConnectionFairy) -> None:
+        call = current_call.get()
+        # Where the pool itself commits, it does so when a connection comes back, whenever that is.
+        if call is not None and self._pool._reset_on_return is not ResetStyle.reset_commit:
+            try:
+                _refuse_older(self, call)
+            except NotBatchableError:
+                # SQLAlchemy takes the transaction for ended, and the next one to get the connection
+                # would commit what is still open.
+                self.dbapi_connection.rollback()
+                raise
+        if found is not None:
+            found(self)
+        else:
+            # It has none of its own, but passes it on to the driver's connection.
+            self.dbapi_connection.commit()
+
+    return commit
 
 
 def _refuse_older(fairy: _ConnectionFairy, call: Call) -> None:
@@ -97,32 +127,6 @@ def _refuse_older(fairy: _ConnectionFairy, call: Call) -> None:
             "a handler uses a session or connection that was opened before the batch; open it "
             "within the call"
         )
-
-
-# What is changed of SQLAlchemy: where, and by what.
-_CHANGES: tuple[tuple[type, str, Any, Any], ...] = (
-    (Engine, "raw_connection", _raw_connection, raw_connection),
-    (Pool, "connect", _pool_connect, pool_connect),
-    (_ConnectionFairy, "cursor", _cursor, cursor),
-    (_ConnectionFairy, "commit", None, commit),
-)
-
-
-def install() -> None:
-    """Change the doors; again does nothing."""
-    with _installing:
-        for owner, name, _, changed in _CHANGES:
-            setattr(owner, name, changed)
-
-
-def uninstall() -> None:
-    """Put the doors back as they were."""
-    with _installing:
-        for owner, name, original, _ in _CHANGES:
-            if original is not None:
-                setattr(owner, name, original)
-            elif name in vars(owner):
-                delattr(owner, name)
 
 
 class _Guarded(ConnectionCharacteristic):

@@ -1,0 +1,231 @@
+"""
+Patches: every change that atomicbatch makes to other people's code goes through this module.
+
+Others change the same places: OpenTelemetry, Sentry and ddtrace all wrap ``Thread.start``, say. So
+a change wraps what it finds when it is made, not what was there when we were imported; and when it
+is undone while somebody has wrapped it since, it stays in place and passes everything on.
+
+:func:`changes` lists what is changed and why.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from inspect import getattr_static
+from types import ModuleType
+from typing import Any, Final
+
+_NOTHING: Final = object()
+_lock = threading.RLock()
+
+
+class Change:
+    """
+    One attribute of somebody else's class or module, and what it is changed to.
+
+    Args:
+        owner: The class or module.
+        name: The attribute.
+        make: Given what is found there (as ``getattr`` gives it, or None where there is nothing),
+            makes what takes its place. A function must call what was found.
+        why: The reason, for people.
+
+    Attributes:
+        installed: It is in force.
+    """
+
+    def __init__(self, owner: Any, name: str, make: Callable[[Any], Any], why: str) -> None:
+        self.owner = owner
+        self.name = name
+        self.why = why
+        self.installed = False
+        self._make = make
+        # As it stands in the owner's namespace; nothing where it is inherited, or not there.
+        self._found: Any = _NOTHING
+        self._ours: Any = _NOTHING
+
+    def __repr__(self) -> str:
+        return f"<Change of {_name_of(self.owner)}.{self.name}: {self.why}>"
+
+    def install(self) -> None:
+        """Make the change; again does nothing, unless somebody has put back what was there."""
+        with _lock:
+            now = vars(self.owner).get(self.name, _NOTHING)
+            if self._ours is not _NOTHING and now is not self._found:
+                # Still there, or wrapped by somebody.
+                self.installed = True
+                return
+            self._found = now
+            self._ours = self._replacement()
+            self.installed = True
+            setattr(self.owner, self.name, self._ours)
+
+    def undo(self) -> None:
+        """Put back what was there; if somebody has wrapped it since, only pass everything on."""
+        with _lock:
+            self.installed = False
+            if self._ours is _NOTHING or vars(self.owner).get(self.name) is not self._ours:
+                return
+            if self._found is _NOTHING:
+                delattr(self.owner, self.name)
+            else:
+                setattr(self.owner, self.name, self._found)
+            self._ours = self._found = _NOTHING
+
+    def _replacement(self) -> Any:
+        # By getattr: wrappers of wrapt can only be called as an attribute gives them.
+        found = getattr(self.owner, self.name, None)
+        changed = self._make(found)
+        if not callable(found) or not callable(changed):
+            return changed
+
+        @wraps(found)
+        def door(*args: Any, **kwargs: Any) -> Any:
+            return (changed if self.installed else found)(*args, **kwargs)
+
+        static = getattr_static(self.owner, self.name)
+        # Whoever is called without an instance is bound already.
+        return staticmethod(door) if isinstance(static, classmethod | staticmethod) else door
+
+
+_changes: dict[tuple[int, str, str], Change] = {}
+
+
+def change(owner: Any, name: str, make: Callable[[Any], Any], *, why: str) -> Change:
+    """
+    Change an attribute of somebody else's class or module; the same change again does nothing.
+
+    Args:
+        owner: The class or module.
+        name: The attribute.
+        make: Given what is found there, makes what takes its place; see :class:`Change`.
+        why: The reason, for people; it also tells changes of one place apart.
+    """
+    with _lock:
+        key = (id(owner), name, why)
+        made = _changes.get(key)
+        if made is None:
+            made = _changes[key] = Change(owner, name, make, why)
+        made.install()
+    return made
+
+
+@contextmanager
+def changed(*places: tuple[Any, str], make: Callable[[Any], Any], why: str) -> Iterator[None]:
+    """
+    Change attributes for the length of a block.
+
+    Args:
+        places: Owners, each with the attribute's name; what has no such attribute is left alone.
+        make: Given what is found there, makes what takes its place; see :class:`Change`.
+        why: The reason, for people.
+    """
+    made = [Change(owner, name, make, why) for owner, name in places if hasattr(owner, name)]
+    for one in made:
+        one.install()
+    try:
+        yield
+    finally:
+        for one in reversed(made):
+            one.undo()
+
+
+def changes() -> tuple[Change, ...]:
+    """Return the changes that are in force, in the order they were made."""
+    return tuple(made for made in _changes.values() if made.installed)
+
+
+def undo(why: str) -> None:
+    """Undo the changes that were made for one reason, the last one first."""
+    with _lock:
+        for made in reversed(_changes.values()):
+            if made.why == why:
+                made.undo()
+
+
+def _name_of(owner: Any) -> str:
+    name = owner.__name__ if isinstance(owner, ModuleType) else owner.__qualname__
+    return str(name)
+
+
+# Modules that are imported later ----------------------------------------------------------------
+
+
+def when_imported(module: str, act: Callable[[ModuleType], object]) -> None:
+    """
+    Call a function with a module as soon as it has been imported: now, or whenever that is.
+
+    An app may import a library when it first needs it, in a call of a batch for instance.
+    """
+    with _lock:
+        acts = _waiting.setdefault(module, [])
+        if act not in acts:
+            acts.append(act)
+        if _finder not in sys.meta_path:
+            sys.meta_path.insert(0, _finder)
+    catch_up()
+
+
+def catch_up() -> None:
+    """
+    Look whether modules that somebody waits for have been imported unnoticed.
+
+    One may have been half imported when we began to wait. Costs a microsecond.
+    """
+    for name in tuple(_waiting):
+        module = sys.modules.get(name)
+        if module is not None and not getattr(module.__spec__, "_initializing", False):
+            _run(name)
+
+
+def _run(name: str) -> None:
+    """Do what was waiting for a module."""
+    with _lock:
+        acts = _waiting.pop(name, [])
+    for act in acts:
+        act(sys.modules[name])
+
+
+class _Finder:
+    """Finds nothing itself; notices when a module is found that somebody waits for."""
+
+    def __init__(self) -> None:
+        self._finding = threading.local()
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        if name not in _waiting or getattr(self._finding, "name", None) == name:
+            return None
+        self._finding.name = name
+        try:
+            spec = find_spec(name)
+        finally:
+            self._finding.name = None
+        if spec is not None and spec.loader is not None:
+            _follow(spec.loader, name)
+        return spec
+
+
+def _follow(loader: Any, name: str) -> None:
+    """Run what is waiting for a module when its loader has executed it."""
+    execute = getattr(loader, "exec_module", None)
+    if execute is None:
+        return
+
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        # Loaders of archives have many modules.
+        if module.__name__ == name:
+            _run(name)
+
+    with suppress(AttributeError):  # then catch_up() finds it
+        loader.exec_module = exec_module
+
+
+_waiting: dict[str, list[Callable[[ModuleType], object]]] = {}
+_finder = _Finder()
