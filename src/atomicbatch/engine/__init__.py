@@ -5,6 +5,7 @@ In reading order::
 
     execution.py   which call is next, when to stop, what to report (a plain state machine)
     run.py         execute, execute_async: the two thin shells around it
+    deadline.py    the time limit, kept by a thread that depends on nobody
     replay.py      when a whole batch is run again, and how long to wait first
     turns.py       the line in which batches stand that have met a conflict
     current.py     how code inside a call finds the batch: inside_batch, on_commit

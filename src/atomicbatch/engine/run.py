@@ -23,6 +23,7 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, TypeVar
 
+from atomicbatch.engine.deadline import Deadline
 from atomicbatch.engine.execution import Execution
 from atomicbatch.engine.replay import Replay
 from atomicbatch.engine.turns import Turn, Turns
@@ -39,6 +40,7 @@ from atomicbatch.model import Batch, Call, Outcome, Reply
 
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
+M = TypeVar("M")
 logger = logging.getLogger("atomicbatch")
 
 
@@ -50,7 +52,11 @@ class Transaction(Protocol[C_co]):
     """Begins transactions; the whole contract is in ``transactions/base.py``."""
 
     def begin(self, batch: Batch, *, deadline: float) -> AbstractContextManager[C_co]:
-        """Enter: BEGIN, by ``deadline`` (time.monotonic()). Leave: COMMIT, or ROLLBACK."""
+        """
+        Enter: BEGIN, by ``deadline`` (time.monotonic()). Leave: COMMIT, or ROLLBACK.
+
+        What it returns may have the methods that ``engine/deadline.py`` calls when time is up.
+        """
 
 
 class AsyncTransaction(Protocol[C_co]):
@@ -72,7 +78,8 @@ def execute(
     """
     Run a batch in one transaction, in this thread.
 
-    The time limit is looked at between calls: a running call is not interrupted.
+    The time limit is looked at between calls. A running call is interrupted where the transaction
+    can be, see ``deadline.py``.
 
     Args:
         batch: What to run.
@@ -90,7 +97,7 @@ def execute(
     try:
         return _attempts(run, transaction, perform)
     finally:
-        run.leave_line()
+        run.end()
 
 
 def _attempts(
@@ -99,21 +106,21 @@ def _attempts(
     while True:
         if (turn := run.turn()) is not None:
             try:
-                turn.result(run.seconds_left())
+                turn.result(run.deadline.seconds_left)
             except TimeoutError:
                 return run.given_up()
             time.sleep(run.delay_seconds)
         execution = run.attempt()
         problem: Exception | None = None
         try:
-            with transaction.begin(run.batch, deadline=run.deadline) as connection:
+            with run.watched(transaction.begin(run.batch, deadline=run.deadline.at)) as connection:
                 run.check_start()
                 while (call := execution.next_call()) is not None:
                     try:
                         execution.record(perform(call, connection))
                     except Exception as error:
                         execution.record_error(error)
-                    if time.monotonic() > run.deadline:
+                    if not run.deadline.seconds_left:
                         execution.record_timeout()
                 run.leave()
         except Exception as error:
@@ -134,14 +141,18 @@ async def execute_async(
     """
     Run a batch in one transaction; the async twin of :func:`execute`.
 
-    The time limit interrupts BEGIN and the running call, but never COMMIT or ROLLBACK. Cancelling
-    rolls back and propagates; once the transaction is being left, its end is waited for first.
+    The time limit interrupts BEGIN and the running call. COMMIT and ROLLBACK have a moment more.
+    Then whatever still runs is left behind: it cannot commit any more, unless COMMIT has been sent;
+    in that case the outcome is unknown.
+
+    Cancelling rolls back and propagates, within the same moment; once the transaction is being
+    left, its end is waited for first.
     """
     run = _Run(batch, timeout_seconds, replay, turns)
     try:
         return await _attempts_async(run, transaction, perform)
     finally:
-        run.leave_line()
+        run.end()
 
 
 async def _attempts_async(
@@ -152,7 +163,7 @@ async def _attempts_async(
     while True:
         if (turn := run.turn()) is not None:
             try:
-                async with asyncio.timeout(run.seconds_left()):
+                async with asyncio.timeout(run.deadline.seconds_left):
                     await asyncio.wrap_future(turn)
             except TimeoutError:
                 return run.given_up()
@@ -176,9 +187,10 @@ async def _attempt(
     perform: Callable[[Call, C], Awaitable[Reply]],
 ) -> None:
     """Run the batch once; raise what its transaction raises."""
-    execution, limit = run.execution, asyncio.timeout(max(0.0, run.deadline - time.monotonic()))
+    execution, limit = run.execution, asyncio.timeout(run.deadline.seconds_left)
     try:
-        async with limit, transaction.begin(run.batch, deadline=run.deadline) as connection:
+        manager = run.watched(transaction.begin(run.batch, deadline=run.deadline.at))
+        async with limit, manager as connection:
             try:
                 run.check_start()
                 await _perform_all(run, perform, connection, limit)
@@ -207,7 +219,7 @@ async def _perform_all(
             execution.record(await perform(call, connection))
         except Exception as error:
             execution.record_error(error)
-        if limit.expired() or time.monotonic() > run.deadline:
+        if limit.expired() or not run.deadline.seconds_left:
             execution.record_timeout()
         elif task is not None and task.cancelling():
             # The call has swallowed its cancellation; that must not make the batch commit.
@@ -215,23 +227,44 @@ async def _perform_all(
 
 
 async def _to_the_end(task: asyncio.Task[None], run: _Run) -> None:
-    """Wait for an attempt; pass on a cancellation unless its transaction is being left."""
+    """
+    Wait for an attempt; pass on a cancellation unless its transaction is being left.
+
+    Where its end does not come in time, leave it behind and raise what follows from that.
+    """
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
+    while not task.done() and not run.is_left_behind:
         try:
-            await asyncio.wait((task,))
+            await asyncio.wait((task,), timeout=run.deadline.seconds_until_given_up)
         except asyncio.CancelledError as error:
             # Once only: anyio's cancel scopes cancel again in every round of the event loop,
             # which would cut short what handlers and adapters do to clean up.
             if cancelled is None and not run.leaving:
                 task.cancel()
+                run.deadline.hasten()
             cancelled = error
+        else:
+            if not task.done() and not run.deadline.seconds_until_given_up:
+                _left_behind.add(task)
+                task.add_done_callback(_forget)
+                run.leave_behind()
     if cancelled is None:
-        return task.result()
-    ended = None if task.cancelled() else task.exception()
-    if ended is not None and not isinstance(ended, Rollback):
-        logger.warning("a cancelled batch ended with an error", exc_info=ended)
+        return run.result() if run.is_left_behind else task.result()
+    if not run.is_left_behind:
+        ended = None if task.cancelled() else task.exception()
+        if ended is not None and not isinstance(ended, Rollback):
+            logger.warning("a cancelled batch ended with an error", exc_info=ended)
     raise cancelled
+
+
+# Attempts that nobody waits for any more; asyncio keeps tasks by weak references only.
+_left_behind: set[asyncio.Task[None]] = set()
+
+
+def _forget(task: asyncio.Task[None]) -> None:
+    _left_behind.discard(task)
+    if not task.cancelled():
+        task.exception()  # seen, so that asyncio does not complain
 
 
 class _Run:
@@ -239,6 +272,8 @@ class _Run:
 
     __slots__ = (
         "_last_error",
+        "_left_behind_by",
+        "_manager",
         "_turn",
         "attempts",
         "batch",
@@ -258,7 +293,7 @@ class _Run:
         self, batch: Batch, timeout_seconds: float, replay: Replay, turns: Turns | None
     ) -> None:
         self.batch = batch
-        self.deadline = time.monotonic() + timeout_seconds
+        self.deadline = Deadline(timeout_seconds)
         self.replay = replay
         self.attempts = 0
         self.delay_seconds = 0.0
@@ -268,6 +303,8 @@ class _Run:
         self.turns = Turns() if turns is None else turns
         self._turn: Turn | None = None
         self._last_error: TransactionError | None = None
+        self._manager: object = None
+        self._left_behind_by: Exception | None = None
 
     def attempt(self) -> Execution:
         """Start the next attempt."""
@@ -276,8 +313,14 @@ class _Run:
         self.execution = Execution(self.batch)
         return self.execution
 
+    def watched(self, manager: M) -> M:
+        """Let the time limit stop a transaction from now on."""
+        self._manager = manager
+        self.deadline.watch(manager)
+        return manager
+
     def check_start(self) -> None:
-        if time.monotonic() > self.deadline:
+        if not self.deadline.seconds_left:
             raise TimeoutExceededError("the time limit passed before the first call")
 
     def leave(self) -> None:
@@ -285,6 +328,34 @@ class _Run:
         if self.execution.failed:
             raise Rollback from self.execution.error
         self.committing = True
+
+    def leave_behind(self) -> None:
+        """Stop waiting for the attempt: from now on it cannot commit, or nobody knows."""
+        give_up = getattr(self._manager, "give_up", None)
+        # Without it there is no telling how far an adapter has come with COMMIT.
+        sent = give_up() if give_up is not None else self.committing
+        if self.committing and sent:
+            self._left_behind_by = UnknownOutcomeError(
+                "COMMIT was sent, and no answer came within the time limit"
+            )
+        elif self.committing:
+            self._left_behind_by = TimeoutExceededError("the time limit passed before COMMIT")
+        elif self.execution.running is None:
+            self._left_behind_by = TimeoutExceededError(
+                "the time limit passed before the first call"
+            )
+        else:
+            self.execution.record_timeout()
+            self._left_behind_by = Rollback()
+
+    @property
+    def is_left_behind(self) -> bool:
+        return self._left_behind_by is not None
+
+    def result(self) -> None:
+        """Raise what leaving the attempt behind comes to."""
+        if self._left_behind_by is not None:
+            raise self._left_behind_by
 
     def settle(self, problem: Exception | None) -> Outcome | None:
         """
@@ -325,12 +396,11 @@ class _Run:
             self._turn = self.turns.ask(self.batch)
         return None if self._turn is None else self._turn.come
 
-    def leave_line(self) -> None:
+    def end(self) -> None:
+        """Nobody waits for the batch any more."""
+        self.deadline.close()
         if self._turn is not None:
             self._turn.leave()
-
-    def seconds_left(self) -> float:
-        return max(0.0, self.deadline - time.monotonic())
 
     def _transaction_error(self, problem: Exception | None) -> TransactionError | None:
         """Tell what the transaction itself says, or None where it only rolled back as told."""
@@ -354,7 +424,7 @@ class _Run:
         self.delay_seconds = self.replay.delay_seconds(self.attempts, random.random())
         return (
             self.attempts < self.replay.max_attempts
-            and time.monotonic() + self.delay_seconds < self.deadline
+            and self.delay_seconds < self.deadline.seconds_left
         )
 
 

@@ -31,6 +31,11 @@ What the block gives may have a method ``call()``: it returns an async context m
 call runs inside of one. Leaving it is the end of all that the call has opened; it raises the
 TransactionError that keeps the batch from going on, so that the right call is blamed.
 
+When time is up, or the client is gone, another thread may call three methods of what ``begin``
+returns, where it has them: ``interrupt()``, ``sever()`` and ``give_up()``; ``engine/deadline.py``
+says when. None may block. ``give_up()`` promises that COMMIT is not sent any more, or tells, by
+returning true, that it has been sent: the outcome is unknown then, and nobody waits for it.
+
 Either way the connection is given back clean, or closed. Errors of the driver never get out.
 ``atomicbatch.testing.check_transaction`` tests an adapter against all of this.
 """
