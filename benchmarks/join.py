@@ -90,7 +90,7 @@ def join(rounds: int) -> None:
         with engine.connect() as connection:
             connection.execute(select).all()
 
-    transaction = SQLAlchemyTransaction(allow_sync_engine_on_loop=True)
+    transaction = SQLAlchemyTransaction()
 
     async def inside(run: Callable[[], object]) -> float:
         begun = transaction.begin(BATCH, deadline=time.monotonic() + 600)

@@ -102,10 +102,16 @@ class TransactionError(AtomicBatchError):
 
 
 class ConflictError(TransactionError):
-    """Another transaction was in the way; this one is surely rolled back and may be run again."""
+    """
+    Another transaction was in the way; this one is surely rolled back and may be run again.
+
+    Attributes:
+        alone: Run the batch again while nothing else runs, or it may happen again.
+    """
 
     status = 503
     slug = "conflict"
+    alone = False
 
 
 class BusyError(TransactionError):

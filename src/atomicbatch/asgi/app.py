@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from atomicbatch import patches
 from atomicbatch.asgi import frameworks
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.document import describe_endpoint
+from atomicbatch.asgi.door import Door
 from atomicbatch.asgi.endpoint import BatchEndpoint
 from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.engine import AsyncTransaction, Replay, Turns, execute_async
 from atomicbatch.engine import threads as engine_threads
-from atomicbatch.engine.current import RunningBatch, running_batch
-from atomicbatch.errors import NotBatchableError
+from atomicbatch.engine.current import RunningBatch, inside_batch, running_batch
+from atomicbatch.errors import ConflictError, NotBatchableError
 from atomicbatch.exchange import Response, read_request, write_response
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Reply
@@ -72,6 +74,7 @@ class AtomicBatch:
         self._rolled_back_status = rolled_back_status
         self._not_overridable = frozenset(name.lower().encode() for name in not_overridable)
         self._consumed_query = frozenset(consumed_query)
+        self._doors: WeakKeyDictionary[asyncio.AbstractEventLoop, Door] = WeakKeyDictionary()
         engine_threads.install()
         frameworks.install()
         describe_endpoint(app, path, self._limits)
@@ -90,7 +93,7 @@ class AtomicBatch:
         if scope["type"] != "http" or scope["path"] not in self._paths(scope):
             if scope["type"] == "http" and "app" in scope:
                 self._describe(scope)
-            await self._app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         patches.catch_up()
         running = RunningBatch()
@@ -102,6 +105,27 @@ class AtomicBatch:
             # own, since this one may have been cancelled.
             if running.committed:
                 await _to_the_end(running.run_deferred())
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand what is no batch to the app; a request waits while a batch has to be alone."""
+        # On another kind of event loop, trio's say, there are no batches.
+        if scope["type"] != "http" or inside_batch() or asyncio._get_running_loop() is None:
+            await self._app(scope, receive, send)
+            return
+        door = self._door()
+        entered = await door.enter_later() if door.is_shut else door.enter()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            door.leave(entered)
+
+    def _door(self) -> Door:
+        """The door of the event loop that runs now."""
+        loop = asyncio.get_running_loop()
+        door = self._doors.get(loop)
+        if door is None:
+            door = self._doors[loop] = Door()
+        return door
 
     def _describe(self, scope: Scope) -> None:
         """Show the endpoint in the document of the app that calls start at."""
@@ -133,7 +157,14 @@ class AtomicBatch:
         with running_batch(running):
             outcome = await execute_async(
                 batch,
-                _Attempts(self._transaction, self._target(scope), scope, self._limits, running),
+                _Attempts(
+                    self._transaction,
+                    self._target(scope),
+                    scope,
+                    self._limits,
+                    running,
+                    self._door(),
+                ),
                 _perform,
                 timeout_seconds=self._limits.timeout_seconds,
                 replay=self._replay,
@@ -188,21 +219,39 @@ class _Attempts:
         scope: Scope,
         limits: Limits,
         running: RunningBatch,
+        door: Door,
     ) -> None:
         self._transaction = transaction
         self._target = target
         self._scope = scope
         self._limits = limits
         self._running = running
+        self._door = door
+        self._alone = False
+        self._number = 0
 
     @asynccontextmanager
     async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Dispatcher]:
         self._running.attempt()
-        async with self._transaction.begin(batch, deadline=deadline) as joined:
-            # Each call runs inside of what the transaction has for calls, if anything.
-            around = getattr(joined, "call", nullcontext)
-            yield Dispatcher(self._target, self._scope, self._limits, around)
-        self._running.committed = True
+        self._number += 1
+        wants_alone = getattr(self._transaction, "wants_alone", None)
+        alone = self._alone or (wants_alone is not None and wants_alone())
+        async with self._door.alone() if alone else self._door.shared():
+            try:
+                async with self._transaction.begin(batch, deadline=deadline) as joined:
+                    # Each call runs inside of what the transaction has for calls, if anything.
+                    around = getattr(joined, "call", nullcontext)
+                    if hasattr(joined, "is_alone"):
+                        joined.is_alone, joined.number = self._is_alone, self._number
+                    yield Dispatcher(self._target, self._scope, self._limits, around)
+            except ConflictError as error:
+                self._alone = self._alone or error.alone
+                raise
+            self._running.committed = True
+
+    def _is_alone(self) -> bool:
+        """Tell whether there is nobody in the app who could hold up the batch. In any thread."""
+        return self._door.batches + self._door.requests <= 1
 
 
 async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:

@@ -235,7 +235,7 @@ def test_a_connection_asked_for_while_the_batch_is_rolled_back(databases: Databa
     world = World("pysqlite", databases("sqlite"))
 
     async def main() -> None:
-        transaction = SQLAlchemyTransaction(allow_sync_engine_on_loop=True)
+        transaction = SQLAlchemyTransaction()
         batch = Batch((call("POST", "/"),))
         for used in (True, False):
             with suppress(ZeroDivisionError):
@@ -552,30 +552,6 @@ def test_a_client_that_hangs_up_during_a_def_handler(driver: str, databases: Dat
 
 
 # At a time ---------------------------------------------------------------------------------------
-
-
-def test_a_sync_engine_on_the_event_loop(databases: Databases) -> None:
-    """An async def handler with a sync engine could block the loop for ever: refused."""
-    database = databases("sqlite")
-    world = World("pysqlite", database)
-    plain = FastAPI()
-
-    @plain.post("/run")
-    async def handler() -> None:
-        with Session(world.engine) as session:
-            session.add(Item(name="new", n=0))
-            session.commit()
-
-    async def main() -> None:
-        app = AtomicBatch(plain, transaction=SQLAlchemyTransaction())
-        answer = await ask(app, RUN)
-        assert answer.outcome == "rolled-back; failed=1; status=501"
-        assert b"async def" in answer.body
-        allowed = SQLAlchemyTransaction(allow_sync_engine_on_loop=True)
-        assert (await ask(AtomicBatch(plain, transaction=allowed), RUN)).outcome == "committed"
-
-    run(world, main)
-    assert ("new", 0) in database.rows()
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg", "pymysql", "asyncmy"])

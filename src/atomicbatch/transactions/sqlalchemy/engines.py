@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.engine import Dialect
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 _FAMILIES = {"mariadb": "mysql", "cockroachdb": "postgresql"}
 _PORTS = {"mysql": 3306, "postgresql": 5432}
@@ -34,6 +35,13 @@ def _place(url: URL) -> tuple[object, ...] | None:
     host = url.host or ""
     host = "localhost" if host in _LOOPBACK else host.lower()
     return family, host, url.port or _PORTS.get(family), url.database or url.username
+
+
+def is_in_memory(engine: Engine) -> bool:
+    """Tell whether an engine is of an SQLite database whose connections may be a thread's own."""
+    return engine.dialect.name == "sqlite" and isinstance(
+        engine.pool, SingletonThreadPool | StaticPool
+    )
 
 
 def are_alike(one: Engine, other: Engine) -> bool:

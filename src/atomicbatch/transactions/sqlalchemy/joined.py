@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Dialect, Engine
+from sqlalchemy import URL, Dialect, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
@@ -25,16 +26,41 @@ from atomicbatch.errors import (
 )
 from atomicbatch.transactions.conflicts import is_conflict
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
-from atomicbatch.transactions.sqlalchemy.engines import are_alike, is_same_database
+from atomicbatch.transactions.sqlalchemy.engines import (
+    are_alike,
+    is_in_memory,
+    is_same_database,
+)
 from atomicbatch.transactions.sqlalchemy.lease import OVER, Lease
+from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 from atomicbatch.transactions.sqlalchemy.slots import Slots
+from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 from atomicbatch.transactions.statements import Family
 
 logger = logging.getLogger("atomicbatch")
-# COMMIT and ROLLBACK of sync drivers run here, not in the threads of handlers: those may all be
-# waiting for locks that this very batch holds. They are made when needed and reused.
-_threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="atomicbatch")
+
+
+class _Threads:
+    """
+    Threads for what would block the event loop; they are made when needed and reused.
+
+    COMMIT and ROLLBACK of sync drivers run here, not in the threads of handlers: those may all be
+    waiting for locks that this very batch holds. Nor may they wait behind those that begin, who
+    wait for their turn until others have committed.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.ending = ThreadPoolExecutor(max_workers=256, thread_name_prefix="atomicbatch")
+        self.beginning = ThreadPoolExecutor(max_workers=64, thread_name_prefix="atomicbatch-begin")
+
+
+_threads = _Threads()
 
 _LEFT_BEHIND = (
     "a call has left a task behind that uses the database while the batch still runs; await it in "
@@ -53,10 +79,22 @@ class Options:
     outside: tuple[Engine, ...] = ()
     """Engines that batches leave alone: what is done with them is not part of the batch."""
     isolation_level: str | None = None
-    allow_sync_engine_on_loop: bool = False
     max_batches: int | None = None
+    in_place: bool = False
+    """Leave transactions in the thread of the event loop: nothing else runs there."""
     slots: WeakKeyDictionary[Pool, Slots] = field(default_factory=WeakKeyDictionary)
+    loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopMemory] = field(
+        default_factory=WeakKeyDictionary
+    )
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def memory(self) -> LoopMemory:
+        """What is known of the event loop that runs now."""
+        loop = asyncio.get_running_loop()
+        memory = self.loops.get(loop)
+        if memory is None:
+            memory = self.loops[loop] = LoopMemory()
+        return memory
 
 
 class Joined:
@@ -69,6 +107,11 @@ class Joined:
         error: Why it cannot be committed, or None.
         has_escaped: Something of it may be stored, although it cannot be committed.
         fairies: The connections of its real transactions.
+        thread: The event loop's, as threading.get_ident() tells.
+        is_alone: Tells, in any thread, whether nothing else runs that it could wait for. Who
+            performs the batch knows.
+        number: Which attempt it is at the batch, 1 for the first.
+        loop_has_answered: The event loop lives: it has done what :meth:`ask_loop` has asked.
     """
 
     def __init__(self, options: Options, deadline: float) -> None:
@@ -83,6 +126,11 @@ class Joined:
         self._reals: dict[Dialect, RealTransaction] = {}
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
+        self._memory = options.memory()
+        self.thread = threading.get_ident()
+        self.is_alone: Callable[[], bool] = _is_not_alone
+        self.number = 1
+        self.loop_has_answered = False
 
     # For diagnosis -----------------------------------------------------------------------------
 
@@ -110,9 +158,15 @@ class Joined:
         real = self._reals.get(engine.dialect)
         if real is None:
             real = self._join(engine)
-        if not real.dialect.is_async and not self.options.allow_sync_engine_on_loop:
-            self._check_thread()
-        lease = real.lease()
+        on_loop = (
+            not real.dialect.is_async
+            # get_running_loop() would raise in nearly all cases, which takes longer than the rest.
+            and asyncio._get_running_loop() is self._loop
+            and not self.options.in_place
+        )
+        if on_loop and not real.is_open:
+            self._memory.note_engine(engine)
+        lease = real.lease(at_once=on_loop)
         call.leases.append(lease)
         if call.ended:
             # While we waited for the connection; the end of the call may not have seen it.
@@ -128,6 +182,10 @@ class Joined:
         outside = self.options.outside
         return bool(outside) and any(dialect is one.dialect for one in outside)
 
+    def _is_named(self, engine: Engine) -> bool:
+        engines = self.options.engines
+        return not engines or any(engine.dialect is named.dialect for named in engines)
+
     def refuse_left_behind(self) -> NoReturn:
         """Whatever a call has left running must store nothing that the batch has undone."""
         logger.warning(
@@ -140,6 +198,7 @@ class Joined:
 
     def open(self, act: Callable[[], None]) -> None:
         """Do something on connections of the pool, which is not the batch's own."""
+        watchdog.watch(self)
         token = current_call.set(None)
         try:
             act()
@@ -147,8 +206,7 @@ class Joined:
             current_call.reset(token)
 
     def _join(self, engine: Engine) -> RealTransaction:
-        engines = self.options.engines
-        if engines and not any(engine.dialect is named.dialect for named in engines):
+        if not self._is_named(engine):
             self.refuse(
                 "a handler uses an engine that SQLAlchemyTransaction was not given; name it there, "
                 "or as outside=... if its work need not be part of the batch"
@@ -177,16 +235,6 @@ class Joined:
                 self._reals[engine.dialect] = real
         return real
 
-    def _check_thread(self) -> None:
-        # get_running_loop() would raise in nearly all cases, which takes longer than all the rest.
-        if asyncio._get_running_loop() is None:
-            return
-        self.refuse(
-            "an 'async def' handler uses a sync engine, which blocks the event loop: as soon as "
-            "another request waits for a row that the batch holds, neither can go on; use 'def', "
-            "or an async engine (for tests: allow_sync_engine_on_loop=True)"
-        )
-
     def check_loop(self) -> None:
         """Refuse another event loop than the app's: its end would be the connection's."""
         if asyncio._get_running_loop() is not self._loop:
@@ -194,6 +242,76 @@ class Joined:
                 "a handler uses an async engine in an event loop of its own (asyncio.run); use a "
                 "sync engine there, or await it in the app's loop"
             )
+
+    async def prepare(self) -> None:
+        """
+        Begin, in threads, on the sync engines that batches are known to use on the event loop.
+
+        There they could begin only what needs no waiting.
+
+        Raises:
+            TransactionError: One could not be begun.
+        """
+        for engine in self._memory.engines():
+            if self.is_outside(engine.dialect) or not self._is_named(engine):
+                continue
+            if is_in_memory(engine) or self.options.in_place:
+                continue
+            await self._loop.run_in_executor(_threads.beginning, self._begin, engine)
+
+    def _begin(self, engine: Engine) -> None:
+        for other in self.reals:
+            if is_same_database(engine.url, other.engine.url):
+                return  # whether both are used in this batch is not known yet
+        self._join(engine).lease().closed = True
+
+    # Giving way --------------------------------------------------------------------------------
+
+    def give_way(self, error: TransactionError, url: URL | None) -> bool:
+        """
+        Undo the batch from another thread, without its event loop, so that others can go on.
+
+        Args:
+            error: Why. The first reason counts.
+            url: Which database others wait for; None: it is not known. An async engine's
+                transactions in another database hold nobody up.
+
+        Returns:
+            False: there is nothing to undo, or COMMIT has begun, which needs no event loop.
+        """
+        undone = []
+        with self._lock:
+            for real in self.reals:
+                holds_up = not real.dialect.is_async or url is None
+                if (holds_up or is_same_database(url, real.url)) and real.give_way(error):  # type: ignore[arg-type]
+                    undone.append(real)
+            if undone and self.active:
+                if self.error is None:
+                    self.error = error
+                elif isinstance(self.error, ConflictError) and isinstance(error, ConflictError):
+                    self.error.alone |= error.alone
+        if undone and isinstance(error, ConflictError):
+            self._memory.note_conflict()
+        for real in undone:
+            _threads.ending.submit(real.undo)
+        return bool(undone)
+
+    def ask_loop(self) -> bool:
+        """Ask the event loop for a sign of life; tell whether there is one to ask."""
+        self.loop_has_answered = False
+        try:
+            self._loop.call_soon_threadsafe(self._answer)
+        except RuntimeError:
+            return False  # it has been closed
+        return True
+
+    def _answer(self) -> None:
+        self.loop_has_answered = True
+
+    def may_not_commit(self, real: RealTransaction) -> TransactionError | None:
+        """Tell why a transaction was undone meanwhile. If it was not, it never is from now on."""
+        with self._lock:
+            return real.seal()
 
     def slots(self, pool: Pool, family: Family) -> Slots | None:
         """How many batches may use a pool at a time."""
@@ -237,22 +355,24 @@ class Joined:
             TransactionError: As transactions/base.py says.
         """
         self._check_writers()
+        with self._lock:
+            self.active = self.error is not None
         if self.error is not None:
             await self.rollback()
             raise self.error
-        with self._lock:
-            self.active = False
         # Those that only read first: if one fails, nothing is stored yet.
         reals = sorted(self.reals, key=lambda real: real.wrote)
         for index, real in enumerate(reals):
             try:
-                if real.is_open:
+                if real.is_open or real.gave_way:
                     await self._in_its_place(real, real.commit)
             except BaseException:
                 self.undone = True
                 for other in reals[index + 1 :]:
                     await self._in_its_place(other, other.rollback)
+                watchdog.forget(self)
                 raise
+        watchdog.forget(self)
 
     def _check_writers(self) -> None:
         if sum(real.wrote for real in self.reals) > 1:
@@ -269,6 +389,7 @@ class Joined:
             self.active, self.undone = False, True
         for real in self.reals:
             await self._in_its_place(real, real.rollback)
+        watchdog.forget(self)
 
     async def end_call(self, leases: list[Lease]) -> None:
         """What nobody has committed is rolled back; whoever still holds a lease cannot use it."""
@@ -284,10 +405,10 @@ class Joined:
     async def _in_its_place(self, real: RealTransaction, act: Callable[[], None]) -> None:
         if real.dialect.is_async:
             await greenlet_spawn(act)
-        elif self.options.allow_sync_engine_on_loop:
+        elif self.options.in_place or real.stays_on_loop:
             act()
         else:
-            await self._loop.run_in_executor(_threads, act)
+            await self._loop.run_in_executor(_threads.ending, act)
 
 
 class Call:
@@ -330,6 +451,10 @@ class Call:
                 joined.doom(problem)
         if joined.error is not None:
             raise joined.error from error
+
+
+def _is_not_alone() -> bool:
+    return False
 
 
 def _capacity(pool: Pool, family: Family) -> int | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import URL, Engine
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.pool.base import ResetStyle
 
 from atomicbatch.errors import (
@@ -27,7 +28,10 @@ from atomicbatch.transactions.sqlalchemy.drivers import (
     level_of,
     run_plainly,
     runner_of,
+    sever,
+    value_of,
 )
+from atomicbatch.transactions.sqlalchemy.engines import is_in_memory
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
 from atomicbatch.transactions.sqlalchemy.lease import OVER, Lease
 from atomicbatch.transactions.sqlalchemy.savepoints import Savepoints
@@ -61,6 +65,9 @@ class RealTransaction:
         auto: Connections of the engine commit each statement by themselves.
         wrote: Something in it may have changed the database.
         has_called: A stored procedure has run, which may have ended it.
+        stays_on_loop: Its connection was begun in the thread of the event loop, and may be of use
+            nowhere else (SQLite in memory).
+        gave_way: Why it was undone from another thread, or None.
         begins_lazily: The driver begins nothing before reads and savepoints (sqlite3).
         settings: What sessions have set by SET.
     """
@@ -88,6 +95,11 @@ class RealTransaction:
         self._explicit = False
         self._lost = False
         self._interrupted = False
+        self.stays_on_loop = False
+        self.gave_way: TransactionError | None = None
+        # COMMIT is being sent.
+        self._sealed = False
+        self._rolling_back = threading.Lock()
         self._run: Runner
         self._driver: Any = None
         self._prepare_threshold: int | None = None
@@ -102,13 +114,22 @@ class RealTransaction:
 
     # Begin -------------------------------------------------------------------------------------
 
-    def lease(self) -> Lease:
+    def lease(self, *, at_once: bool = False) -> Lease:
         """
         Give a session the use of the connection; the first time, begin.
+
+        Args:
+            at_once: In the event loop's thread. It must not wait for a turn or a connection, since
+                whoever has them may need the loop: begin at once, or the batch is run again, and
+                then begins in another thread.
 
         Raises:
             TransactionError: The batch cannot go on; it has taken note.
         """
+        if at_once and not self.is_open:
+            if not self.gate.enter_now():
+                self._wait_elsewhere()
+            self.gate.leave()
         with self.inside:
             self.joined.check()
             if self.dialect.is_async and self.family is not Family.SQLITE:
@@ -118,7 +139,7 @@ class RealTransaction:
                 raise TransactionError(OVER)
             if not self.is_open:
                 try:
-                    self.joined.open(self._open)
+                    self.joined.open(self._open_at_once if at_once else self._open)
                 except Exception as error:
                     problem = self._begin_error(error)
                     self.joined.doom(problem)
@@ -158,11 +179,31 @@ class RealTransaction:
             self.joined.deadline, is_async=self.dialect.is_async
         ):
             raise BusyError("too many batches are running")
+        self._take(slots)
+
+    def _open_at_once(self) -> None:
+        slots = self.joined.slots(self._pool, self.family)
+        if slots is not None and not slots.take_now():
+            self._wait_elsewhere()
+        if _is_used_up(self._pool):
+            if slots is not None:
+                slots.give()
+            self._wait_elsewhere()
+        self.stays_on_loop = is_in_memory(self.engine)
+        self._take(slots, at_once=True)
+
+    def _wait_elsewhere(self) -> NoReturn:
+        raise ConflictError(
+            "the batch could not be begun on the event loop without waiting; make handlers and "
+            "dependencies that use sync engines 'def', or use an async engine"
+        )
+
+    def _take(self, slots: Slots | None, *, at_once: bool = False) -> None:
         try:
             self.fairy = self._pool.connect()
             self.joined.fairies.append(self.fairy)
             try:
-                self._begin()
+                self._begin(at_once)
             except BaseException:
                 # At once: else the garbage collector finds it, and complains.
                 self._discard()
@@ -174,7 +215,7 @@ class RealTransaction:
         self._slots = slots
         self.is_open = True
 
-    def _begin(self) -> None:
+    def _begin(self, at_once: bool) -> None:
         dialect, fairy = self.dialect, self.fairy
         self._driver = fairy.driver_connection
         self.auto = is_autocommit(dialect, fairy)
@@ -186,7 +227,7 @@ class RealTransaction:
             # taken later, after reading, may be refused at once.
             self._explicit = not self._driver.in_transaction
             if self._explicit:
-                run_plainly(fairy, ["BEGIN IMMEDIATE"])
+                self._begin_sqlite(at_once)
         elif (level := self._wanted_level()) is not None:
             dialect.set_isolation_level(fairy.dbapi_connection, level)  # type: ignore[arg-type]
             self._level_changed = True
@@ -197,6 +238,17 @@ class RealTransaction:
             # It would go on to use statements whose preparation ROLLBACK TO has undone.
             self._prepare_threshold = self._driver.prepare_threshold
             self._driver.prepare_threshold = None
+
+    def _begin_sqlite(self, at_once: bool) -> None:
+        if not at_once:
+            run_plainly(self.fairy, ["BEGIN IMMEDIATE"])
+            return
+        patience = value_of(self.fairy, "PRAGMA busy_timeout")
+        run_plainly(self.fairy, ["PRAGMA busy_timeout=0"])
+        try:
+            run_plainly(self.fairy, ["BEGIN IMMEDIATE"])
+        finally:
+            run_plainly(self.fairy, [f"PRAGMA busy_timeout={int(patience)}"])
 
     def _wanted_level(self) -> Any:
         if self.joined.options.isolation_level:
@@ -341,6 +393,9 @@ class RealTransaction:
         Raises:
             TransactionError: As transactions/base.py says.
         """
+        if not self.dialect.is_async and (undone := self.joined.may_not_commit(self)):
+            self.rollback()  # it may be under way
+            raise undone
         with self.inside:
             what = "a setting that a handler has made could not be put back before COMMIT"
             try:
@@ -348,9 +403,13 @@ class RealTransaction:
                 what = _ENDED
                 self._run(self.savepoints.end())
             except BaseException as error:
-                problem = self._meaning(error) or BrokenTransactionError(what)
+                problem = self.gave_way or self._meaning(error) or BrokenTransactionError(what)
                 self._roll_back()
                 raise problem from error
+            if self.dialect.is_async and (undone := self.joined.may_not_commit(self)):
+                # The event loop has waited for us since.
+                self._roll_back()
+                raise undone
             try:
                 if self._explicit:
                     run_plainly(self.fairy, ["COMMIT"])
@@ -366,8 +425,43 @@ class RealTransaction:
                 raise outcome from error
             self._give_back()
 
+    def seal(self) -> TransactionError | None:
+        """Tell why it cannot be committed. If nothing, it does not give way any more."""
+        self._sealed = self.gave_way is None
+        return self.gave_way
+
+    def give_way(self, error: TransactionError) -> bool:
+        """Tell whether it is to be undone from another thread now, by :meth:`undo`."""
+        if not self.is_open or self._sealed or self.gave_way is not None or self.stays_on_loop:
+            return False
+        self.gave_way = error
+        return True
+
+    def undo(self) -> None:
+        """
+        Let go of its locks, in any thread, without the event loop.
+
+        An async driver's connection is cut off; the database then rolls back.
+        """
+        try:
+            if not self.dialect.is_async:
+                self.rollback()
+            elif self.is_open:
+                self._lost = True
+                sever(self.dialect, self.fairy)
+        except Exception:
+            logger.exception("a batch that others wait for could not be undone")
+
     def rollback(self) -> None:
         """ROLLBACK; a lost connection needs none."""
+        if self.dialect.is_async:
+            self._rollback()
+        else:
+            # A thread that undoes it must not be interrupted by one that wants the same.
+            with self._rolling_back:
+                self._rollback()
+
+    def _rollback(self) -> None:
         while not self.gate.enter_within(0.1):
             # A thread or a task is still in a statement, or just about to begin it.
             self._interrupt()
@@ -398,9 +492,16 @@ class RealTransaction:
         if self.family is Family.SQLITE and self._interrupted:
             return  # so has SQLite, if the statement was a write
         try:
-            self._run(self.savepoints.undo())
+            try:
+                self._run(self.savepoints.undo())
+            except Exception:
+                if not self._interrupted or self.dialect.is_async:
+                    raise
+                # The interruption may have come late, and stopped the proof itself.
+                self._run(self.savepoints.undo())
         except BaseException as error:
-            if self._meaning(error) is not None or not isinstance(error, Exception):
+            cut_off = self.gave_way is not None and self.dialect.is_async
+            if cut_off or self._meaning(error) is not None or not isinstance(error, Exception):
                 self._lost = True
                 return
             logger.error("the batch's transaction had ended before ROLLBACK", exc_info=error)
@@ -455,6 +556,14 @@ class RealTransaction:
 
     def _discard(self) -> None:
         self.fairy.invalidate()
+
+
+def _is_used_up(pool: Pool) -> bool:
+    """Tell whether a connection of a pool would have to be waited for (QueuePool)."""
+    idle, most = getattr(pool, "_pool", None), getattr(pool, "_max_overflow", -1)
+    if idle is None or most < 0:
+        return False
+    return bool(idle.empty()) and pool._overflow >= most  # type: ignore[attr-defined]
 
 
 def _state(error: BaseException) -> str:

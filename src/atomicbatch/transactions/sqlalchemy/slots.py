@@ -24,6 +24,14 @@ class Slots:
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], bool]] = deque()
 
+    def take_now(self) -> bool:
+        """Take a slot if one is free; tell whether it was."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+        return False
+
     def take(self, deadline: float, *, is_async: bool) -> bool:
         """
         Wait for a slot until ``deadline`` (time.monotonic()); tell whether there is one.

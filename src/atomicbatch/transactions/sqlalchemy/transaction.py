@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import copy
@@ -36,8 +37,8 @@ class SQLAlchemyTransaction:
         outside: Engines that batches leave alone: what is done with them happens at once, and is
             not undone by a rollback.
         isolation_level: Of the batch's transaction; None: the engine's own.
-        allow_sync_engine_on_loop: Let ``async def`` handlers use a sync engine, although another
-            request that waits for the batch would then block both for ever. For tests.
+        allow_sync_engine_on_loop: Has no effect any more: ``async def`` handlers may use sync
+            engines.
         max_batches: How many batches may use one engine at a time; the others wait. None: one
             less than the pool has connections, and one on SQLite.
 
@@ -51,16 +52,22 @@ class SQLAlchemyTransaction:
         *engines: sa.Engine | AsyncEngine,
         outside: tuple[sa.Engine | AsyncEngine, ...] = (),
         isolation_level: str | None = None,
-        allow_sync_engine_on_loop: bool = False,
+        allow_sync_engine_on_loop: bool | None = None,
         max_batches: int | None = None,
     ) -> None:
         if max_batches is not None and max_batches < 1:
             raise ValueError(f"max_batches must be at least 1, not {max_batches!r}")
+        if allow_sync_engine_on_loop is not None:
+            warnings.warn(
+                "allow_sync_engine_on_loop has no effect any more: 'async def' handlers may use "
+                "sync engines",
+                DeprecationWarning,
+                stacklevel=2,
+            )
         self._options = Options(
             engines=tuple(_sync(engine) for engine in engines),
             outside=tuple(_sync(engine) for engine in outside),
             isolation_level=isolation_level,
-            allow_sync_engine_on_loop=allow_sync_engine_on_loop,
             max_batches=max_batches,
         )
         install()
@@ -79,6 +86,10 @@ class SQLAlchemyTransaction:
         """
         return _join(self._options, deadline)
 
+    def wants_alone(self) -> bool:
+        """Tell whether batches of this event loop are to run while nothing else runs, for now."""
+        return self._options.memory().has_conflicts()
+
     @property
     def outside(self) -> tuple[sa.Engine, ...]:
         """The engines that batches leave alone."""
@@ -96,6 +107,7 @@ class SQLAlchemyTransaction:
 async def _join(options: Options, deadline: float) -> AsyncIterator[Joined]:
     joined = Joined(options, deadline)
     try:
+        await joined.prepare()
         async with joined.call():
             yield joined
     except BaseException as error:
@@ -158,7 +170,7 @@ async def _check() -> None:
             with engine.connect() as connection:
                 return int(connection.execute(sa.text("SELECT count(*) FROM scratch")).scalar_one())
 
-        options = Options(allow_sync_engine_on_loop=True)
+        options = Options(in_place=True)
         for error, expected in ((_Fails(), 0), (None, 1)):
             with suppress(_Fails):
                 async with _join(options, time.monotonic() + 60):
