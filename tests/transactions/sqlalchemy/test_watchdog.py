@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from atomicbatch.asgi import AtomicBatch
@@ -53,7 +54,8 @@ def house(engine: sa.Engine) -> FastAPI:
     @app.get("/read")
     async def read() -> int:
         with Session(engine) as session:
-            return session.execute(sa.text("SELECT count(*) FROM item")).scalar_one()
+            count: int = session.execute(sa.text("SELECT count(*) FROM item")).scalar_one()
+            return count
 
     @app.post("/slow")
     async def slow(seconds: float) -> None:
@@ -121,9 +123,45 @@ def test_the_loop_waits_for_a_row_of_the_batch(driver: str, databases: Databases
         async with disposing(world):
             app = AtomicBatch(house(world.engine), transaction=SQLAlchemyTransaction())
             batch, (old, seconds), (read, _) = await asyncio.gather(
-                ask(app, GOOD, slow(1), GOOD),
-                after(0.4, ask_plainly(app, OLD)),
-                after(0.6, ask_plainly(app, READ)),
+                ask(app, GOOD, slow(0.5), GOOD),
+                after(0.2, ask_plainly(app, OLD)),
+                after(0.3, ask_plainly(app, READ)),
+            )
+            assert batch.outcome == "committed"
+            assert batch.headers["batch-attempts"] == "2"
+            assert (old.status, read.status) == (200, 200)
+            assert seconds < 3
+            assert world.checked_out() == 0
+
+    run(main)
+    assert ("one", 13) in database.rows()
+
+
+@pytest.mark.parametrize("driver", ["aiosqlite", "asyncpg", "psycopg_async", "aiomysql", "asyncmy"])
+def test_an_async_batch_and_a_sync_engine_on_the_loop(driver: str, databases: Databases) -> None:
+    """A batch of an async engine gives way to a sync engine of the same database as well."""
+    database = databases(FAMILIES[driver])
+    world = World(driver, database)
+    other = World(
+        {"sqlite": "pysqlite", "postgresql": "psycopg", "mysql": "pymysql"}[database.family],
+        database,
+    )
+    app = house(other.engine)
+
+    @app.post("/new")
+    async def new() -> None:
+        async with AsyncSession(world.async_engine) as session:
+            await session.execute(ADD, {"name": "one"})
+            await session.commit()
+
+    async def main() -> None:
+        async with disposing(world, other):
+            wrapped = AtomicBatch(app, transaction=SQLAlchemyTransaction())
+            new = call("POST", "/new")
+            batch, (old, seconds), (read, _) = await asyncio.gather(
+                ask(wrapped, new, slow(0.5), new),
+                after(0.2, ask_plainly(wrapped, OLD)),
+                after(0.3, ask_plainly(wrapped, READ)),
             )
             assert batch.outcome == "committed"
             assert batch.headers["batch-attempts"] == "2"

@@ -15,6 +15,9 @@ In reading order::
     drivers.py       what differs between drivers
     gate.py          one at a time, for threads and for tasks
     slots.py         at most so many batches at a time
+    loops.py         what is known of an event loop: which sync engines are used on it
+    watchdog.py      a thread that undoes batches for which their own event loop waits
+    waiting.py       what the thread of an event loop waits for, read off its stack
 """
 
 from __future__ import annotations

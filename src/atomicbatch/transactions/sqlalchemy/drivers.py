@@ -163,11 +163,3 @@ def buffered(cursor_class: Any) -> Any:
     if not name.startswith("SS"):
         return cursor_class
     return getattr(sys.modules[cursor_class.__module__], name[2:])
-
-
-def sever(dialect: Dialect, connection: PoolProxiedConnection) -> None:
-    """Cut off an async driver's connection, in any thread: the database rolls back. (To come.)"""
-    driver: Any = connection.driver_connection
-    if dialect.driver == "aiosqlite":
-        driver._conn.interrupt()
-        driver._conn.rollback()

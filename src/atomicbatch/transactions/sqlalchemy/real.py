@@ -28,12 +28,12 @@ from atomicbatch.transactions.sqlalchemy.drivers import (
     level_of,
     run_plainly,
     runner_of,
-    sever,
     value_of,
 )
 from atomicbatch.transactions.sqlalchemy.engines import is_in_memory
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
 from atomicbatch.transactions.sqlalchemy.lease import OVER, Lease
+from atomicbatch.transactions.sqlalchemy.links import Link
 from atomicbatch.transactions.sqlalchemy.savepoints import Savepoints
 from atomicbatch.transactions.sqlalchemy.settings import Settings
 from atomicbatch.transactions.statements import Family
@@ -97,6 +97,8 @@ class RealTransaction:
         self._interrupted = False
         self.stays_on_loop = False
         self.gave_way: TransactionError | None = None
+        self._link: Link | None = None
+        self._is_cut_off = False
         # COMMIT is being sent.
         self._sealed = False
         self._rolling_back = threading.Lock()
@@ -213,6 +215,8 @@ class RealTransaction:
                 slots.give()
             raise
         self._slots = slots
+        if self.dialect.is_async:
+            self._link = Link(self.dialect, self._pool, self.fairy)
         self.is_open = True
 
     def _begin(self, at_once: bool) -> None:
@@ -447,10 +451,24 @@ class RealTransaction:
             if not self.dialect.is_async:
                 self.rollback()
             elif self.is_open:
-                self._lost = True
-                sever(self.dialect, self.fairy)
+                self._cut_off()
         except Exception:
             logger.exception("a batch that others wait for could not be undone")
+
+    def _cut_off(self) -> None:
+        if self._link is None:
+            return
+        self._is_cut_off = True
+        if self.family is Family.SQLITE:
+            # It has no server that would roll back. What the event loop has begun to send may
+            # still come, and must not be stored.
+            self._link.interrupt()
+            connection = self._driver._conn
+            connection.execute("PRAGMA query_only=1").close()
+            connection.rollback()
+        else:
+            self._link.interrupt()
+            self._link.sever()
 
     def rollback(self) -> None:
         """ROLLBACK; a lost connection needs none."""
@@ -485,7 +503,9 @@ class RealTransaction:
 
         A statement that nobody could read may have committed it, and what was done until then.
         """
-        if self._lost or isinstance(self.joined.error, BrokenTransactionError):
+        if self._lost or self._is_cut_off:
+            return
+        if isinstance(self.joined.error, BrokenTransactionError):
             return
         if self.family is Family.MYSQL and isinstance(self.joined.error, ConflictError):
             return  # InnoDB has rolled back by itself, savepoints and all
@@ -500,8 +520,7 @@ class RealTransaction:
                 # The interruption may have come late, and stopped the proof itself.
                 self._run(self.savepoints.undo())
         except BaseException as error:
-            cut_off = self.gave_way is not None and self.dialect.is_async
-            if cut_off or self._meaning(error) is not None or not isinstance(error, Exception):
+            if self._meaning(error) is not None or not isinstance(error, Exception):
                 self._lost = True
                 return
             logger.error("the batch's transaction had ended before ROLLBACK", exc_info=error)
@@ -513,7 +532,7 @@ class RealTransaction:
             # lock for as long as somebody still knows a cursor of it.
             self._interrupt()
             self._lost = False
-        if not self._lost:
+        if not (self._lost or self._is_cut_off):
             try:
                 if self.family is not Family.SQLITE or not self._explicit:
                     self.dialect.do_rollback(self.fairy)
@@ -529,9 +548,11 @@ class RealTransaction:
         if not self.is_open:
             return
         self.is_open = False
+        if self._link is not None:
+            self._link.close()
         try:
             # A pool that a handler has disposed of would keep it open for nobody.
-            if self._lost or self.engine.pool is not self._pool:
+            if self._lost or self._is_cut_off or self.engine.pool is not self._pool:
                 self._discard()
                 return
             try:
