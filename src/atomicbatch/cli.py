@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from atomicbatch import __version__
-from atomicbatch.limits import Limits
+from atomicbatch.limits import Limits, ServerLimits
 
 try:
     import click
@@ -41,21 +42,22 @@ def cli() -> None:
     """Many API calls in one request and one database transaction: all of them, or none."""
 
 
-def _limits(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Limits:
-    known = {
-        field.name: float if field.name == "timeout_seconds" else int for field in fields(Limits)
-    }
-    chosen: dict[str, Any] = {}
+def _limits(
+    _: click.Context, __: click.Parameter, values: tuple[str, ...]
+) -> tuple[Limits, ServerLimits]:
+    kinds = {field.name: kind for kind in (Limits, ServerLimits) for field in fields(kind)}
+    chosen: dict[type, dict[str, Any]] = {Limits: {}, ServerLimits: {}}
     for value in values:
         name, _equals, number = value.partition("=")
-        if name not in known:
-            raise click.BadParameter(f"no limit {name!r}; there are {', '.join(known)}")
+        if name not in kinds:
+            raise click.BadParameter(f"no limit {name!r}; there are {', '.join(kinds)}")
+        read = float if name.endswith("_seconds") else int
         try:
-            chosen[name] = known[name](number)
+            chosen[kinds[name]][name] = read(number)
         except ValueError:
             raise click.BadParameter(f"{name} must be a number, not {number!r}") from None
     try:
-        return Limits(**chosen)
+        return Limits(**chosen[Limits]), ServerLimits(**chosen[ServerLimits])
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -97,8 +99,16 @@ def _limits(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> L
     multiple=True,
     metavar="NAME=VALUE",
     callback=_limits,
-    help="Set a bound on batches, e.g. max_calls=5000 or timeout_seconds=60.",
+    help="Set a bound, e.g. max_calls=5000 or timeout_seconds=60.",
 )
+@click.option(
+    "--drain-seconds",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0, 86400),
+    help="When told to stop: how long requests under way may take before they are cut off.",
+)
+@click.option("--quiet", is_flag=True, help="No access log; warnings and errors are still told.")
 def serve(
     database: str,
     *,
@@ -108,7 +118,9 @@ def serve(
     read_only: bool,
     allow_anonymous: bool,
     allowed_hosts: tuple[str, ...],
-    limits: Limits,
+    limits: tuple[Limits, ServerLimits],
+    drain_seconds: float,
+    quiet: bool,
 ) -> None:
     """
     Serve DATABASE as a REST API with atomic batches.
@@ -116,10 +128,13 @@ def serve(
     DATABASE is the name of an SQLite file, or a URL: sqlite:///shop.sqlite,
     postgresql://user:password@host/name, mysql://user:password@host/name.
     """
-    with _needs("server"):
-        from atomicbatch.server import serve as server
     try:
-        server.serve(
+        with _needs("server"):
+            from atomicbatch.server import serve as server
+    except KeyboardInterrupt:
+        _not_served()
+    try:
+        status = server.serve(
             database,
             host=host,
             port=port,
@@ -127,10 +142,22 @@ def serve(
             read_only=read_only,
             allow_anonymous=allow_anonymous,
             allowed_hosts=allowed_hosts,
-            limits=limits,
+            limits=limits[0],
+            server_limits=limits[1],
+            drain_seconds=drain_seconds,
+            quiet=quiet,
         )
     except server.ServeError as error:
         raise UsageProblem(str(error)) from error
+    except KeyboardInterrupt:
+        _not_served()
+    _exit(status)
+
+
+def _not_served() -> NoReturn:
+    """Ctrl-C during start: 128 and the signal's number, as shells have it."""
+    click.echo("Stopped before it served.", err=True)
+    _exit(128 + signal.SIGINT)
 
 
 def _pairs(delimiter: str) -> Callable[..., dict[str, str]]:

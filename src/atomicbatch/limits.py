@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,43 @@ class Limits:
     """Time for the whole batch, replays included."""
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"limit {name} must be positive, not {getattr(self, name)!r}")
+        _check_positive(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """
+    Bounds on what one process of ``atomicbatch serve`` holds for its clients.
+
+    Beyond a bound the client is told by a problem that names it, or its connection is closed.
+
+    Raises:
+        ValueError: A bound is not positive.
+    """
+
+    max_connections: int = 1000
+    """Connections at once; beyond it 503. The usual limit on open files is 1024."""
+    max_requests: int = 256
+    """Requests being received or answered at once; beyond it 503. A few threads do the work."""
+    max_head_bytes: int = 64 * 1024
+    """Bytes of one request's line and headers; beyond it 431. uvicorn with h11 stops here."""
+    max_upload_bytes: int = 128 * 1024 * 1024
+    """Bytes of all request bodies that are held at once; beyond it 503."""
+    max_unsent_bytes: int = 256 * 1024 * 1024
+    """Bytes of all answers that clients have not taken yet; beyond it new requests are 503."""
+    head_seconds: float = 10.0
+    """Time for a request's line and headers, from the first byte; beyond it 408."""
+    idle_seconds: float = 75.0
+    """Time that a connection may stay open without a request; nginx's default is 75."""
+    write_seconds: float = 30.0
+    """Time for a client to take the next 64 KiB of its answer; then its connection is cut."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+
+def _check_positive(limits: Limits | ServerLimits) -> None:
+    for field in fields(limits):
+        if not getattr(limits, field.name) > 0:
+            value = getattr(limits, field.name)
+            raise ValueError(f"limit {field.name} must be positive, not {value!r}")

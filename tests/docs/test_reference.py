@@ -10,8 +10,8 @@ import click
 import pytest
 
 from atomicbatch.cli import cli
-from atomicbatch.limits import Limits
-from atomicbatch.server import api, app, faults, hosts
+from atomicbatch.limits import Limits, ServerLimits
+from atomicbatch.server import api, app, faults, hosts, traffic
 from atomicbatch.server.filters import OPERATORS
 from atomicbatch.server.schema import Kind
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
@@ -35,8 +35,9 @@ def test_every_option_of_the_command_line_is_documented(name: str) -> None:
 def test_every_limit_is_documented() -> None:
     """Each bound stands with its default."""
     text = (REFERENCE / "cli.md").read_text()
-    for field in dataclasses.fields(Limits):
-        assert f"`{field.name}` ({int(getattr(Limits(), field.name))})" in text, field.name
+    for limits in (Limits(), ServerLimits()):
+        for field in dataclasses.fields(limits):
+            assert f"`{field.name}` | {getattr(limits, field.name):.0f} |" in text, field.name
 
 
 def test_every_problem_of_the_server_is_documented() -> None:
@@ -49,8 +50,8 @@ def test_every_problem_of_the_server_is_documented() -> None:
         assert rows.get(meaning.slug) == str(meaning.status), meaning.slug
     elsewhere = {"internal-error", "limit-exceeded", "unsupported-media-type"}
     assert set(api._TITLES) - elsewhere <= set(rows)
-    assert set(hosts.TITLES) <= set(rows)
-    for reply in (app._STOPPING,):
+    assert set(hosts.TITLES) | set(traffic.TITLES) <= set(rows)
+    for reply in (app.STOPPING,):
         assert reply.body.decode().partition("problem:")[2].partition('"')[0] in rows
 
 

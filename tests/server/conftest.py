@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-import uvicorn
 
-from atomicbatch.limits import Limits
+from atomicbatch.limits import Limits, ServerLimits
+from atomicbatch.server.access_log import AccessLog
 from atomicbatch.server.app import Application
+from atomicbatch.server.running import Server
 from atomicbatch.server.serve import database_url as server_url
 from atomicbatch.server.serve import open_database
+from atomicbatch.server.traffic import Traffic
 from tests.server.served import Served, make_shop
 
 Serve = Callable[..., Served]
@@ -20,36 +22,40 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Serve a database: ``serve(url, limits=..., read_only=...)``."""
+    """Serve a database: ``serve(url, limits=..., read_only=..., server_limits=..., log=...)``."""
     started: list[tuple[Served, threading.Thread]] = []
 
-    def start(url: str, *, limits: Limits | None = None, read_only: bool = False) -> Served:
+    def start(
+        url: str,
+        *,
+        limits: Limits | None = None,
+        read_only: bool = False,
+        server_limits: ServerLimits | None = None,
+        log: AccessLog | None = None,
+    ) -> Served:
         database = open_database(server_url(url), read_only=read_only)
-        config = uvicorn.Config(
-            Application(database, limits=limits), lifespan="on", log_level="warning", port=0
-        )
-        server = uvicorn.Server(config)
         ready = threading.Event()
-        startup = server.startup
-
-        async def announce(sockets: Any = None) -> None:
-            await startup(sockets)
-            ready.set()
-
-        server.startup = announce  # type: ignore[method-assign]
+        listener = socket.create_server(("127.0.0.1", 0))
+        traffic = Traffic(server_limits or ServerLimits(), log)
+        server = Server(
+            Application(database, limits=limits),
+            listener,
+            traffic,
+            drain_seconds=20,
+            ready=ready.set,
+        )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         assert ready.wait(20), "the server did not start"
-        port = server.servers[0].sockets[0].getsockname()[1]
-        served = Served(url, server, port)
+        served = Served(url, server, traffic, listener.getsockname()[1])
         started.append((served, thread))
         return served
 
     yield start
     for served, thread in started:
         served.client.close()
-        served.server.should_exit = True
-        thread.join(20)
+        served.server.stop()
+        thread.join(25)
         assert not thread.is_alive(), "the server did not stop"
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-import uvicorn
 
 from atomicbatch.model import Call, Reply
+from atomicbatch.server.running import Server
 from atomicbatch.server.serve import database_url as server_url
+from atomicbatch.server.traffic import Traffic
 from atomicbatch.server.values import encode_json
 from atomicbatch.wire.batch import read_replies, write_batch
 
@@ -51,10 +52,12 @@ def seen(url: str, sql: str) -> list[tuple[Any, ...]]:
 class Served:
     """A running server and an independent connection to what it serves."""
 
-    def __init__(self, url: str, server: uvicorn.Server, port: int) -> None:
+    def __init__(self, url: str, server: Server, traffic: Traffic, port: int) -> None:
         self.url = url
         self.kind = kind_of(url)
         self.server = server
+        self.traffic = traffic
+        self.port = port
         self.address = f"http://127.0.0.1:{port}"
         self.client = httpx.Client(base_url=self.address, timeout=30)
 

@@ -159,7 +159,7 @@ class Answer(NamedTuple):
 
 def ask(served: Served, request: bytes) -> Answer:
     """Send bytes as they are."""
-    with socket.create_connection(("127.0.0.1", served.client.base_url.port or 0), 20) as wire:
+    with socket.create_connection(("127.0.0.1", served.port), 20) as wire:
         wire.sendall(request)
         received = b""
         while b"\r\n\r\n" not in received:
@@ -189,6 +189,11 @@ def test_nothing_runs_for_another_host(sqlite_shop: Served) -> None:
     content_type, batch = batch_of(call("POST", "/v1/api/items", {"sku": "e2", "name": "e"}))
     for target, hosts, told in (
         (b"", b"Host: evil.example\r\n", 421),
+        (b"http://evil.example", b"Host: localhost\r\n", 400),
+        (b"http://evil.example", b"Host: evil.example\r\n", 421),
+        (b"http://localhost", b"Host: evil.example\r\n", 400),
+        (b"http://u:p@localhost", b"Host: localhost\r\n", 400),
+        (b"ftp://localhost", b"Host: localhost\r\n", 400),
         (b"", b"", 400),
     ):
         for version in (b"1.1", b"1.0"):
@@ -211,6 +216,15 @@ def test_nothing_runs_for_another_host(sqlite_shop: Served) -> None:
     wrong = ask(sqlite_shop, b"GET /healthz HTTP/1.1\r\nHost: evil.example:80\r\n\r\n")
     assert b"--allowed-host evil.example" in wrong.body
     assert sqlite_shop.rows("SELECT count(*) FROM items") == [(3,)]
+
+
+def test_a_request_line_may_name_our_own_host(sqlite_shop: Served) -> None:
+    """Clients behind a proxy write whole URLs; RFC 9112 section 3.2.2 has servers take them."""
+    own = ask(
+        sqlite_shop,
+        b"GET http://localhost:9/v1/api/items/1?select=sku HTTP/1.1\r\nHost: localhost:9\r\n\r\n",
+    )
+    assert (own.status, own.body) == (200, b'{"sku":"tea"}')
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])

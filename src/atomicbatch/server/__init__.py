@@ -3,7 +3,11 @@ A database as a REST API with batches, ready to run: ``atomicbatch serve DATABAS
 
 In reading order::
 
-    serve.py      options, sockets, signals; workers.py for several processes
+    serve.py      options -> a running server; workers.py for several processes
+    opening.py    what the user named -> a database, or words that say why not
+    running.py    an event loop on a socket, signals, a bounded end
+    connection.py bytes <-> requests and responses; request.py: one of them; traffic.py: the bounds
+    access_log.py a line for each request, which makes nobody wait
     hosts.py      for which hosts, and from which pages, requests are taken
     app.py        the ASGI application: every request becomes a batch, of one call or many
     database.py   worker threads and the transactions that batches run in

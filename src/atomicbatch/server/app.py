@@ -8,6 +8,7 @@ as it is.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeVar
@@ -22,7 +23,14 @@ from atomicbatch.errors import AtomicBatchError, BusyError, TimeoutExceededError
 from atomicbatch.exchange import Response, body_too_long, read_request, write_response
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
-from atomicbatch.problems import error_reply, problem_reply
+from atomicbatch.problems import (
+    RETRY_AFTER,
+    TITLES,
+    error_reply,
+    outcome_header,
+    problem_reply,
+)
+from atomicbatch.server.access_log import ENTRY, Entry
 from atomicbatch.server.api import Api
 from atomicbatch.server.database import Database, Session, is_read_only
 from atomicbatch.server.hosts import Hosts
@@ -33,6 +41,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _T = TypeVar("_T")
+_log = logging.getLogger("atomicbatch.server")
 
 BASE_PATH = "/v1/api"
 BATCH_PATH = "/v1/api/batch"
@@ -40,6 +49,8 @@ _BATCH = BATCH_PATH.encode()
 # Reading a body of this size takes about a millisecond: below it a hop to a thread costs more
 # than it gives to the other requests.
 _INLINE_BYTES = 32 * 1024
+_READY_SECONDS = 1.0
+_WATCH_AFTER_SECONDS = 0.02
 
 
 class Application:
@@ -54,7 +65,6 @@ class Application:
 
     Attributes:
         draining: New requests are refused with 503; set when the server is told to stop.
-        in_flight: Requests that are being answered.
     """
 
     def __init__(
@@ -76,16 +86,12 @@ class Application:
             limits=self._limits,
         )
         self._batch = BatchEndpoint(self._answer_batch, limits=self._limits)
+        self._asking: asyncio.Task[bool] | None = None
         self.draining = False
-        self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            self.in_flight += 1
-            try:
-                await self._http(scope, receive, send)
-            finally:
-                self.in_flight -= 1
+            await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
@@ -97,38 +103,69 @@ class Application:
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             else:
-                await asyncio.to_thread(self._database.close)
+                await asyncio.to_thread(self.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    def close(self) -> None:
+        """Wait for the work under way, then give the database's connections up."""
+        self._database.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = _path(scope), scope["method"]
         if (refused := self._hosts.refusal(method, scope["headers"])) is not None:
             await _refuse(send, method, path, refused)
         elif self.draining:
-            await _refuse(send, method, path, _STOPPING)
+            await _refuse(send, method, path, STOPPING)
         elif path == _BATCH:
             await self._batch(scope, receive, send)
-        elif (page := self._api.page(path, scope["method"])) is not None:
-            await _send(send, scope["method"], page)
-        else:
-            await _send(send, scope["method"], await self._answer_call(path, scope, receive))
+        elif (page := self._api.page(path, method)) is not None:
+            await _send(send, method, page)
+        elif path == b"/readyz" and method in ("GET", "HEAD"):
+            await _send(send, method, await self._readiness())
+        elif (reply := await self._answer_call(path, scope, receive)) is not None:
+            await _send(send, method, reply)
 
-    async def _answer_call(self, path: bytes, scope: Scope, receive: Receive) -> Reply:
+    async def _readiness(self) -> Reply:
+        """Whether the database answers, told within ``_READY_SECONDS`` whatever it does."""
+        # One question at a time: those who ask a database that hangs must not fill its threads.
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_database())
+        await asyncio.wait((self._asking,), timeout=_READY_SECONDS)
+        return _READY if self._asking.done() and self._asking.result() else _NOT_READY
+
+    async def _ask_database(self) -> bool:
+        def ask(session: Session) -> None:
+            with session:
+                session.execute("SELECT 1", ()).fetchone()
+
+        try:
+            await self._database.run(ask, read_only=True, seconds=_READY_SECONDS)
+        except Exception as error:
+            _log.warning("/readyz: the database does not answer: %s", error)
+            return False
+        return True
+
+    async def _answer_call(self, path: bytes, scope: Scope, receive: Receive) -> Reply | None:
+        """Answer a plain request, or return None: the client has hung up."""
         deadline = time.monotonic() + self._limits.timeout_seconds
         try:
             body = await self._read_body(receive)
+            if body is None:
+                return None
             headers = tuple((name.lower(), value) for name, value in scope["headers"])
             call = Call(scope["method"], path, scope["query_string"], headers, body)
-            outcome = await self._run(Batch((call,)), deadline, _outcome)
+            outcome = await _unless_hung_up(self._run(Batch((call,)), deadline, _outcome), receive)
         except AtomicBatchError as error:
             return error_reply(error)
+        if outcome is None:
+            return None
         if outcome.committed or outcome.error is None:
             return outcome.replies[0]
         return error_reply(outcome.error)
 
-    async def _read_body(self, receive: Receive) -> bytes:
-        """The body of a plain request, within the limits on size and time."""
+    async def _read_body(self, receive: Receive) -> bytes | None:
+        """The body of a plain request, within the limits on size and time; None: hung up."""
         try:
             async with asyncio.timeout(self._limits.timeout_seconds):
                 return await _all_chunks(receive, self._limits)
@@ -149,10 +186,14 @@ class Application:
                 batch_paths=(_BATCH,),
             )
 
+        entry: Entry = scope.get(ENTRY) or Entry()
+
         def finish(batch: Batch, outcome: Outcome) -> Response:
+            entry.outcome = outcome_header(outcome)
             return write_response(headers, batch, outcome)
 
         batch = read() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read)
+        entry.calls = len(batch.calls)
         return await self._run(batch, deadline, finish)
 
     async def _run(
@@ -180,6 +221,36 @@ class Application:
 
 def _outcome(batch: Batch, outcome: Outcome) -> Outcome:  # noqa: ARG001 - one shape for both
     return outcome
+
+
+async def _unless_hung_up(answer: Awaitable[_T], receive: Receive) -> _T | None:
+    """Await the answer; cancel it, wait for its end and return None when the client hangs up."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    hung_up = False
+    watching: asyncio.Task[None] | None = None
+
+    async def watch() -> None:
+        nonlocal hung_up
+        if (await receive())["type"] == "http.disconnect" and task is not None:
+            hung_up = True
+            task.cancel()
+
+    def begin() -> None:
+        nonlocal watching
+        watching = loop.create_task(watch())
+
+    # Most answers are there before it is worth a task of its own.
+    timer = loop.call_later(_WATCH_AFTER_SECONDS, begin)
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if hung_up and task is not None and task.uncancel() == 0:
+            return None
+        raise
+    finally:
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 def _pages(database: Database, limits: Limits, address: str) -> dict[bytes, Reply]:
@@ -217,13 +288,13 @@ def _path(scope: Scope) -> bytes:
     return raw[len(prefix) :] if prefix and raw.startswith(prefix + b"/") else raw
 
 
-async def _all_chunks(receive: Receive, limits: Limits) -> bytes:
+async def _all_chunks(receive: Receive, limits: Limits) -> bytes | None:
     chunks: list[bytes] = []
     size, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise AtomicBatchError("the client hung up")
+            return None
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > limits.max_body_bytes:
@@ -232,11 +303,16 @@ async def _all_chunks(receive: Receive, limits: Limits) -> bytes:
     return b"".join(chunks)
 
 
-_STOPPING = problem_reply(
+_READY = _page(b"application/json", b'{"status":"ready"}')
+_NOT_READY = problem_reply(
+    503, "database-busy", TITLES["database-busy"], f"no answer within {_READY_SECONDS:g} second"
+)
+_NOT_READY = _NOT_READY._replace(headers=(*_NOT_READY.headers, RETRY_AFTER))
+STOPPING = problem_reply(
     503, "stopping", "The server is stopping", "send the request again to another server or later"
 )
-_STOPPING = _STOPPING._replace(
-    headers=(*_STOPPING.headers, (b"retry-after", b"1"), (b"connection", b"close"))
+STOPPING = STOPPING._replace(
+    headers=(*STOPPING.headers, (b"retry-after", b"1"), (b"connection", b"close"))
 )
 
 

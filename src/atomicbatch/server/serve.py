@@ -1,31 +1,48 @@
-"""Serve: options -> a running server; sockets, processes, signals."""
+"""Serve: options -> a running server, in one process or several."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import contextlib
+import errno
+import os
 import socket
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
-from pathlib import Path
-from types import FrameType
 
 import sqlalchemy as sa
-import uvicorn
-from sqlalchemy import exc
 
-from atomicbatch.limits import Limits
+from atomicbatch.limits import Limits, ServerLimits
+from atomicbatch.server.access_log import AccessLog, LineWriter, configure_logging
 from atomicbatch.server.app import Application
 from atomicbatch.server.database import Database
 from atomicbatch.server.hosts import Hosts, is_loopback
-from atomicbatch.server.workers import run_workers
+from atomicbatch.server.opening import ServeError, database_url, open_database
+from atomicbatch.server.running import CUT_OFF, STOP_SECONDS, Server
+from atomicbatch.server.traffic import Traffic
+from atomicbatch.server.workers import Line, StartError, Workers
 
-_log = logging.getLogger("atomicbatch.server")
+__all__ = ["ServeError", "database_url", "open_database", "serve"]
+
+# A worker whose parent is gone ends within a second.
+_ORPHAN_DRAIN_SECONDS = 0.4
+_ORPHAN_SECONDS = 0.9
 
 
-class ServeError(Exception):
-    """The server cannot be started as it was asked to; the message is for the person who did."""
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What each process needs to know."""
+
+    url: sa.URL
+    read_only: bool
+    limits: Limits
+    server_limits: ServerLimits
+    address: str
+    hosts: Hosts
+    drain_seconds: float
+    quiet: bool
 
 
 def serve(
@@ -38,7 +55,10 @@ def serve(
     allow_anonymous: bool = False,
     allowed_hosts: Sequence[str] = (),
     limits: Limits | None = None,
-) -> None:
+    server_limits: ServerLimits | None = None,
+    drain_seconds: float = 30.0,
+    quiet: bool = False,
+) -> int:
     """
     Serve ``database`` until SIGTERM or SIGINT; print one line with the address once it answers.
 
@@ -51,144 +71,142 @@ def serve(
         allow_anonymous: Anybody who reaches the address may do everything.
         allowed_hosts: More hosts that requests may name, see ``Hosts``.
         limits: Bounds on a batch, where they are not to be the default ones.
+        server_limits: Bounds on what each process holds for its clients, likewise.
+        drain_seconds: How long requests under way may take when it is told to stop.
+        quiet: No access log.
+
+    Returns:
+        The exit status: 0, or 1 where something was cut off.
 
     Raises:
         ServeError: The database, the address or an option cannot be used.
+        KeyboardInterrupt: It was told to stop before it served.
     """
+    limits, server_limits = limits or Limits(), server_limits or ServerLimits()
+    if limits.max_body_bytes > server_limits.max_upload_bytes:
+        raise ServeError("max_upload_bytes must be at least max_body_bytes, or no body fits")
     if not allow_anonymous and not is_loopback(host):
-        raise ServeError(
-            f"refusing to listen on {host}: anybody who reaches it could read and change the "
-            "database without signing in. Listen on 127.0.0.1, or say --allow-anonymous."
-        )
+        raise _open_to_all(host)
     url = database_url(database)
     # Opened here first: a mistake is then told once, in words, before any process is started.
-    opened = open_database(url, read_only=read_only)
+    opened = open_database(url, read_only=read_only, note=_note)
     with _listen(host, port) as listener:
-        address = _address(host, listener)
+        bound: str = listener.getsockname()[0]
+        if not allow_anonymous and not is_loopback(bound):
+            raise _open_to_all(f"{host}, which is {bound}")
         try:
-            hosts = Hosts(_listening(host, listener), allowed_hosts)
+            hosts = Hosts(bound if bound in ("0.0.0.0", "::") else host, allowed_hosts)  # noqa: S104
         except ValueError as error:
-            raise ServeError(f"--allowed-host {error}") from None
+            raise ServeError(f"--allowed-host: {error}") from None
+        settings = _Settings(
+            url=url,
+            read_only=read_only,
+            limits=limits,
+            server_limits=server_limits,
+            address=_address(host, listener),
+            hosts=hosts,
+            drain_seconds=drain_seconds,
+            quiet=quiet,
+        )
+        _allow_open_files(server_limits.max_connections)
         if workers == 1:
-            application = Application(opened, limits=limits, address=address, hosts=hosts)
-            _run(application, listener, partial(_announce, address))
-            return
+            return _server(settings, opened, listener, partial(_announce, settings.address)).run()
         opened.close()
-        try:
-            run_workers(
-                workers,
-                _work,
-                (url, read_only, limits, address, hosts, listener),
-                ready=partial(_announce, address),
-            )
-        except RuntimeError as error:
-            raise ServeError(str(error)) from error
+        return _serve_with_workers(workers, settings, listener)
 
 
-def _work(
-    url: sa.URL,
-    read_only: bool,
-    limits: Limits | None,
-    address: str,
-    hosts: Hosts,
-    listener: socket.socket,
-    up: Connection,
-) -> None:
+def _serve_with_workers(count: int, settings: _Settings, listener: socket.socket) -> int:
+    stop_seconds = settings.drain_seconds + STOP_SECONDS
+    ready = partial(_announce, settings.address)
+    workers = Workers(count, _work, (settings, listener), ready=ready, stop_seconds=stop_seconds)
+    try:
+        status = workers.run()
+    except StartError as error:
+        raise ServeError(str(error)) from error
+    if status < 0:
+        raise KeyboardInterrupt
+    return status
+
+
+def _work(settings: _Settings, listener: socket.socket, line: Line) -> None:
     """One worker process."""
-    database = open_database(url, read_only=read_only)
-    application = Application(database, limits=limits, address=address, hosts=hosts)
-    _run(application, listener, partial(up.send, True))
+    server: Server | None = None
+
+    def orphaned() -> None:
+        if server is None:
+            os._exit(CUT_OFF)
+        threading.Timer(_ORPHAN_SECONDS, os._exit, (CUT_OFF,)).start()
+        server.stop(drain_seconds=_ORPHAN_DRAIN_SECONDS)
+
+    line.watch(orphaned)
+    try:
+        database = open_database(settings.url, read_only=settings.read_only)
+    except ServeError as error:
+        line.up.send(str(error))
+        sys.exit(CUT_OFF)
+    server = _server(settings, database, listener, partial(line.up.send, True))
+    sys.exit(server.run())
 
 
-def _run(application: Application, listener: socket.socket, ready: Callable[[], None]) -> None:
-    config = uvicorn.Config(
-        application,
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nothing here looks at the client's address
-        timeout_keep_alive=75,
+def _server(
+    settings: _Settings, database: Database, listener: socket.socket, ready: Callable[[], None]
+) -> Server:
+    writer = LineWriter()
+    configure_logging(writer)
+    application = Application(
+        database, limits=settings.limits, address=settings.address, hosts=settings.hosts
     )
-    _Server(config, application, ready).run(sockets=[listener])
+    log = None if settings.quiet else AccessLog(writer)
+    return Server(
+        application,
+        listener,
+        Traffic(settings.server_limits, log),
+        drain_seconds=settings.drain_seconds,
+        ready=ready,
+        writer=writer,
+    )
 
 
-def database_url(database: str) -> sa.URL:
-    """
-    What the user named -> an SQLAlchemy URL with our driver.
-
-    Raises:
-        ServeError: It is no URL of a database we serve, or no file.
-    """
-    if "://" not in database:
-        database = f"sqlite:///{database}"
-    try:
-        url = sa.make_url(database)
-    except (exc.ArgumentError, ValueError):
-        raise ServeError("the database is neither a file name nor a database URL") from None
-    name = url.get_backend_name()
-    if name == "sqlite":
-        return _sqlite_url(url)
-    drivers = {
-        "postgresql": "postgresql+psycopg",
-        "postgres": "postgresql+psycopg",
-        "mysql": "mysql+pymysql",
-        "mariadb": "mariadb+pymysql",
-    }
-    if name not in drivers:
-        raise ServeError(f"{name} databases are not served: use SQLite, PostgreSQL or MariaDB")
-    return url.set(drivername=drivers[name])
-
-
-def _sqlite_url(url: sa.URL) -> sa.URL:
-    if not url.database or url.database == ":memory:":
-        raise ServeError("an in-memory database would be gone with the server: name a file")
-    path = Path(url.database)
-    if not path.is_file():
-        raise ServeError(f"there is no file {url.database}; 'atomicbatch sample FILE' makes one")
-    with path.open("rb") as file:
-        start = file.read(16)
-    if start and start != b"SQLite format 3\0":
-        raise ServeError(f"{url.database} is no SQLite database")
-    return url.set(drivername="sqlite")
-
-
-def open_database(url: sa.URL, *, read_only: bool) -> Database:
-    """
-    Open a database and read its tables.
-
-    Raises:
-        ServeError: It cannot be reached or read.
-    """
-    try:
-        database = Database(url, read_only=read_only)
-    except (exc.SQLAlchemyError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        shown = url.render_as_string(hide_password=True)
-        raise ServeError(f"cannot open {shown}: {reason}") from error
-    if database.schema.tables.pop("batch", None) is not None:
-        _log.warning("the table 'batch' is not served: its path is that of the batch endpoint")
-    return database
+def _open_to_all(host: str) -> ServeError:
+    return ServeError(
+        f"refusing to listen on {host}: anybody who reaches it could read and change the "
+        "database without signing in. Listen on 127.0.0.1, or say --allow-anonymous."
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    where = f"cannot listen on {host} port {port}"
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ServeError(f"{where}: {getattr(error, 'strerror', None) or error}") from None
+    # A name may have addresses of both kinds; clients try IPv4 if IPv6 does not answer.
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     listener = socket.socket(family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        listener.bind(address)
         listener.listen(2048)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
-        raise ServeError(f"cannot listen on {host} port {port}: {error}") from error
-    listener.set_inheritable(True)
+        if error.errno == errno.EADDRINUSE:
+            raise ServeError(f"{where}: it is in use; choose another one with --port") from None
+        raise ServeError(f"{where}: {error.strerror or error}") from None
     return listener
 
 
-def _listening(host: str, listener: socket.socket) -> str:
-    """What was listened on: a name as it was given, or every address of the machine."""
-    bound: str = listener.getsockname()[0]
-    return bound if bound in ("0.0.0.0", "::") else host  # noqa: S104 - only compared
+def _allow_open_files(connections: int) -> None:
+    """Raise the limit on open files where it would be reached before ours on connections."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # pragma: no cover - Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 256
+    if soft < wanted and soft != resource.RLIM_INFINITY:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _address(host: str, listener: socket.socket) -> str:
@@ -197,45 +215,10 @@ def _address(host: str, listener: socket.socket) -> str:
 
 
 def _announce(address: str) -> None:
-    print(f"atomicbatch is serving on {address}", flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(f"atomicbatch is serving on {address}", flush=True)
 
 
-class _Server(uvicorn.Server):
-    """
-    uvicorn, which on SIGTERM first lets the application drain.
-
-    uvicorn alone closes its listening socket at once. We keep it open while batches are in
-    flight, so that new requests get a 503 that says what happened, not a refused connection.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, application: Application, ready: Callable[[], None]
-    ) -> None:
-        super().__init__(config)
-        self._application = application
-        self._ready = ready
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._drain: asyncio.Task[None] | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
-        if self.started:
-            self._ready()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._loop is None or self._application.draining:
-            super().handle_exit(sig, frame)  # not up yet, or told twice
-            return
-        self._application.draining = True
-        self._loop.call_soon_threadsafe(self._start_drain)
-
-    def _start_drain(self) -> None:
-        self._drain = asyncio.ensure_future(self._exit_when_idle())
-
-    async def _exit_when_idle(self) -> None:
-        while self._application.in_flight:
-            await asyncio.sleep(0.01)
-        # Not by way of uvicorn's handle_exit, which raises the signal again at the end: a clean
-        # stop ends with exit status 0.
-        self.should_exit = True
+def _note(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"Note: {text}", file=sys.stderr, flush=True)

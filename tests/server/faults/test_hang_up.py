@@ -50,7 +50,7 @@ def test_hang_ups(database_url: str, serve: Serve) -> None:
         "CREATE TABLE sent (batch INTEGER, line INTEGER, PRIMARY KEY (batch, line))",
     )
     served = serve(database_url)
-    port = served.client.base_url.port or 0
+    port = served.port
     with ThreadPoolExecutor(6) as pool:
         told = list(pool.map(lambda number: send(port, number), range(BATCHES)))
     counts = dict(seen(database_url, "SELECT batch, count(*) FROM sent GROUP BY batch"))

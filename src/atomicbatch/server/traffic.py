@@ -1,0 +1,108 @@
+"""Traffic: what one process holds for its clients at this moment, and the bounds on it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from atomicbatch.limits import ServerLimits
+from atomicbatch.model import Header, Reply
+from atomicbatch.problems import RETRY_AFTER, problem_reply
+from atomicbatch.server.access_log import AccessLog
+
+_SWEEP_SECONDS = 0.25
+_CLOSE: Header = (b"connection", b"close")
+_NOT_STARTED: Header = (b"batch-outcome", b"not-started")
+TITLES = {
+    "malformed-request": "The request is malformed",
+    "server-busy": "The server has its hands full",
+}
+"""Every slug of a connection's own, with the title of its problem."""
+
+
+class Held(Protocol):
+    """A connection, as far as traffic is concerned."""
+
+    def check_time(self, now: float) -> None:
+        """Do what is due: a time that has passed ends the connection."""
+
+    def unsent_bytes(self) -> int:
+        """Bytes of answers that the client has not taken yet."""
+
+
+class Traffic:
+    """
+    All connections of a process and what they hold, with one clock for all of them.
+
+    Attributes:
+        limits: The bounds.
+        log: Where each request leaves a line; None: nowhere.
+        connections: Those that are open.
+        running: The tasks of the requests that are being answered.
+        upload_bytes: Bytes of request bodies held.
+        unsent_bytes: Bytes of answers that slow clients have not taken yet.
+    """
+
+    def __init__(self, limits: ServerLimits, log: AccessLog | None = None) -> None:
+        self.limits = limits
+        self.log = log
+        self.connections: set[Held] = set()
+        self.running: set[asyncio.Task[None]] = set()
+        self.upload_bytes = 0
+        self.unsent_bytes = 0
+
+    async def keep_time(self) -> None:
+        """
+        Look at every connection four times a second, for ever.
+
+        One clock for all is cheaper than a timer for each request, and sees a client that sends a
+        byte now and then just as one that sends none.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = loop.time()
+            for connection in list(self.connections):
+                connection.check_time(now)
+            self.count_unsent()
+
+    def count_unsent(self) -> None:
+        """Bring ``unsent_bytes`` up to date."""
+        self.unsent_bytes = sum(connection.unsent_bytes() for connection in self.connections)
+
+    def admits(self) -> Reply | None:
+        """Why no further request is taken now, or None: it may run."""
+        limits = self.limits
+        if len(self.running) >= limits.max_requests:
+            what = "requests are being answered already"
+            return busy("max_requests", f"{limits.max_requests} {what}", limits.max_requests)
+        if self.unsent_bytes > limits.max_unsent_bytes:
+            detail = f"clients have yet to take more than {limits.max_unsent_bytes} bytes"
+            return busy("max_unsent_bytes", f"{detail} of answers", limits.max_unsent_bytes)
+        return None
+
+    def too_many_connections(self) -> Reply:
+        """Answer a connection beyond the bound."""
+        maximum = self.limits.max_connections
+        return busy("max_connections", f"{maximum} connections are open already", maximum)
+
+    def too_much_uploaded(self) -> Reply:
+        """Answer a request whose body would be more than all bodies together may be."""
+        maximum = self.limits.max_upload_bytes
+        detail = f"the request bodies held at this moment come to {maximum} bytes"
+        return busy("max_upload_bytes", detail, maximum)
+
+
+def busy(limit: str, detail: str, maximum: float | None = None) -> Reply:
+    """503 with Retry-After: a bound of ``ServerLimits`` is reached."""
+    detail += "; send the request again later"
+    reply = problem_reply(
+        503, "server-busy", TITLES["server-busy"], detail, limit=limit, maximum=maximum
+    )
+    return closing(reply._replace(headers=(*reply.headers, RETRY_AFTER)))
+
+
+def closing(reply: Reply) -> Reply:
+    """The same reply to a request of which nothing has run; then the connection is closed."""
+    # Also where it is not known, or not looked at, whether it is a batch.
+    return reply._replace(headers=(*reply.headers, _CLOSE, _NOT_STARTED))
