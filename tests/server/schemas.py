@@ -32,7 +32,8 @@ def schema_of(path: Path, script: str = "") -> Schema:
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(script)
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
-    return read_schema(engine, SQLITE)
+    with engine.connect() as connection:
+        return read_schema(connection, SQLITE)
 
 
 def schema_called(name: str, folder: Path) -> Schema:

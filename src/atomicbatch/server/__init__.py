@@ -13,8 +13,10 @@ In reading order::
     database.py   worker threads and the transactions that batches run in
     dialect.py    how the databases differ in SQL
     backends.py   how each database is opened, begun and committed by its driver
+    sqlite_files.py  which file a connection has open, and what if another has taken its name
     faults.py     what a driver's errors mean for a call
     schema.py     tables and views as resources; reflection.py reads them from the database
+    catalog.py    the schema as it is now; definitions.py tells whether it has changed
     values.py     JSON values <-> what the database driver takes and gives
     query.py      the query string of a collection: filters, select, order, limit
     statements.py the SQL for one table

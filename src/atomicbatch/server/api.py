@@ -6,12 +6,12 @@ import logging
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from atomicbatch.errors import TimeoutExceededError
+from atomicbatch.errors import ConflictError, TimeoutExceededError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Reply
 from atomicbatch.problems import problem_reply
 from atomicbatch.server.database import Session
-from atomicbatch.server.faults import RowFault, fault_of
+from atomicbatch.server.faults import RowFault, fault_of, is_outdated
 from atomicbatch.server.query import QueryProblem
 from atomicbatch.server.rows import Rows
 from atomicbatch.server.schema import Schema
@@ -39,6 +39,7 @@ class Api:
         read_only: bool,
         limits: Limits,
     ) -> None:
+        self.schema = schema
         self._base = base_path.encode() + b"/"
         self._pages = pages
         self._max_bytes = limits.max_reply_bytes
@@ -59,14 +60,14 @@ class Api:
         try:
             reply = self._route(call, session)
         except RowFault as fault:
-            return _problem(fault)
+            return _refusal(fault, session)
         except ValueProblem as problem:
-            return _problem(
-                RowFault(problem.status, problem.slug, str(problem), column=problem.column)
+            return _refusal(
+                RowFault(problem.status, problem.slug, str(problem), column=problem.column), session
             )
         except QueryProblem as problem:
-            return _problem(
-                RowFault(400, "invalid-query", problem.detail, parameter=problem.parameter)
+            return _refusal(
+                RowFault(400, "invalid-query", problem.detail, parameter=problem.parameter), session
             )
         except session.driver_error as error:
             return self._driver_problem(error, session)
@@ -102,6 +103,8 @@ class Api:
         path = call.path
         page = self.page(path, call.method)
         if page is not None:
+            if session.outdated():
+                raise _schema_changed()
             return page
         if path == b"/readyz":
             session.execute("SELECT 1", ()).fetchone()
@@ -118,11 +121,38 @@ class Api:
             raise trouble from None
         if trouble is not None:
             raise trouble from error
+        if is_outdated(error) and session.outdated(surely=True):
+            raise _schema_changed() from error
         fault = fault_of(error)
         if fault is None:
             _log.error("the database refused a statement: %s", error, exc_info=error)
             fault = RowFault(500, "internal-error", "the database refused the statement")
         return _problem(fault)
+
+
+def _schema_changed() -> ConflictError:
+    return ConflictError("the database's schema has changed")
+
+
+# What the schema decides. A row that is not there, or a condition that does not hold, is not it.
+_BY_SCHEMA = frozenset(
+    {
+        *("not-found", "method-not-allowed", "unknown-column", "read-only-column", "invalid-query"),
+        *("invalid-key", "wrong-type", "value-out-of-range", "value-too-long"),
+    }
+)
+
+
+def _refusal(fault: RowFault, session: Session) -> Reply:
+    """
+    The reply for a call that was refused.
+
+    Raises:
+        ConflictError: It was refused by a schema that is not the database's any more.
+    """
+    if fault.slug in _BY_SCHEMA and session.outdated():
+        raise _schema_changed()
+    return _problem(fault)
 
 
 def _get_only(method: str) -> Reply:

@@ -36,6 +36,7 @@ from atomicbatch.server.database import Database, Session, is_read_only
 from atomicbatch.server.hosts import Hosts
 from atomicbatch.server.openapi import openapi_document
 from atomicbatch.server.page import index_page, json_index
+from atomicbatch.server.schema import Schema
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -78,13 +79,8 @@ class Application:
         self._database = database
         self._hosts = hosts or Hosts()
         self._limits = limits or Limits()
-        self._api = Api(
-            database.schema,
-            base_path=BASE_PATH,
-            pages=_pages(database, self._limits, address),
-            read_only=database.read_only,
-            limits=self._limits,
-        )
+        self._address = address
+        self._api = self._api_for(database.catalog.schema)
         self._batch = BatchEndpoint(self._answer_batch, limits=self._limits)
         self._asking: asyncio.Task[bool] | None = None
         self.draining = False
@@ -96,6 +92,22 @@ class Application:
             await self._lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
+
+    def _api_for(self, schema: Schema) -> Api:
+        return Api(
+            schema,
+            base_path=BASE_PATH,
+            pages=_pages(schema, self._limits, self._address, read_only=self._database.read_only),
+            read_only=self._database.read_only,
+            limits=self._limits,
+        )
+
+    def _perform(self, call: Call, session: Session) -> Reply:
+        """Perform a call by the schema that its transaction sees."""
+        api = self._api
+        if api.schema is not session.schema:
+            api = self._api = self._api_for(session.schema)
+        return api.perform(call, session)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -119,8 +131,8 @@ class Application:
             await _refuse(send, method, path, STOPPING)
         elif path == _BATCH:
             await self._batch(scope, receive, send)
-        elif (page := self._api.page(path, method)) is not None:
-            await _send(send, method, page)
+        elif path == b"/healthz" and method in ("GET", "HEAD"):
+            await _send(send, method, _HEALTHY)
         elif path == b"/readyz" and method in ("GET", "HEAD"):
             await _send(send, method, await self._readiness())
         elif (reply := await self._answer_call(path, scope, receive)) is not None:
@@ -208,7 +220,7 @@ class Application:
             outcome = execute(
                 batch,
                 session,
-                self._api.perform,
+                self._perform,
                 timeout_seconds=seconds,
                 turns=self._database.turns,
             )
@@ -253,8 +265,7 @@ async def _unless_hung_up(answer: Awaitable[_T], receive: Receive) -> _T | None:
             watching.cancel()
 
 
-def _pages(database: Database, limits: Limits, address: str) -> dict[bytes, Reply]:
-    schema, read_only = database.schema, database.read_only
+def _pages(schema: Schema, limits: Limits, address: str, *, read_only: bool) -> dict[bytes, Reply]:
     document = openapi_document(
         schema, batch_path=BATCH_PATH, limits=limits, read_only=read_only, version=__version__
     )
@@ -271,13 +282,16 @@ def _pages(database: Database, limits: Limits, address: str) -> dict[bytes, Repl
     return {
         b"/": _page(b"text/html; charset=utf-8", page),
         b"/openapi.json": _page(json_type, msgspec.json.encode(document)),
-        b"/healthz": _page(json_type, b'{"status":"ok"}'),
+        b"/healthz": _HEALTHY,
         BASE_PATH.encode(): _page(json_type, json_index(schema, base_path=BASE_PATH)),
     }
 
 
 def _page(content_type: bytes, body: bytes) -> Reply:
     return Reply(200, ((b"content-type", content_type),), body)
+
+
+_HEALTHY = _page(b"application/json", b'{"status":"ok"}')
 
 
 def _path(scope: Scope) -> bytes:

@@ -18,10 +18,12 @@ from atomicbatch.errors import (
     BrokenTransactionError,
     BusyError,
     CommitError,
+    ConflictError,
     TransactionError,
 )
 from atomicbatch.server.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
 from atomicbatch.server.faults import fault_of
+from atomicbatch.server.sqlite_files import FileConnection, leave_file, note_identities, open_file
 from atomicbatch.transactions.base import commit_error
 from atomicbatch.transactions.conflicts import is_conflict
 
@@ -40,10 +42,28 @@ class Backend(ABC):
     """The driver's base exception."""
     one_writer = False
     """Whether the database takes one writing transaction at a time."""
+    has_versions = False
+    """Whether ``schema_version`` tells, within a transaction, that the schema has changed."""
 
     def __init__(self, url: sa.URL, *, read_only: bool) -> None:
         self.url = url
         self.read_only = read_only
+
+    def engine(self) -> sa.Engine:
+        """An engine to read the schema with."""
+        return sa.create_engine(self.url, poolclass=sa.NullPool)
+
+    def schema_version(self, raw: Raw) -> int | None:  # noqa: ARG002 - only SQLite has one
+        """A number that changes with the schema, as the transaction on ``raw`` sees it."""
+        return None
+
+    def moved(self, raw: Raw) -> bool:  # noqa: ARG002 - only a file can be
+        """Whether another database has taken the place of the one that ``raw`` has open."""
+        return False
+
+    def leave(self, raw: Raw) -> None:
+        """Give up the connection to a database that has moved."""
+        self.close(raw)
 
     @abstractmethod
     def connect(self, *, reader: bool) -> Raw:
@@ -74,7 +94,12 @@ class Backend(ABC):
 
     @abstractmethod
     def rollback(self, raw: Raw) -> None:
-        """ROLLBACK, whatever state the transaction is in."""
+        """
+        ROLLBACK, whatever state the transaction is in.
+
+        Raises:
+            BrokenTransactionError: Some of it stays.
+        """
 
     @abstractmethod
     def interrupt(self, raw: Raw) -> None:
@@ -99,19 +124,12 @@ class SQLiteBackend(Backend):
 
     dialect = SQLITE
     driver_error = sqlite3.Error
-    one_writer = True
+    one_writer = has_versions = True
     # Another process may hold the write lock (``--workers``, or a program of the user's).
     busy_seconds = 5.0
 
-    def connect(self, *, reader: bool) -> sqlite3.Connection:
-        path = str(self.url.database)
-        raw = sqlite3.connect(
-            path,
-            timeout=self.busy_seconds,
-            isolation_level=None,  # sqlite3 emits no BEGIN of its own
-            check_same_thread=False,  # interrupt() comes from another thread
-            cached_statements=512,
-        )
+    def connect(self, *, reader: bool) -> FileConnection:
+        raw = open_file(str(self.url.database), busy_seconds=self.busy_seconds)
         if not self.read_only:
             mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             if mode != "wal":
@@ -121,7 +139,25 @@ class SQLiteBackend(Backend):
         if reader or self.read_only:
             raw.execute("PRAGMA query_only=ON")
         raw.create_function("atomicbatch_fold", 1, _fold, deterministic=True)
+        raw.execute("PRAGMA schema_version").fetchone()
+        note_identities(raw)
         return raw
+
+    def engine(self) -> sa.Engine:
+        return sa.create_engine(
+            self.url, poolclass=sa.NullPool, creator=lambda: self.connect(reader=True)
+        )
+
+    def schema_version(self, raw: sqlite3.Connection) -> int:
+        version: int = raw.execute("PRAGMA schema_version").fetchone()[0]
+        return version
+
+    def moved(self, raw: FileConnection) -> bool:
+        return raw.moved()
+
+    def leave(self, raw: FileConnection) -> None:
+        self.rollback(raw)
+        leave_file(raw)
 
     def executor(self, raw: Raw) -> Execute:
         execute: Execute = raw.execute
@@ -143,6 +179,8 @@ class SQLiteBackend(Backend):
         # after it would have been stored statement by statement.
         if not raw.in_transaction:
             raise BrokenTransactionError("the database ended the transaction before COMMIT")
+        if raw.moved():
+            raise ConflictError("another file has taken the place of the database")
         try:
             raw.execute("COMMIT")
         except sqlite3.Error as error:
@@ -226,6 +264,10 @@ class PostgreSQLBackend(Backend):
         raw.cancel_safe(timeout=5.0)
 
 
+# "Some non-transactional changed tables couldn't be rolled back".
+_NOT_ROLLED_BACK = 1196
+
+
 class MariaDBBackend(Backend):
     """MariaDB and MySQL by PyMySQL, SERIALIZABLE."""
 
@@ -307,7 +349,16 @@ class MariaDBBackend(Backend):
             raise self._commit_error(error) from error
 
     def rollback(self, raw: Raw) -> None:
-        raw.query("ROLLBACK")
+        with raw.cursor() as cursor:
+            cursor.execute("ROLLBACK")
+            if not cursor.warning_count:
+                return
+            cursor.execute("SHOW WARNINGS")
+            if any(warning[1] == _NOT_ROLLED_BACK for warning in cursor.fetchall()):
+                # The table, or one that a trigger writes to, was made so after we had looked.
+                raise BrokenTransactionError(
+                    "a table was changed whose storage engine cannot roll back: that change stays"
+                )
 
     def interrupt(self, raw: Raw) -> None:
         helper = self.connect(reader=True)

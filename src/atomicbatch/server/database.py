@@ -17,10 +17,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from atomicbatch.engine import Turns
 from atomicbatch.errors import (
     AtomicBatchError,
+    BrokenTransactionError,
     BusyError,
     TimeoutExceededError,
     TransactionError,
@@ -34,12 +36,14 @@ from atomicbatch.server.backends import (
     backend_for,
     dialect_of,
 )
-from atomicbatch.server.reflection import read_schema
+from atomicbatch.server.catalog import Catalog
 from atomicbatch.server.schema import Schema
 from atomicbatch.transactions.base import statement_error
 
 _log = logging.getLogger("atomicbatch.server")
 _T = TypeVar("_T")
+# How often a transaction is begun anew because the schema has changed meanwhile.
+_MOST_LOOKS = 5
 
 
 class Ticket:
@@ -49,12 +53,13 @@ class Ticket:
     Attributes:
         over: None of them can commit any more.
         raced: What has met another transaction already, see ``Session.raced``.
+        renewed: The batch was run again because the schema may have changed.
     """
 
-    __slots__ = ("over", "raced")
+    __slots__ = ("over", "raced", "renewed")
 
     def __init__(self) -> None:
-        self.over = False
+        self.over = self.renewed = False
         self.raced: set[tuple[str, ...]] = set()
 
 
@@ -67,17 +72,22 @@ class Session:
     Attributes:
         execute: SQL text and parameters -> a DB-API cursor; valid inside a transaction.
         reply_bytes: Bytes of the replies made in this transaction so far.
+        catalog: The schema that is served, or None where statements are all that is wanted.
+        schema: What the transaction sees; valid where there is a catalog.
     """
 
     execute: Execute
+    schema: Schema
 
-    def __init__(self, backend: Backend, *, reader: bool) -> None:
+    def __init__(self, backend: Backend, catalog: Catalog | None = None, *, reader: bool) -> None:
         self.backend = backend
+        self.catalog = catalog
         self.driver_error = backend.driver_error
         self.reply_bytes = 0
         self._reader = reader
         self._read_only = reader
         self._raw: Raw | None = None
+        self._version: int | None = None
         self._lock = threading.Lock()
         self._running: Ticket | None = None
         self._ticket = Ticket()
@@ -104,19 +114,63 @@ class Session:
     def __enter__(self) -> Session:
         if self._ticket.over:
             raise _too_late()
-        if self._raw is None:
-            self._raw = self._connect()
-            self.execute = self.backend.executor(self._raw)
-        try:
-            self.backend.begin(self._raw, read_only=self._read_only)
-        except self.driver_error as error:
-            self._discard()
-            # A connection that broke while it was idle: the next attempt makes a new one.
-            raise statement_error(error) or _no_connection(error) from error
+        for _ in range(_MOST_LOOKS):
+            try:
+                if self._begun():
+                    break
+            except (self.driver_error, exc.SQLAlchemyError) as error:
+                self._discard()
+                # A connection that broke while it was idle: the next attempt makes a new one.
+                raise statement_error(error) or _no_connection(error) from error
+        else:
+            raise BusyError("the database's schema keeps changing")
         self.reply_bytes = 0
         with self._lock:
             self._running = self._ticket
         return self
+
+    def _begun(self) -> bool:
+        """BEGIN; False where what is served turned out to have changed: begin again."""
+        if self._raw is None:
+            self._raw = self._connect()
+            self._version = None
+            self.execute = self.backend.executor(self._raw)
+        raw, backend, catalog = self._raw, self.backend, self.catalog
+        if catalog is not None and not backend.has_versions:
+            if catalog.is_due() and catalog.schema_of(raw) is None:
+                catalog.read_again()
+            self.schema = catalog.schema
+        backend.begin(raw, read_only=self._read_only)
+        if backend.moved(raw):
+            self._raw = None
+            backend.leave(raw)
+            return False
+        version = backend.schema_version(raw)
+        if catalog is not None and version != self._version:
+            schema = catalog.schema_of(raw)
+            if schema is None:
+                backend.rollback(raw)
+                catalog.read_again()
+                return False
+            self.schema, self._version = schema, version
+        return True
+
+    def outdated(self, *, surely: bool = False) -> bool:
+        """
+        Whether the schema may have changed since it was read; True once for each batch.
+
+        Args:
+            surely: A statement has failed for want of what the schema says is there.
+        """
+        if self.catalog is None or self._ticket.renewed:
+            return False
+        if not surely and (
+            self.backend.has_versions or self.catalog.schema_of(self._raw) is not None
+        ):
+            return False
+        self.catalog.expire()
+        self._ticket.renewed = True
+        return True
 
     def _connect(self) -> Raw:
         try:
@@ -153,6 +207,12 @@ class Session:
     def _roll_back(self, *, discard: bool) -> None:
         try:
             self.backend.rollback(self._raw)
+        except BrokenTransactionError:
+            if self.catalog is not None:
+                self.catalog.expire()
+            if discard:
+                self._discard()
+            raise
         except Exception as error:
             # A closed connection is rolled back by the server.
             _log.debug("ROLLBACK failed, the connection is closed: %s", error)
@@ -196,16 +256,16 @@ def _no_connection(error: Exception) -> AtomicBatchError:
 class _Threads:
     """A pool of worker threads with a session each."""
 
-    def __init__(self, backend: Backend, size: int, *, reader: bool) -> None:
+    def __init__(self, backend: Backend, catalog: Catalog, size: int, *, reader: bool) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix="reader" if reader else "writer")
         self._local = threading.local()
         self._sessions: list[Session] = []
-        self._backend, self._reader = backend, reader
+        self._backend, self._catalog, self._reader = backend, catalog, reader
 
     def _session(self) -> Session:
         session: Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = Session(self._backend, reader=self._reader)
+            session = Session(self._backend, self._catalog, reader=self._reader)
             self._local.session = session
             self._sessions.append(session)
         return session
@@ -249,7 +309,10 @@ class _Threads:
 
 class Database:
     """
-    A database that is served: its schema, read once, and the threads that work on it.
+    A database that is served: its schema and the threads that work on it.
+
+    Attributes:
+        catalog: Its schema as it is now.
 
     Attributes:
         turns: The line for batches that have met a conflict.
@@ -263,15 +326,16 @@ class Database:
         self.read_only = read_only
         self.turns = Turns()
         backend = backend_for(url, read_only=read_only)
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        engine = backend.engine()
         with engine.connect():
             backend.dialect = dialect_of(engine)
-        self.schema: Schema = read_schema(engine, backend.dialect)
+        self.catalog = Catalog(backend, engine)
         if backend.one_writer:
-            self._writers = _Threads(backend, 1, reader=False)
-            self._readers = _Threads(backend, threads, reader=True)
+            self._writers = _Threads(backend, self.catalog, 1, reader=False)
+            self._readers = _Threads(backend, self.catalog, threads, reader=True)
         else:
-            self._writers = self._readers = _Threads(backend, threads, reader=False)
+            self._writers = _Threads(backend, self.catalog, threads, reader=False)
+            self._readers = self._writers
 
     async def run(self, work: Callable[[Session], _T], *, read_only: bool, seconds: float) -> _T:
         """

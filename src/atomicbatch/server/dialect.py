@@ -29,7 +29,9 @@ class Dialect:
 
         ``%`` is doubled where the driver's parameter style would read it as a placeholder.
         """
-        mark = "`" if self.name == "mysql" else '"'
+        # SQLite takes "name" for the text 'name' where there is no such column; `name` it never
+        # does (https://sqlite.org/quirks.html#dblquote).
+        mark = '"' if self.name == "postgresql" else "`"
         quoted = mark + name.replace(mark, mark * 2) + mark
         return quoted if self.name == "sqlite" else quoted.replace("%", "%%")
 

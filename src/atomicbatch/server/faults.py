@@ -126,6 +126,19 @@ _SQLITE_NAMES = {
 }
 
 
+# Undefined column, undefined table, "cached plan must not change result type", bad field, no such
+# table, "table definition has changed".
+_OUTDATED = frozenset({"42703", "42P01", "0A000", 1054, 1146, 1412})
+
+
+def is_outdated(error: BaseException) -> bool:
+    """Whether a driver's exception may come from a schema that is not the database's any more."""
+    diagnostics = getattr(error, "diag", None)
+    if diagnostics is not None:
+        return diagnostics.sqlstate in _OUTDATED
+    return bool(error.args) and error.args[0] in _OUTDATED
+
+
 def fault_of(error: BaseException) -> RowFault | None:
     """The fault that a driver's exception stands for; None where it is not the call's doing."""
     name = getattr(error, "sqlite_errorname", None)

@@ -102,10 +102,10 @@ def open_database(
         # answer and files that are none. Each is to be one line for the person at the keyboard.
         raise ServeError(_why(url, error, read_only=read_only)) from error
     told = note or (lambda _: None)
-    if database.schema.tables.pop("batch", None) is not None:
+    if database.catalog.hides_batch:
         told("the table 'batch' is not served: its path is that of the batch endpoint")
-    if not database.schema.tables:
-        told(f"{_shown(url)} has no tables{_where(url)}: make some, then start the server again")
+    if not database.catalog.schema.tables:
+        told(f"{_shown(url)} has no tables{_where(url)} yet")
     return database
 
 

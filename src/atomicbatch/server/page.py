@@ -43,7 +43,7 @@ nav ul { list-style: none; padding: 0; margin: .8rem 0 0; display: flex; flex-wr
 footer { padding: 2rem 1.25rem 3rem; font-size: .875rem; }
 """
 
-_NOTHING = "<p>The database has no tables yet. Make some, then start the server again.</p>"
+_NOTHING = "<p>The database has no tables yet. Make some, then load this page again.</p>"
 
 
 def index_page(

@@ -25,18 +25,18 @@ from atomicbatch.server.values import Bounds
 TableKey = tuple[str | None, str]
 
 
-def read_schema(engine: sa.Engine, dialect: Dialect) -> Schema:
+def read_schema(connection: sa.Connection, dialect: Dialect) -> Schema:
     """
     Read every table and view of the database's default schema.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: The database cannot be reached or read.
     """
-    with engine.connect() as connection, warnings.catch_warnings():
+    with warnings.catch_warnings():
         # Types that SQLAlchemy does not know are served in the database's own text form.
         warnings.simplefilter("ignore", exc.SAWarning)
         tables = _Reader(connection, dialect).tables()
-    return Schema(dialect, tables, _shown(engine.url))
+    return Schema(dialect, tables, _shown(connection.engine.url))
 
 
 def _shown(url: sa.URL) -> str:
