@@ -120,7 +120,13 @@ def is_autocommit(dialect: Dialect, connection: PoolProxiedConnection) -> bool:
         # Python 3.12 added the attribute autocommit; before it, isolation_level alone told.
         mode = getattr(driver, "autocommit", -1)
         return mode is True or (mode is not False and driver.isolation_level is None)
-    return bool(dialect.detect_autocommit_setting(connection.dbapi_connection))  # type: ignore[arg-type]
+    if hasattr(dialect, "detect_autocommit_setting"):
+        return bool(dialect.detect_autocommit_setting(connection.dbapi_connection))  # type: ignore[arg-type]
+    # SQLAlchemy before 2.0.42 leaves it to the driver.
+    known: Any = connection.dbapi_connection
+    if dialect.name in ("mysql", "mariadb"):
+        return bool(connection.driver_connection.get_autocommit())  # type: ignore[union-attr]
+    return bool(known.autocommit)
 
 
 def level_of(dialect: Dialect) -> str | None:

@@ -571,7 +571,7 @@ class RealTransaction:
     def _restore_level(self) -> None:
         connection: Any = self.fairy.dbapi_connection
         self.dialect.reset_isolation_level(connection)
-        if self.auto and not self.dialect.detect_autocommit_setting(connection):
+        if self.auto and not is_autocommit(self.dialect, self.fairy):
             # The driver was told so when it connected (connect_args), not SQLAlchemy.
             self.dialect.set_isolation_level(connection, "AUTOCOMMIT")
 
