@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
+from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -230,15 +231,19 @@ class _Attempts:
         self._alone = False
         self._number = 0
 
+    def begin(self, batch: Batch, *, deadline: float) -> AbstractAsyncContextManager[Dispatcher]:
+        manager = self._transaction.begin(batch, deadline=deadline)
+        return _Attempt(manager, self._begin(manager))
+
     @asynccontextmanager
-    async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Dispatcher]:
+    async def _begin(self, manager: AbstractAsyncContextManager[Any]) -> AsyncIterator[Dispatcher]:
         self._running.attempt()
         self._number += 1
         wants_alone = getattr(self._transaction, "wants_alone", None)
         alone = self._alone or (wants_alone is not None and wants_alone())
         async with self._door.alone() if alone else self._door.shared():
             try:
-                async with self._transaction.begin(batch, deadline=deadline) as joined:
+                async with manager as joined:
                     # Each call runs inside of what the transaction has for calls, if anything.
                     around = getattr(joined, "call", nullcontext)
                     if hasattr(joined, "is_alone"):
@@ -252,6 +257,31 @@ class _Attempts:
     def _is_alone(self) -> bool:
         """Tell whether there is nobody in the app who could hold up the batch. In any thread."""
         return self._door.batches + self._door.requests <= 1
+
+
+class _Attempt(AbstractAsyncContextManager[Dispatcher]):
+    """One attempt's block; when time is up it is stopped as the transaction's own is."""
+
+    def __init__(
+        self,
+        manager: AbstractAsyncContextManager[Any],
+        block: AbstractAsyncContextManager[Dispatcher],
+    ) -> None:
+        self._block = block
+        for name in ("interrupt", "sever", "give_up"):
+            if (act := getattr(manager, name, None)) is not None:
+                setattr(self, name, act)
+
+    async def __aenter__(self) -> Dispatcher:
+        return await self._block.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._block.__aexit__(kind, error, traceback)
 
 
 async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:

@@ -1,4 +1,4 @@
-"""What differs between drivers: how savepoints are sent fastest, how a statement is stopped."""
+"""What differs between drivers: how savepoints are sent fastest, what their connections say."""
 
 from __future__ import annotations
 
@@ -100,17 +100,6 @@ def value_of(connection: PoolProxiedConnection, text: str) -> Any:
     finally:
         cursor.close()
     return None if row is None else row[0]
-
-
-def interrupt(dialect: Dialect, connection: PoolProxiedConnection) -> None:
-    """Stop the statement that another thread or task runs, where the driver can be asked to."""
-    driver: Any = connection.driver_connection
-    if dialect.driver == "pysqlite":
-        driver.interrupt()
-    elif dialect.driver == "aiosqlite":
-        await_only(driver.interrupt())
-    elif dialect.driver in ("psycopg", "psycopg2"):
-        driver.cancel()
 
 
 def is_autocommit(dialect: Dialect, connection: PoolProxiedConnection) -> bool:

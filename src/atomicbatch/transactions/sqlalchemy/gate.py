@@ -30,6 +30,9 @@ class Gate(Protocol):
     def leave(self) -> None:
         """Leave it, after one of the two above."""
 
+    def is_taken(self) -> bool:
+        """Tell, in any thread, whether another thread or a task is inside."""
+
 
 class ThreadGate:
     """For sync drivers, whose handlers may run in several threads."""
@@ -46,6 +49,12 @@ class ThreadGate:
 
     def leave(self) -> None:
         self._lock.release()
+
+    def is_taken(self) -> bool:
+        if not self._lock.acquire(blocking=False):
+            return True
+        self._lock.release()
+        return False
 
 
 class TaskGate:
@@ -80,6 +89,9 @@ class TaskGate:
                 waiter.set_result(None)
                 return
         self._inside = False
+
+    def is_taken(self) -> bool:
+        return self._inside
 
     def enter_now(self) -> bool:
         if self._inside:

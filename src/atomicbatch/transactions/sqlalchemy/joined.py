@@ -22,6 +22,7 @@ from atomicbatch.errors import (
     BrokenTransactionError,
     ConflictError,
     NotBatchableError,
+    TimeoutExceededError,
     TransactionError,
 )
 from atomicbatch.transactions.conflicts import is_conflict
@@ -66,6 +67,9 @@ _LEFT_BEHIND = (
     "a call has left a task behind that uses the database while the batch still runs; await it in "
     "the call, or use on_commit"
 )
+
+# Of batches that were given up; asyncio keeps tasks by weak references only.
+_rolling_back: set[asyncio.Task[None]] = set()
 
 current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlalchemy_call", default=None)
 
@@ -121,6 +125,7 @@ class Joined:
         self.undone = False
         self.error: TransactionError | None = None
         self.has_escaped = False
+        self._is_stopped = False
         self.fairies: list[PoolProxiedConnection] = []
         # By dialect: sub-engines share their engine's, and it stays when the pool is replaced.
         self._reals: dict[Dialect, RealTransaction] = {}
@@ -345,6 +350,54 @@ class Joined:
         self.doom(error)
         raise error
 
+    # When time is up ---------------------------------------------------------------------------
+
+    # engine/deadline.py calls these three, the first two in a thread of its own.
+
+    def interrupt(self) -> None:
+        """Stop the statement that is running, and let none begin any more; never blocks."""
+        with self._lock:
+            self._is_stopped = True
+            self.doom(TimeoutExceededError("the time limit of the batch passed"))
+        for real in self.reals:
+            real.stop()
+
+    def sever(self) -> None:
+        """Let go of the databases' locks: whoever waits for one goes on, with an error."""
+        for real in self.reals:
+            real.cut_off()
+            if not real.commit_sent and real.may_be_undone_anywhere:
+                # Whoever has the connection may be busy with something else altogether.
+                _threads.ending.submit(real.undo)
+
+    def give_up(self) -> bool:
+        """Send no COMMIT any more; tell whether one has been sent. In the event loop's thread."""
+        with self._lock:
+            self._is_stopped = True
+            sent = any(real.commit_sent for real in self.reals)
+        if not sent:
+            task = self._loop.create_task(self.rollback())
+            _rolling_back.add(task)
+            task.add_done_callback(_rolled_back)
+        return sent
+
+    def is_stopped(self) -> bool:
+        """Time is up, or nobody waits for the batch any more."""
+        return self._is_stopped
+
+    def time_is_up(self) -> TransactionError | None:
+        """The error that says so, or None."""
+        if not self._is_stopped:
+            return None
+        return TimeoutExceededError("the time limit of the batch passed before COMMIT")
+
+    def may_not_send_commit(self, real: RealTransaction) -> TransactionError | None:
+        """Tell why COMMIT may not be sent any more; else take note that it is."""
+        with self._lock:
+            if (error := self.time_is_up()) is None:
+                real.commit_sent = True
+            return error
+
     # Its end -----------------------------------------------------------------------------------
 
     async def commit(self) -> None:
@@ -455,6 +508,12 @@ class Call:
 
 def _is_not_alone() -> bool:
     return False
+
+
+def _rolled_back(task: asyncio.Task[None]) -> None:
+    _rolling_back.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("a batch that was given up could not be rolled back", exc_info=error)
 
 
 def _capacity(pool: Pool, family: Family) -> int | None:

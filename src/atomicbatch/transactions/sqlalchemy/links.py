@@ -42,15 +42,15 @@ _CANCEL_REQUEST = 80877102
 _SSL_REQUEST = 80877103
 
 
-def aside(act: Callable[[], object], seconds: float = 0.0) -> bool:
+def aside(act: Callable[[], object], seconds: float = 0.0) -> bool | None:
     """
     Do something in a thread of its own; wait for it for at most so long.
 
     Returns:
-        It is done, or has failed, which is logged. False: it goes on, or there are too many.
+        It is done, or has failed, which is logged. False: it goes on. None: there are too many.
     """
     if not _helpers.acquire(blocking=False):
-        return False
+        return None
     done = threading.Event()
 
     def run() -> None:
@@ -90,6 +90,7 @@ class Link:
         self._driver: Any = fairy.driver_connection
         self._lock = threading.Lock()
         self._severed = False
+        self._is_asking = False
         self._socket = self._own_socket()
         self._server_id = self._id_in_server()
 
@@ -119,14 +120,27 @@ class Link:
             with suppress(Exception):
                 act()
             return True
-        return aside(act, seconds)
+        if self._is_asking:
+            return False  # once at a time; whoever is silent is not asked again and again
+        self._is_asking = True
+
+        def ask() -> None:
+            try:
+                act()
+            finally:
+                self._is_asking = False
+
+        if (done := aside(ask, seconds)) is None:
+            self._is_asking = False
+        return bool(done)
 
     def sever(self) -> None:
         """
         Cut the connection off; whoever waits for it gets an error at once. Never blocks.
 
         The server rolls back as soon as it notices: at once when it waits for a statement, after
-        the statement where one is running. SQLite has no server: its statement is interrupted.
+        the statement where one is running. SQLite has no server: its statement is interrupted, and
+        whoever severs has to roll back.
         """
         self._severed = True
         if self._dialect.name == "sqlite":

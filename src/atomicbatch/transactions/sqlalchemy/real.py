@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,7 +24,6 @@ from atomicbatch.transactions.base import commit_error, statement_error
 from atomicbatch.transactions.sqlalchemy.drivers import (
     Runner,
     family_of,
-    interrupt,
     is_autocommit,
     level_of,
     run_plainly,
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("atomicbatch")
 _LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+# How long a statement may go on after it was interrupted.
+_SEVER_SECONDS = 0.5
 _ENDED = (
     "a handler has ended the batch's transaction, in a stored procedure for instance: what was "
     "done until then may be stored"
@@ -70,6 +72,7 @@ class RealTransaction:
         gave_way: Why it was undone from another thread, or None.
         begins_lazily: The driver begins nothing before reads and savepoints (sqlite3).
         settings: What sessions have set by SET.
+        commit_sent: COMMIT is being sent, or has been.
     """
 
     fairy: PoolProxiedConnection
@@ -102,6 +105,9 @@ class RealTransaction:
         # COMMIT is being sent.
         self._sealed = False
         self._rolling_back = threading.Lock()
+        self.commit_sent = False
+        # Its COMMIT or ROLLBACK is under way, and is not interrupted, but cut off if need be.
+        self._is_ending = False
         self._run: Runner
         self._driver: Any = None
         self._prepare_threshold: int | None = None
@@ -178,8 +184,9 @@ class RealTransaction:
     def _open(self) -> None:
         slots = self.joined.slots(self._pool, self.family)
         if slots is not None and not slots.take(
-            self.joined.deadline, is_async=self.dialect.is_async
+            self.joined.deadline, is_async=self.dialect.is_async, stopped=self.joined.is_stopped
         ):
+            self.joined.check()
             raise BusyError("too many batches are running")
         self._take(slots)
 
@@ -205,7 +212,11 @@ class RealTransaction:
             self.fairy = self._pool.connect()
             self.joined.fairies.append(self.fairy)
             try:
+                self._link = Link(self.dialect, self._pool, self.fairy)
+                # Each may have taken its time, in which nobody could be told to stop.
+                self.joined.check()
                 self._begin(at_once)
+                self.joined.check()
             except BaseException:
                 # At once: else the garbage collector finds it, and complains.
                 self._discard()
@@ -215,8 +226,6 @@ class RealTransaction:
                 slots.give()
             raise
         self._slots = slots
-        if self.dialect.is_async:
-            self._link = Link(self.dialect, self._pool, self.fairy)
         self.is_open = True
 
     def _begin(self, at_once: bool) -> None:
@@ -307,6 +316,7 @@ class RealTransaction:
             )
             if not isinstance(error, Exception):
                 self._lost = True
+                self._interrupt_cancelled()
             problem.__cause__ = error
             self.joined.doom(problem)
             if not isinstance(error, Exception):
@@ -324,6 +334,7 @@ class RealTransaction:
             self.joined.doom(conflict)
         elif not isinstance(error, Exception):
             self._lost = True
+            self._interrupt_cancelled()
             self.joined.doom(BrokenTransactionError("a statement was cancelled while it ran"))
         elif self.family is Family.SQLITE and not self._driver.in_transaction:
             self.joined.doom(
@@ -401,19 +412,28 @@ class RealTransaction:
             self.rollback()  # it may be under way
             raise undone
         with self.inside:
+            self._is_ending = True
             what = "a setting that a handler has made could not be put back before COMMIT"
             try:
                 self.settings.end()
                 what = _ENDED
                 self._run(self.savepoints.end())
             except BaseException as error:
-                problem = self.gave_way or self._meaning(error) or BrokenTransactionError(what)
+                problem = (
+                    self.gave_way
+                    or self.joined.time_is_up()
+                    or self._meaning(error)
+                    or BrokenTransactionError(what)
+                )
                 self._roll_back()
                 raise problem from error
             if self.dialect.is_async and (undone := self.joined.may_not_commit(self)):
                 # The event loop has waited for us since.
                 self._roll_back()
                 raise undone
+            if (stopped := self.joined.may_not_send_commit(self)) is not None:
+                self._roll_back()
+                raise stopped
             try:
                 if self._explicit:
                     run_plainly(self.fairy, ["COMMIT"])
@@ -480,22 +500,56 @@ class RealTransaction:
                 self._rollback()
 
     def _rollback(self) -> None:
+        sever_at = time.monotonic() + _SEVER_SECONDS
         while not self.gate.enter_within(0.1):
             # A thread or a task is still in a statement, or just about to begin it.
             self._interrupt()
+            if time.monotonic() >= sever_at:
+                self._sever()
         try:
             if self.is_open:
+                self._is_ending = True
                 self._prove()
                 self._roll_back()
         finally:
             self.gate.leave()
 
+    @property
+    def may_be_undone_anywhere(self) -> bool:
+        """It is of use in other threads than the one that has it, and no server rolls it back."""
+        is_local = self.family is Family.SQLITE or not self.dialect.is_async
+        return is_local and not self.stays_on_loop
+
+    # Stopped from outside, in any thread ---------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop the statement that is running, if one is; never blocks."""
+        if not self._is_ending and self.gate.is_taken():
+            self._interrupt()
+
+    def cut_off(self) -> None:
+        """Whoever waits for the database goes on, with an error; never blocks."""
+        if self.gate.is_taken():
+            self._interrupt()
+        self._sever()
+
     def _interrupt(self) -> None:
-        self._interrupted = True
-        try:
-            interrupt(self.dialect, self.fairy)
-        except Exception:
-            logger.debug("a statement could not be interrupted", exc_info=True)
+        link = self._link
+        if link is not None:
+            self._interrupted = True
+            link.interrupt(0)
+
+    def _interrupt_cancelled(self) -> None:
+        # Other drivers tell the server when a statement is cancelled. These close the connection,
+        # which the server sees when the statement has ended, and holds its locks until then.
+        if self.family is Family.MYSQL:
+            self._interrupt()
+
+    def _sever(self) -> None:
+        link = self._link
+        if link is not None:
+            self._is_cut_off |= self.family is not Family.SQLITE
+            link.sever()
 
     def _prove(self) -> None:
         """
@@ -515,12 +569,16 @@ class RealTransaction:
             try:
                 self._run(self.savepoints.undo())
             except Exception:
-                if not self._interrupted or self.dialect.is_async:
+                if not self._interrupted or self._is_cut_off:
                     raise
                 # The interruption may have come late, and stopped the proof itself.
                 self._run(self.savepoints.undo())
         except BaseException as error:
-            if self._meaning(error) is not None or not isinstance(error, Exception):
+            if (
+                self._is_cut_off
+                or self._meaning(error) is not None
+                or not isinstance(error, Exception)
+            ):
                 self._lost = True
                 return
             logger.error("the batch's transaction had ended before ROLLBACK", exc_info=error)
@@ -542,14 +600,15 @@ class RealTransaction:
                 # The database rolls back by itself when the connection is gone.
                 logger.debug("ROLLBACK failed; the connection is closed", exc_info=True)
                 self._lost = True
+        if self._interrupted and self.family is not Family.SQLITE:
+            # The request to stop may still be on its way, and would hit whoever has it next.
+            self._lost = True
         self._give_back()
 
     def _give_back(self) -> None:
         if not self.is_open:
             return
         self.is_open = False
-        if self._link is not None:
-            self._link.close()
         try:
             # A pool that a handler has disposed of would keep it open for nobody.
             if self._lost or self._is_cut_off or self.engine.pool is not self._pool:
@@ -565,8 +624,14 @@ class RealTransaction:
                 logger.warning("a connection could not be given back clean", exc_info=True)
                 self._discard()
         finally:
+            self._unlink()
             if self._slots is not None:
                 self._slots.give()
+
+    def _unlink(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     def _restore_level(self) -> None:
         connection: Any = self.fairy.dbapi_connection
@@ -576,6 +641,10 @@ class RealTransaction:
             self.dialect.set_isolation_level(connection, "AUTOCOMMIT")
 
     def _discard(self) -> None:
+        if self.family is not Family.SQLITE:
+            # Some drivers say goodbye first, and wait for an answer.
+            self._sever()
+        self._unlink()
         self.fairy.invalidate()
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from sqlalchemy.util import await_only
 
+_LOOK_UP_SECONDS = 0.25
+
 
 class Slots:
     """
@@ -32,12 +34,16 @@ class Slots:
                 return True
         return False
 
-    def take(self, deadline: float, *, is_async: bool) -> bool:
+    def take(
+        self, deadline: float, *, is_async: bool, stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
         """
         Wait for a slot until ``deadline`` (time.monotonic()); tell whether there is one.
 
         Args:
+            deadline: When to stop waiting.
             is_async: Called in a greenlet of SQLAlchemy's, so wait without blocking the thread.
+            stopped: Asked now and then: nobody waits for it any more.
         """
         with self._lock:
             if self._free:
@@ -46,8 +52,12 @@ class Slots:
             waiter = _TaskWaiter() if is_async else _ThreadWaiter()
             self._waiting.append(waiter.call)
         try:
-            if waiter.wait(max(0.0, deadline - time.monotonic())):
-                return True
+            while True:
+                seconds = max(0.0, deadline - time.monotonic())
+                if waiter.wait(min(seconds, _LOOK_UP_SECONDS)):
+                    return True
+                if seconds <= _LOOK_UP_SECONDS or stopped():
+                    break
         except BaseException:
             if not self._forget(waiter):
                 self.give()

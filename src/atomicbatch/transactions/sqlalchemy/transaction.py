@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import copy
 from dataclasses import replace
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -84,7 +85,7 @@ class SQLAlchemyTransaction:
 
         The databases' transactions are begun when they are first used.
         """
-        return _join(self._options, deadline)
+        return _Joining(Joined(self._options, deadline))
 
     def wants_alone(self) -> bool:
         """Tell whether batches of this event loop are to run while nothing else runs, for now."""
@@ -103,9 +104,27 @@ class SQLAlchemyTransaction:
         return twin
 
 
+class _Joining(AbstractAsyncContextManager[Joined]):
+    """The block of one attempt, and what stops it when time is up."""
+
+    def __init__(self, joined: Joined) -> None:
+        self._block = _join(joined)
+        self.interrupt, self.sever, self.give_up = joined.interrupt, joined.sever, joined.give_up
+
+    async def __aenter__(self) -> Joined:
+        return await self._block.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._block.__aexit__(kind, error, traceback)
+
+
 @asynccontextmanager
-async def _join(options: Options, deadline: float) -> AsyncIterator[Joined]:
-    joined = Joined(options, deadline)
+async def _join(joined: Joined) -> AsyncIterator[Joined]:
     try:
         await joined.prepare()
         async with joined.call():
@@ -173,7 +192,7 @@ async def _check() -> None:
         options = Options(in_place=True)
         for error, expected in ((_Fails(), 0), (None, 1)):
             with suppress(_Fails):
-                async with _join(options, time.monotonic() + 60):
+                async with _join(Joined(options, time.monotonic() + 60)):
                     with engine.begin() as connection:
                         connection.execute(sa.text("INSERT INTO scratch VALUES (1)"))
                     if error is not None:
