@@ -34,6 +34,7 @@ from atomicbatch.errors import (
     TimeoutExceededError,
     TransactionError,
     UnknownOutcomeError,
+    UnsupportedError,
     WireError,
 )
 from atomicbatch.limits import Limits
@@ -59,6 +60,7 @@ __all__ = [
     "TimeoutExceededError",
     "TransactionError",
     "UnknownOutcomeError",
+    "UnsupportedError",
     "WireError",
     "inside_batch",
     "on_commit",

@@ -7,7 +7,8 @@ Every exception, drawn as a tree.
     ├── WireError                   the bytes are no batch we run; nothing ran
     │   ├── MalformedError          400  the grammar is broken, or a rule of ours
     │   ├── LimitError              413  too large or too many; ``limit`` names the bound
-    │   └── MediaTypeError          415  not multipart/mixed, or an unknown Content-Encoding
+    │   ├── MediaTypeError          415  not multipart/mixed, or an unknown Content-Encoding
+    │   └── UnsupportedError        400  a header asks for something that batches do not do
     └── TransactionError            the database did not keep the batch
         ├── ConflictError           503  another transaction was in the way; running again may help
         ├── BusyError               503  no connection or no lock within the time given
@@ -93,6 +94,16 @@ class MediaTypeError(WireError):
 
     status = 415
     slug = "unsupported-media-type"
+
+
+class UnsupportedError(WireError):
+    """
+    A header asks for something that batches do not do.
+
+    Refused, since whoever asks relies on it: a batch that should not be kept, or not run twice.
+    """
+
+    slug = "not-supported"
 
 
 class TransactionError(AtomicBatchError):

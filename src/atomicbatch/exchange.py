@@ -23,11 +23,13 @@ from atomicbatch.errors import (
     MalformedError,
     MediaTypeError,
     UnknownOutcomeError,
+    UnsupportedError,
 )
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Header, Headers, Outcome
 from atomicbatch.problems import TITLES, error_reply, outcome_header, problem_reply, replies_for
 from atomicbatch.wire.batch import read_batch, write_replies
+from atomicbatch.wire.inherit import BATCH_PREFERENCES, read_preferences
 from atomicbatch.wire.reply import is_writable
 
 __all__ = [
@@ -73,6 +75,7 @@ def check_head(method: str, headers: Headers, limits: Limits) -> Response | None
         reply = problem_reply(405, slug, TITLES[slug], "send the batch with POST")
         return _response(405, (*reply.headers, _ALLOW, _NOT_STARTED), reply.body)
     try:
+        check_wishes(headers)
         _content_type(headers)
         codings.content_codings(_values(headers, b"content-encoding"))
         for length in _values(headers, b"content-length"):
@@ -109,6 +112,7 @@ def read_request(
     Raises:
         WireError: This is no batch that we run.
     """
+    check_wishes(headers)
     content_type = _content_type(headers)
     applied = codings.content_codings(_values(headers, b"content-encoding"))
     if len(body) > limits.max_body_bytes:
@@ -123,6 +127,41 @@ def read_request(
         not_overridable=not_overridable,
         consumed_query=consumed_query,
     )
+
+
+# What the contract has a name for and this version does not do (SPEC 6). Ignored, the batch would
+# be kept where it should only be tried, or run twice where it should run once.
+_UNSUPPORTED = {
+    b"idempotency-key": "Idempotency-Key: a batch that is sent twice runs twice",
+    b"repeatability-request-id": "Repeatability-Request-ID: a batch that is sent twice runs twice",
+    b"batch-references": "Batch-References: calls cannot refer to earlier replies",
+    b"batch-if": "Batch-If: there are no dry runs",
+}
+_REFUSED_PREFERENCES = frozenset({b"tx", b"all-errors", b"diff"})
+_OVERRIDES = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
+
+
+def check_wishes(headers: Headers) -> None:
+    """
+    Refuse what a batch may be asked for by its headers and does not do.
+
+    Raises:
+        UnsupportedError: The outer request has one of those headers, or a preference about the
+            batch as a whole that would decide what is kept; with ``Prefer: handling=strict``, any
+            preference about the batch.
+    """
+    wishes: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        if name in _UNSUPPORTED:
+            raise UnsupportedError(f"{_UNSUPPORTED[name]}. Send the batch without that header")
+        if name in _OVERRIDES and value.upper() != b"POST":
+            raise UnsupportedError(f"{name.decode().title()}: a batch is sent with POST")
+        if name == b"prefer":
+            wishes += read_preferences(value)
+    strict = (b"handling", b"strict") in wishes
+    for wish, _ in wishes:
+        if wish in _REFUSED_PREFERENCES or (strict and wish in BATCH_PREFERENCES):
+            raise UnsupportedError(f"Prefer: {wish.decode()} is not supported")
 
 
 def write_response(

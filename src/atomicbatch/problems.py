@@ -24,6 +24,7 @@ TITLES = {
     "method-not-allowed": "The batch endpoint does not take this method",
     "nested-batch": "A batch cannot hold a batch",
     "not-batchable": "The call cannot be part of a batch",
+    "not-supported": "The server does not do this",
     "outcome-unknown": "It is not known whether the batch was stored",
     "server-busy": "The server has its hands full",
     "timeout": "The time limit has passed",

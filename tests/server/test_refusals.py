@@ -13,7 +13,7 @@ import pytest
 
 from atomicbatch.limits import Limits
 from tests.server.conftest import Serve
-from tests.server.served import Served, make_shop
+from tests.server.served import Served, call, make_shop
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 # Where header lines are bounded tightly, the outer request's own are too many already.
@@ -167,3 +167,104 @@ def test_outer_headers_and_query_apply_to_calls(shop: Served) -> None:
     assert b'[{"id":1}]' in response.content
     assert b'[{"sku":"tea"}]' in response.content
     assert response.content.count(b"Content-Range: 0-0/1") == 1
+
+
+UNHEARD = [
+    ("x_http_method_override", "GET", "not-supported"),
+    ("x_http_method", "DELETE", "not-supported"),
+    ("x_method_override", "put", "not-supported"),
+    ("idempotency_key", "k", "not-supported"),
+    ("repeatability_request_id", "k", "not-supported"),
+    ("range", "0-0", "not-supported"),
+    ("content_range", "items 0-0/1", "not-supported"),
+    ("if", "(<urn:x>)", "not-supported"),
+    ("accept", "application/vnd.pgrst.object+json", "not-supported"),
+    ("content_profile", "other", "not-supported"),
+    ("batch_references", "1", "not-supported"),
+    ("if_unmodified_since", "Tue, 24 Nov 2026 10:00:00 GMT", "invalid-precondition"),
+    ("if_match", "tag", "invalid-precondition"),
+    ("if_match", "", "invalid-precondition"),
+    ("if_none_match", '*, "a"', "invalid-precondition"),
+    ("if_none_match", "'*'", "invalid-precondition"),
+    ("if_none_match", "**", "invalid-precondition"),
+]
+WRITE_CALLS: list[tuple[str, str, Any]] = [
+    ("POST", "/v1/api/items", {"sku": "jam", "name": "Jam"}),
+    ("PATCH", "/v1/api/items?id=eq.1", {"stock": 0}),
+    ("PATCH", "/v1/api/items/1", {"stock": 0}),
+    ("PUT", "/v1/api/items/1", {"sku": "jam", "name": "Jam"}),
+    ("PUT", "/v1/api/items/9", {"sku": "jam", "name": "Jam"}),
+    ("DELETE", "/v1/api/items?id=eq.1", None),
+    ("DELETE", "/v1/api/items/1", None),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "slug"), UNHEARD)
+def test_a_header_that_is_not_listened_to(name: str, value: str, slug: str, shop: Served) -> None:
+    """A write that relies on it is refused, alone and in a batch, and nothing is stored."""
+    before = shop.rows("SELECT * FROM items ORDER BY id")
+    header = (name.replace("_", "-").encode(), value.encode())
+    for method, target, body in WRITE_CALLS:
+        if value.upper() == method:
+            continue
+        alone = shop.request(method, target, body, **{name: value})
+        assert alone.status_code == 400, (method, target)
+        assert alone.json()["type"] == f"urn:atomicbatch:problem:{slug}"
+        response, _ = shop.batch(call(method, target, body, headers=[header]))
+        assert response.headers["batch-outcome"] in (
+            "not-started",
+            "rolled-back; failed=1; status=400",
+        )
+    assert shop.rows("SELECT * FROM items ORDER BY id") == before
+
+
+def test_a_star_on_two_header_lines_is_no_tag(shop: Served) -> None:
+    """Joined it is ``*, *``, which matches nothing where it is read as a list."""
+    item = {"sku": "jam", "name": "Jam"}
+    headers = [(b"if-none-match", b"*"), (b"if-none-match", b"*")]
+    response, _ = shop.batch(call("PUT", "/v1/api/items/1", item, headers=headers))
+    assert response.headers["batch-outcome"] == "rolled-back; failed=1; status=400"
+    assert shop.rows("SELECT sku FROM items WHERE id = 1") == [("tea",)]
+
+
+def test_a_read_may_say_what_it_likes(shop: Served) -> None:
+    """What guards writes only does not stop a GET, nor what says what is so anyway."""
+    headers = {"range": "0-0", "idempotency-key": "k", "x-http-method-override": "get"}
+    assert shop.client.get("/v1/api/items/1", headers=headers).status_code == 200
+    date = "Tue, 24 Nov 2026 10:00:00 GMT"
+    tag = shop.client.get("/v1/api/items/1").headers["etag"]
+    done = shop.request(
+        "PATCH", "/v1/api/items/1", {"stock": 1}, if_match=tag, if_unmodified_since=date
+    )
+    assert done.status_code == 200
+
+
+def test_a_list_that_has_changed_stops_the_writes_behind_it(shop: Served) -> None:
+    """If-Match on a GET of many rows is 412 in a batch, and the batch rolls back."""
+    tag = shop.client.get("/v1/api/items?id=lt.3").headers["etag"].encode()
+    write = call("DELETE", "/v1/api/items/3")
+    for expected in ("committed", "rolled-back; failed=1; status=412"):
+        response, _ = shop.batch(
+            call("GET", "/v1/api/items?id=lt.3", headers=[(b"if-match", tag)]), write
+        )
+        assert response.headers["batch-outcome"] == expected
+        shop.request("PATCH", "/v1/api/items/1", {"stock": 77})
+        write = call("DELETE", "/v1/api/items/2")
+    assert shop.rows("SELECT id FROM items ORDER BY id") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
+def test_a_body_where_none_belongs(method: str, shop: Served) -> None:
+    """It is mostly the next request, behind a broken delimiter: 400, alone and in a batch."""
+    for target in ("/v1/api/items/1", "/v1/api/items?id=eq.1"):
+        if method != "HEAD":
+            alone = shop.client.request(method, target, content=b"x")
+            assert alone.status_code == 400
+            assert alone.json()["type"] == "urn:atomicbatch:problem:unexpected-body"
+        swallowed = b"-b\r\n\r\nPOST /v1/api/items\r\n\r\n{}"
+        response, replies = shop.batch(call(method, target)._replace(body=swallowed))
+        assert response.headers["batch-outcome"] == "rolled-back; failed=1; status=400"
+        assert replies[0].status == 400
+    assert shop.rows("SELECT count(*) FROM items") == [(3,)]
+    empty = shop.client.request(method, "/v1/api/items/1", headers={"content-length": "0"})
+    assert empty.is_success

@@ -56,6 +56,11 @@ HOSTILE: dict[str, Callable[[int], Hostile]] = {
     "look-alikes of a long boundary": lambda n: Hostile(
         repeated(b"\n--" + b"-" * 69, n) + b"\n", b"multipart/mixed; boundary=" + b"-" * 69 + b"x"
     ),
+    "blanks before look-alikes": lambda n: one(b"POST /\r\n\r\n" + repeated(b" " * 9 + b"x--b", n)),
+    "blanks and one look-alike": lambda n: one(b"POST /\r\n\r\n" + repeated(b"\r \f", n) + b"--b"),
+    "what nobody sees": lambda n: one(b"POST /\r\n\r\n\n" + repeated(b"\xc2\xa0", n) + b"--b"),
+    "look-alikes within a line": lambda n: one(b"POST /\r\n\r\nx" + repeated(b"--b", n)),
+    "a second request": lambda n: one(b"POST /\r\n\r\n" + repeated(b"\r\n A / HTTP/1", n)),
     "delimiters": lambda n: Hostile(repeated(b"--b\r\n\r\n", n)),
     "padding": lambda n: Hostile(b"--b" + repeated(b" \t", n) + b"x\r\n--b--"),
     "padding everywhere": lambda n: Hostile(repeated(b"--b" + b" " * 99 + b"\r\nx\r\n", n)),

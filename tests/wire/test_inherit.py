@@ -35,6 +35,18 @@ NOT_OVERRIDABLE = """
     x-remote-user ssl-client-cert ssl-client-verify x-ssl-cert client-cert client-cert-chain
     x-client-cert x-auth-request-user x-webauth-user x-envoy-external-address x-azure-clientip
     tailscale-user-login x-authentik-username x-appengine-user-ip
+    x-auth-user x-auth-request-email x-auth x-authenticated-userid x-authenticated-groups
+    x-authelia-user x-consumer-id x-consumer-username x-consumer-custom-id x-credential-identifier
+    x-vouch-user x-vouch-idp-claims-email x-pomerium-jwt-assertion x-pomerium-claim-email
+    x-goog-authenticated-user-id x-goog-iap-anything x-amzn-oidc-identity x-amzn-oidc-accesstoken
+    x-ms-client-principal-name x-ms-client-principal-idp oidc-claim-sub oidc-access-token
+    cf-access-authenticated-user-email cf-access-jwt-assertion client-ip x-originating-ip
+    fly-client-ip x-envoy-peer-metadata x-envoy-original-path ssl-client-s-dn x-ssl-client-verify
+    x-client-cert-chain x-forwarded-client-cert x-forwarded-user x-forwarded-email
+    x-forwarded-access-token remote-email x-original-uri x-original-forwarded-for
+    x-userinfo x-id-token x-amzn-mtls-clientcert-subject x-tls-client-subject shib-session-id
+    iv-user iv-groups sm-user oam-remote-user x-jwt-payload x-webauth-email x-host x-scheme
+    x-script-name x-real-port wl-proxy-client-ip cloudfront-viewer-address x-vercel-forwarded-for
 """.split()  # noqa: SIM905  a list of words reads better than 50 quoted ones
 
 
@@ -69,7 +81,7 @@ def test_own_headers(name: str) -> None:
 def test_not_overridable(name: str) -> None:
     """What a trusted proxy sets, a call cannot, in either spelling, whether it was set or not."""
     header = (name.encode(), b"outer")
-    for spelling in (name.encode(), name.replace("-", "_").encode()):
+    for spelling in (name.encode(), *(name.replace("-", mark).encode() for mark in "_.!~")):
         own = ((spelling, b"own"), (b"a", b"b"))
         assert Inheritance((header,)).headers_for(own) == ((b"a", b"b"), header)
         assert Inheritance(()).headers_for(own) == ((b"a", b"b"),)
@@ -80,6 +92,15 @@ def test_configured_names() -> None:
     outer = Inheritance(((b"x-tenant", b"t"),), not_overridable=[b"X-Tenant"])
     for own in (b"x-tenant", b"x_tenant"):
         assert outer.headers_for(((own, b"own"),)) == ((b"x-tenant", b"t"),)
+
+
+def test_configured_prefixes() -> None:
+    """A name that ends in a star stands for all that start so; others stay the call's own."""
+    outer = Inheritance(((b"x-acme-user", b"t"),), not_overridable=[b"X-Acme-*"])
+    for own in (b"x-acme-user", b"x_acme_role", b"x-acme-"):
+        assert outer.headers_for(((own, b"own"),)) == ((b"x-acme-user", b"t"),)
+    own_headers = ((b"x-acme", b"own"),)
+    assert outer.headers_for(own_headers)[:1] == own_headers
 
 
 def test_repeats() -> None:

@@ -116,7 +116,8 @@ def contents(body: bytes, boundary: bytes = b"b") -> list[bytes]:
         (b"--b \t\r\nx\r\n--b-- \t\r\n", [b"x"]),
         (b"pre\r\n--b\r\nx\r\n--b--\r\nepi --b", [b"x"]),
         (b"--\r\n--b\r\nx\r\n--b--\r\n--", [b"x"]),
-        (b"--b\r\nx--b\r\n --b\r\n\r--b\r\n--b--", [b"x--b\r\n --b\r\n\r--b"]),
+        (b"--b\r\nx--b\r\nsee --b\r\n--b--", [b"x--b\r\nsee --b"]),
+        (b"--b\r\n-- b\n-b\n---b\n--\n>--b\n--b--", [b"-- b\n-b\n---b\n--\n>--b"]),
         (b"--b--\r\n", []),
     ],
 )
@@ -137,7 +138,7 @@ def test_boundaries_that_look_like_something_else(boundary: bytes) -> None:
     [
         (b"", "no delimiter", 0),
         (b"x --b--", "no delimiter", 7),
-        (b"\r--b\r\nx\r\n--b--x", "no closing delimiter", 15),
+        (b"--b\r\nx\r\n--b--x", "no closing delimiter", 14),
         (b"--b", "no closing delimiter", 3),
         (b"--b\r\nx", "no closing delimiter", 6),
         (b"--b\r\nx\r\n--b", "no closing delimiter", 11),
@@ -157,6 +158,66 @@ def test_malformed(body: bytes, message: str, offset: int) -> None:
     with pytest.raises(MalformedError, match=message) as caught:
         split_parts(body, b"b")
     assert caught.value.offset == offset
+
+
+INVISIBLE = [
+    " ",
+    "\t",
+    " \t ",
+    "\0",
+    "\x7f",
+    "\xa0",
+    "\u200b",
+    "\u2060",
+    "\u3000",
+    "\ufeff",
+    "\ufeff ",
+]
+OTHER_BREAKS = ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"]
+LOOK_ALIKES = [
+    *(f"\n{text}--Ab" for text in INVISIBLE),
+    *(f"\nx{text}--Ab" for text in OTHER_BREAKS),
+    *(f"\n--{name}" for name in ("ab", "AB", '"Ab"', '"Ab')),
+    "\nx\r \ufeff--aB--",
+]
+PLACES = [
+    (b"%b\r\n--Ab\r\nx\r\n--Ab--\r\n", "preamble"),
+    (b"--Ab\r\nA: b%b\r\n\r\nx\r\n--Ab--\r\n", "part headers"),
+    (b"--Ab\r\n\r\nx%b\r\n--Ab\r\ny\r\n--Ab--\r\n", "a body"),
+    (b"--Ab\r\n\r\nx%b\r\n", "a body without an end"),
+    (b"--Ab\r\n\r\nx\r\n--Ab--\r\nz%b\r\n", "the epilogue"),
+]
+
+
+@pytest.mark.parametrize("place", [place for place, _ in PLACES], ids=[name for _, name in PLACES])
+@pytest.mark.parametrize("look_alike", LOOK_ALIKES, ids=ascii)
+@pytest.mark.parametrize("more", [b"", b"--", b"cd", b" \0"])
+def test_look_alikes(look_alike: str, place: bytes, more: bytes) -> None:
+    """What would be a delimiter without what nobody sees is refused, and its byte is named."""
+    body = place % (look_alike.encode() + more)
+    with pytest.raises(MalformedError) as caught:
+        split_parts(body, b"Ab")
+    assert caught.value.offset == body.index(look_alike.strip("\n").encode()) + len(
+        look_alike.strip("\n").partition("--")[0].encode()
+    )
+
+
+def test_look_alikes_at_the_very_beginning() -> None:
+    """A byte-order mark that an editor has put first, UTF-16's too, hides no first call."""
+    for mark in (b"\xef\xbb\xbf", b" ", b"\xff\xfe", b"\xfe\xff", b"\0"):
+        body = mark + b"--b\r\nx\r\n--b\r\ny\r\n--b--\r\n"
+        with pytest.raises(MalformedError, match="looks like a delimiter") as caught:
+            split_parts(body, b"b")
+        assert caught.value.offset == len(mark)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "x ", "é", "日本 ", "-", "- ", ">", '"', "'", "x\u200b", "1)"]
+)
+def test_what_stands_behind_something_visible_is_content(text: str) -> None:
+    """Nobody takes the middle of a line for a delimiter."""
+    line = f"{text}--b".encode()
+    assert contents(b"--b\r\n" + line + b"\r\n--b--\r\n" + line) == [line]
 
 
 def test_too_many_parts() -> None:
@@ -199,5 +260,6 @@ def test_the_boundary_never_occurs_in_a_part(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("boundary", [b"x", b"a b", b"a=b", b"", b"y" * 71, b"a\r\nb"])
 def test_unusable_boundaries(boundary: bytes) -> None:
     """A boundary that occurs in a part, or would need quotes, is not written."""
-    with pytest.raises(ValueError, match="cannot be used"):
-        join_parts([(b"", b"-x-")], boundary, b"")
+    for body in (b"-x-", b"-X-"):
+        with pytest.raises(ValueError, match="cannot be used"):
+            join_parts([(b"", body)], boundary, b"")

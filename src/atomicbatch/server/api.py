@@ -13,6 +13,7 @@ from atomicbatch.problems import problem_reply
 from atomicbatch.server.database import Session
 from atomicbatch.server.faults import RowFault, fault_of, is_outdated
 from atomicbatch.server.query import QueryProblem
+from atomicbatch.server.refusals import refuse_unheard
 from atomicbatch.server.rows import Rows
 from atomicbatch.server.schema import Schema
 from atomicbatch.server.values import ValueProblem
@@ -58,6 +59,7 @@ class Api:
             TransactionError: The database did not keep the transaction.
         """
         try:
+            refuse_unheard(call)
             reply = self._route(call, session)
         except RowFault as fault:
             return _refusal(fault, session)
@@ -182,6 +184,10 @@ _TITLES = {
     "invalid-precondition": "The precondition does not fit",
     "precondition-failed": "The precondition does not hold",
     "filter-required": "A filter is required",
+    "invalid-preference": "A preference is not understood or not honoured",
+    "not-supported": "The server does not do this",
+    "too-many-affected": "The write would reach more rows than it may",
+    "unexpected-body": "The method takes no body",
     "malformed-json": "The body is not JSON",
     "unsupported-media-type": "The body's media type is not taken",
     "forbidden": "The server may not do this",

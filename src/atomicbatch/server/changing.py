@@ -10,6 +10,7 @@ from atomicbatch.server.conditions import Conditions, read_conditions
 from atomicbatch.server.creating import Creating
 from atomicbatch.server.database import Session
 from atomicbatch.server.faults import RowFault
+from atomicbatch.server.preferences import NO_PREFERENCES, ON_CHANGES
 from atomicbatch.server.query import Query
 from atomicbatch.server.representation import etag
 from atomicbatch.server.resource import JSON, Row, applied
@@ -20,7 +21,7 @@ class Changing(Creating):
     """PATCH, PUT (which may create) and DELETE."""
 
     def _update(self, call: Call, session: Session, key: Row) -> Reply:
-        conditions = read_conditions(call.headers)
+        conditions = read_conditions(call.headers, ON_CHANGES)
         body = self._object_body(call, conditions)
         query = self._item_query(call)
         before = self._check_current(session, key, conditions)
@@ -44,9 +45,10 @@ class Changing(Creating):
         return row
 
     def _changed(self, conditions: Conditions, query: Query, row: Row, status: int = 200) -> Reply:
+        self._check_affected(conditions, 1)
         body = self._whole.one(row)
         headers: list[Header] = [(b"etag", etag(body))]
-        if conditions.prefer:
+        if conditions.preferences is not NO_PREFERENCES:
             headers += applied(conditions, b"return=")
         if b"return=minimal" in conditions.prefer:
             return Reply(204 if status == 200 else status, tuple(headers), b"")
@@ -55,7 +57,7 @@ class Changing(Creating):
         return Reply(status, (JSON, *headers), body)
 
     def _replace(self, call: Call, session: Session, key: Row) -> Reply:
-        conditions = read_conditions(call.headers)
+        conditions = read_conditions(call.headers, ON_CHANGES)
         body = self._object_body(call, conditions)
         query = self._item_query(call)
         body = self._with_key(body, key, call)
@@ -116,7 +118,7 @@ class Changing(Creating):
         return self._row(session, key)
 
     def _delete(self, call: Call, session: Session, key: Row) -> Reply:
-        conditions = read_conditions(call.headers)
+        conditions = read_conditions(call.headers, ON_CHANGES)
         query = self._item_query(call)
         shows = b"return=representation" in conditions.prefer
         before = self._check_current(session, key, conditions)
@@ -125,6 +127,7 @@ class Changing(Creating):
         cursor = session.execute(f"{self._sql.delete} WHERE {self._sql.by_key}", key)
         if cursor.rowcount == 0:
             self._not_written(session, key)
+        self._check_affected(conditions, 1)
         headers = applied(conditions, b"return=")
         if not shows or before is None:
             return Reply(204, tuple(headers), b"")
@@ -132,7 +135,7 @@ class Changing(Creating):
         return Reply(200, (JSON, *headers), body)
 
     def _update_many(self, call: Call, session: Session) -> Reply:
-        conditions = read_conditions(call.headers)
+        conditions = read_conditions(call.headers, ON_CHANGES)
         body = self._object_body(call, conditions)
         query = self._filter(call, conditions)
         if not body:
@@ -143,12 +146,15 @@ class Changing(Creating):
         headers = applied(conditions, b"return=")
         if b"return=minimal" in conditions.prefer:
             expected = self._matching(session, query)
-            self._check_reached(session.execute(sql, parameters).rowcount, expected)
+            reached = session.execute(sql, parameters).rowcount
+            self._check_reached(reached, expected)
+            self._check_affected(conditions, reached)
             return Reply(204, tuple(headers), b"")
         if self._sql.update_returns:
             rows = session.execute(sql + self._sql.returning, parameters).fetchall()
         else:
             rows = self._update_and_read_back(session, sql, parameters, query, body)
+        self._check_affected(conditions, len(rows))
         return Reply(200, (JSON, *headers), self._many(query, rows))
 
     def _update_and_read_back(
@@ -173,18 +179,21 @@ class Changing(Creating):
         return [row for row in rows if row is not None]
 
     def _delete_many(self, call: Call, session: Session) -> Reply:
-        conditions = read_conditions(call.headers)
+        conditions = read_conditions(call.headers, ON_CHANGES)
         query = self._filter(call, conditions)
         headers = applied(conditions, b"return=")
         sql = f"{self._sql.delete} WHERE {query.where}"
         if b"return=representation" not in conditions.prefer:
             expected = self._matching(session, query)
-            self._check_reached(session.execute(sql, query.parameters).rowcount, expected)
+            reached = session.execute(sql, query.parameters).rowcount
+            self._check_reached(reached, expected)
+            self._check_affected(conditions, reached)
             return Reply(204, tuple(headers), b"")
         rows = session.execute(
             f"{self._sql.select} WHERE {query.where}", query.parameters
         ).fetchall()
         self._check_reached(session.execute(sql, query.parameters).rowcount, len(rows))
+        self._check_affected(conditions, len(rows))
         return Reply(200, (JSON, *headers), self._many(query, rows))
 
     def _filter(self, call: Call, conditions: Conditions) -> Query:
@@ -195,8 +204,12 @@ class Changing(Creating):
                 "filter-required",
                 f"{call.method} without a filter would reach every row of {self.table.name!r}",
             )
-        if query.order or query.limit is not None or query.offset:
-            raise RowFault(400, "invalid-query", f"{call.method} takes no order, limit or offset")
+        if query.order or query.limit is not None or query.offset or query.on_conflict:
+            raise RowFault(
+                400,
+                "invalid-query",
+                f"{call.method} takes no order, limit, offset or on_conflict",
+            )
         self._no_conditions(conditions)
         return query
 

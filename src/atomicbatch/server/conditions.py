@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from atomicbatch.model import Headers
+from atomicbatch.server.faults import RowFault
+from atomicbatch.server.preferences import NO_PREFERENCES, Preferences, read_preferences
 
 
 class Conditions(NamedTuple):
@@ -14,8 +17,12 @@ class Conditions(NamedTuple):
     content_encoding: bytes | None = None
     if_match: bytes | None = None
     if_none_match: bytes | None = None
-    prefer: frozenset[bytes] = frozenset()
-    """Preferences in lower case, ``name=value``, without spaces and quotes."""
+    preferences: Preferences = NO_PREFERENCES
+
+    @property
+    def prefer(self) -> frozenset[bytes]:
+        """The wishes that are honoured, ``name=value``."""
+        return self.preferences.wishes
 
 
 _NONE = Conditions()
@@ -24,8 +31,17 @@ _WANTED = frozenset(
 )
 
 
-def read_conditions(headers: Headers) -> Conditions:
-    """Pick the headers out that matter; repeated ones are joined (RFC 9110 section 5.3)."""
+def read_conditions(headers: Headers, honoured: frozenset[bytes]) -> Conditions:
+    """
+    Pick the headers out that matter; repeated ones are joined (RFC 9110 section 5.3).
+
+    Args:
+        headers: The call's.
+        honoured: The preferences that the kind of call honours, one of ``preferences.ON_...``.
+
+    Raises:
+        RowFault: 400. A condition or preference is not understood, or cannot be honoured.
+    """
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in _WANTED:
@@ -33,18 +49,31 @@ def read_conditions(headers: Headers) -> Conditions:
     if not found:
         return _NONE
     prefer = found.get(b"prefer")
+    for name in (b"if-match", b"if-none-match"):
+        if name in found:
+            _check_tags(name, found[name])
     return Conditions(
         found.get(b"content-type"),
         found.get(b"content-encoding"),
         found.get(b"if-match"),
         found.get(b"if-none-match"),
-        frozenset() if prefer is None else _preferences(prefer),
+        NO_PREFERENCES if prefer is None else read_preferences(prefer, honoured),
     )
 
 
-def _preferences(value: bytes) -> frozenset[bytes]:
-    wishes = (wish.partition(b";")[0] for wish in value.lower().split(b","))
-    return frozenset(wish.replace(b" ", b"").replace(b'"', b"") for wish in wishes)
+# RFC 9110, section 8.8.3: an entity tag, blanks allowed within. Ours hold no comma.
+_TAG = rb'(?:W/)?"[^"\x00-\x1f\x7f]*"'
+_TAGS = re.compile(rb"[ \t]*(?:\*|%b(?:[ \t]*,[ \t]*%b)*)[ \t]*" % (_TAG, _TAG))
+
+
+def _check_tags(name: bytes, value: bytes) -> None:
+    # A quoted star, a tag without quotes: read as tags they would match nothing, and
+    # If-None-Match hold where it was meant not to.
+    if not _TAGS.fullmatch(value):
+        said = "If-Match" if name == b"if-match" else "If-None-Match"
+        raise RowFault(
+            400, "invalid-precondition", f'{said} is one *, or a list of tags in quotes: "a", "b"'
+        )
 
 
 def matches(condition: bytes, tag: bytes, *, weak: bool) -> bool:

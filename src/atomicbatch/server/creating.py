@@ -9,6 +9,7 @@ from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.conditions import Conditions, read_conditions
 from atomicbatch.server.database import Session
 from atomicbatch.server.faults import RowFault, fault_of
+from atomicbatch.server.preferences import NO_PREFERENCES, ON_CREATES
 from atomicbatch.server.query import Query
 from atomicbatch.server.representation import etag
 from atomicbatch.server.resource import JSON, Resource, Row, applied
@@ -20,7 +21,7 @@ class Creating(Resource):
     """POST."""
 
     def _create(self, call: Call, session: Session) -> Reply:
-        conditions = read_conditions(call.headers)
+        conditions = read_conditions(call.headers, ON_CREATES)
         body = self._json_body(call, conditions)
         query = self._query(call)
         if query.filtered or query.order or query.limit is not None or query.offset:
@@ -29,6 +30,7 @@ class Creating(Resource):
         target = self._conflict_target(query, conditions)
         if body.__class__ is dict:
             row, created = self._store(session, body, target, conditions)
+            self._check_affected(conditions, int(created or not _ignores(conditions)))
             return self._created(call, query, conditions, row, created=created)
         if body.__class__ is not list:
             raise RowFault(400, "wrong-type", "the body must be a JSON object, or an array of them")
@@ -41,7 +43,7 @@ class Creating(Resource):
         headers: list[Header] = []
         if row is not None and self._key_positions and self._has_address(row):
             headers.append((b"location", self._location(call.path, row)))
-        if conditions.prefer:
+        if conditions.preferences is not NO_PREFERENCES:
             headers += applied(conditions, b"return=", b"resolution=")
         if row is None or b"return=minimal" in conditions.prefer:
             return Reply(status, tuple(headers), b"")
@@ -61,6 +63,7 @@ class Creating(Resource):
     ) -> Reply:
         rows: list[Row] = []
         any_created = not bodies
+        affected = 0
         for index, body in enumerate(bodies):
             if body.__class__ is not dict:
                 raise RowFault(400, "wrong-type", f"item {index} of the array must be an object")
@@ -72,8 +75,10 @@ class Creating(Resource):
                     problem.column, detail, status=problem.status, slug=problem.slug
                 ) from None
             any_created = any_created or created
+            affected += created or not _ignores(conditions)
             if row is not None:
                 rows.append(row)
+        self._check_affected(conditions, affected)
         status = 201 if any_created else 200
         headers = applied(conditions, b"return=", b"resolution=")
         if b"return=minimal" in conditions.prefer:
@@ -91,7 +96,7 @@ class Creating(Resource):
         if target is not None and all(body.get(column.name) is not None for column in target):
             found = self._find(session, body, target)
             if found is not None:
-                if b"resolution=ignore-duplicates" in conditions.prefer:
+                if _ignores(conditions):
                     return found, False
                 names = {column.name for column in target}
                 changes = {name: value for name, value in body.items() if name not in names}
@@ -187,3 +192,8 @@ class Creating(Resource):
             self._not_written(session, key)
         pairs = zip(self.table.key, key, strict=True)
         return self._row(session, [sent.get(column.name, old) for column, old in pairs])
+
+
+def _ignores(conditions: Conditions) -> bool:
+    """Whether rows that exist already are left as they are."""
+    return b"resolution=ignore-duplicates" in conditions.prefer

@@ -36,6 +36,8 @@ class QueryProblem(Exception):
 _COMPARISONS = {"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 OPERATORS = (*_COMPARISONS, "like", "ilike", "in", "is")
 _TEXT_LIKE = frozenset({Kind.TEXT, Kind.UUID, Kind.OTHER, Kind.ANY})
+# Kinds whose values may begin or end with a blank.
+_BLANKS_MATTER = frozenset({Kind.TEXT, Kind.OTHER, Kind.ANY})
 # Kinds without an order, or without a comparison at all.
 _ONLY = {
     Kind.JSON: frozenset({"is"}),
@@ -61,6 +63,24 @@ def find_column(table: Table, name: str, parameter: str) -> Column:
     raise QueryProblem(f"{table.name!r} has no column {name[:100]!r}{hint}", parameter)
 
 
+def named_column(table: Table, name: str) -> Column:
+    """
+    The column that the name of a query parameter means: as it is, or in quotes as in lists.
+
+    Raises:
+        QueryProblem: There is none, or there is one of either name.
+    """
+    match = _QUOTED.fullmatch(name)
+    if match is None:
+        return find_column(table, name, name)
+    plain = _ESCAPE.sub(r"\1", match[1])
+    if name not in table.by_name:
+        return find_column(table, plain, name)
+    if plain in table.by_name:
+        raise QueryProblem("this may be one of two columns: write it in and=(...)", name)
+    return table.by_name[name]
+
+
 class Conditions:
     """
     Gathers the conditions of one query.
@@ -84,7 +104,7 @@ class Conditions:
             QueryProblem: It is no condition.
             ValueProblem: The operand does not fit the column.
         """
-        return self._condition(find_column(self.table, name, name), text, name)
+        return self._condition(named_column(self.table, name), text, name)
 
     def tree(self, name: str, text: str) -> str:
         """
@@ -147,7 +167,7 @@ class Conditions:
         return f"{self._dialect.quote(column.name)} {sql}"
 
     def _in(self, column: Column, operand: str, parameter: str) -> str:
-        values = list_values(operand, parameter)
+        values = list_values(operand, parameter, blanks=column.kind in _BLANKS_MATTER)
         if not values:
             return "1 = 0"
         if len(self.parameters) + len(values) > MAX_VALUES:
@@ -235,18 +255,50 @@ _UNQUOTED = re.compile(r"[^,()]*")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
-def _value_at(text: str, position: int, parameter: str) -> tuple[str, int]:
-    if text[position : position + 1] == '"':
-        match = _QUOTED.match(text, position)
-        if match is None:
-            raise QueryProblem("a quoted value is not closed", parameter)
-        return _ESCAPE.sub(r"\1", match[1]), match.end()
+_BLANKS = re.compile(r"[ \t]*")
+
+
+def _value_at(text: str, position: int, parameter: str, *, blanks: bool = True) -> tuple[str, int]:
+    """
+    The value at ``position``, and where the delimiter behind it is.
+
+    Blanks around quotes are none of the value's. Where the value has no quotes, nobody can tell
+    whether blanks at its ends, or quotes within, are meant to be part of it: then other rows
+    would be found than were asked for, and it is refused. ``blanks=False`` says that no blank can
+    be part of it.
+    """
+    match = _QUOTED.match(text, _after_blanks(text, position))
+    if match is not None:
+        end = _after_blanks(text, match.end())
+        if text[end : end + 1] not in ("", ",", ")"):
+            raise QueryProblem("something follows a quoted value", parameter)
+        return _ESCAPE.sub(r"\1", match[1]), end
     match = _UNQUOTED.match(text, position)
     end = position if match is None else match.end()
-    return text[position:end], end
+    value = text[position:end]
+    if value.lstrip().startswith('"'):
+        raise QueryProblem("a quoted value is not closed", parameter)
+    if '"' in value:
+        raise QueryProblem(
+            'a value with quotes is written in quotes, with \\ before each: "5\\" pipe"', parameter
+        )
+    if value != value.strip():
+        if blanks:
+            raise QueryProblem(
+                'blanks at the ends of a value are written in quotes: " a"', parameter
+            )
+        value = value.strip()
+    return value, end
 
 
-def _list_at(text: str, position: int, parameter: str) -> tuple[list[str], int]:
+def _after_blanks(text: str, position: int) -> int:
+    match = _BLANKS.match(text, position)
+    return position if match is None else match.end()
+
+
+def _list_at(
+    text: str, position: int, parameter: str, *, blanks: bool = True
+) -> tuple[list[str], int]:
     """The values of ``(a,"b,c")`` that starts at ``position``, and where it ends."""
     if text[position : position + 1] != "(":
         raise QueryProblem("in takes a list: in.(1,2,3)", parameter)
@@ -255,7 +307,7 @@ def _list_at(text: str, position: int, parameter: str) -> tuple[list[str], int]:
         return [], position + 1
     values: list[str] = []
     while True:
-        value, position = _value_at(text, position, parameter)
+        value, position = _value_at(text, position, parameter, blanks=blanks)
         values.append(value)
         if len(values) > MAX_LIST_VALUES:
             raise QueryProblem(f"a list has at most {MAX_LIST_VALUES} values", parameter)
@@ -267,14 +319,19 @@ def _list_at(text: str, position: int, parameter: str) -> tuple[list[str], int]:
             raise QueryProblem("a list is not closed by ')'", parameter)
 
 
-def list_values(text: str, parameter: str) -> list[str]:
+def list_values(text: str, parameter: str, *, blanks: bool = True) -> list[str]:
     """
     The values of ``(a,"b,c")``, which must be all of ``text``.
 
+    Args:
+        text: The list.
+        parameter: The query parameter that it is in.
+        blanks: Whether blanks may be part of a value; else they are dropped at its ends.
+
     Raises:
-        QueryProblem: It is no list, or too long.
+        QueryProblem: It is no list, or too long, or what a value is can be read in two ways.
     """
-    values, end = _list_at(text, 0, parameter)
+    values, end = _list_at(text, 0, parameter, blanks=blanks)
     if end != len(text):
         raise QueryProblem("something follows the list", parameter)
     return values
@@ -314,6 +371,7 @@ class _Tree:
         return "(" + f" {word.upper()} ".join(members) + ")"
 
     def _member(self, depth: int) -> str:
+        self._at = _after_blanks(self._text, self._at)
         match = _TREE_START.match(self._text, self._at)
         if match:
             self._at = match.end()
@@ -332,19 +390,23 @@ class _Tree:
             self._fail("a condition in a tree is 'column.operator.value'")
         self._at = match.end()
         operator = match[2]
+        blanks = column.kind in _BLANKS_MATTER
         if operator == "in":
             start = self._at
-            _, self._at = _list_at(self._text, start, self._name)
+            _, self._at = _list_at(self._text, start, self._name, blanks=blanks)
             operand = self._text[start : self._at]
         else:
-            operand, self._at = _value_at(self._text, self._at, self._name)
+            operand, self._at = _value_at(self._text, self._at, self._name, blanks=blanks)
         sql = self._conditions.operation(column, operator, operand, self._name)
         return f"NOT ({sql})" if before != bool(match[1]) else f"({sql})"
 
     def _column_name(self) -> str:
         if self._text[self._at : self._at + 1] == '"':
-            name, self._at = _value_at(self._text, self._at, self._name)
-            return name
+            quoted = _QUOTED.match(self._text, self._at)
+            if quoted is None:
+                self._fail("a quoted name is not closed")
+            self._at = quoted.end()
+            return _ESCAPE.sub(r"\1", quoted[1])
         match = _TREE_NAME.match(self._text, self._at)
         if match is None:
             self._fail("a condition starts with a column's name")

@@ -44,6 +44,12 @@ MAX_NAMES = 500
 
 # Google's clients add these to every call; they mean nothing here.
 _SYSTEM = frozenset({"alt", "prettyPrint", "key", "quotaUser", "userIp"})
+# What PostgREST takes as a condition, whether or not we know the operator.
+_CONDITION = re.compile(
+    r"(?:not\.)?(?:eq|neq|gte?|lte?|i?like|i?match|in|is|isdistinct|(?:pl|ph|w)?fts|c[sd]|ov|s[lr]"
+    r"|nx[lr]|adj)(?:\([^()]*\))?\.",
+    re.IGNORECASE,
+)
 _TREES = frozenset({"and", "or", "not.and", "not.or"})
 
 
@@ -69,7 +75,7 @@ def read_query(table: Table, dialect: Dialect, query: bytes) -> Query:
             once[name] = value
         elif name in _TREES:
             where.append(conditions.tree(name, value))
-        elif not (name in _SYSTEM or name.startswith("$.")) or name in table.by_name:
+        elif not _is_system(name, value, table):
             where.append(conditions.plain(name, value))
         elif name == "alt" and value not in ("", "json"):
             raise QueryProblem("only alt=json is served", name)
@@ -80,6 +86,19 @@ def read_query(table: Table, dialect: Dialect, query: bytes) -> Query:
         filtered=bool(where),
         **chosen,
     )
+
+
+def _is_system(name: str, value: str, table: Table) -> bool:
+    """
+    Tell whether a parameter is one of Google's clients', which mean nothing here.
+
+    A condition that is taken for one would be dropped, and a write reach more rows. So it is none
+    where the table has such a column, in upper or lower case, or where the value is a condition.
+    """
+    if not (name in _SYSTEM or name.startswith("$.")) or _CONDITION.match(value):
+        return False
+    folded = name.casefold()
+    return all(column.casefold() != folded for column in table.by_name)
 
 
 def _pairs(query: bytes) -> Iterator[tuple[str, str]]:

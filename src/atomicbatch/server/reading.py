@@ -9,9 +9,10 @@ from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.conditions import matches, read_conditions
 from atomicbatch.server.database import Session
 from atomicbatch.server.faults import RowFault
+from atomicbatch.server.preferences import NO_PREFERENCES, ON_LISTS, ON_ROWS
 from atomicbatch.server.query import Query
 from atomicbatch.server.representation import Representation, etag
-from atomicbatch.server.resource import JSON, Resource, Row
+from atomicbatch.server.resource import JSON, Resource, Row, applied
 
 # How many rows are read between two looks at the size of the reply.
 _FETCH_ROWS = 1000
@@ -22,18 +23,22 @@ class Reading(Resource):
 
     def _list(self, call: Call, session: Session) -> Reply:
         query = self._query(call)
-        conditions = read_conditions(call.headers)
+        conditions = read_conditions(call.headers, ON_LISTS)
         shown, columns_sql = self._shown(query)
         sql = self._selection(f"SELECT {columns_sql} FROM {self._sql.name}", query)
         body, count = self._fetch(session, sql, query, shown)
         tag = etag(body)
+        if conditions.if_match is not None and not matches(conditions.if_match, tag, weak=False):
+            self._precondition_failed()
         if conditions.if_none_match is not None and matches(
             conditions.if_none_match, tag, weak=True
         ):
             return Reply(304, ((b"etag", tag),), b"")
         headers = [JSON, (b"etag", tag)]
         if b"count=exact" in conditions.prefer:
-            headers += self._content_range(session, query, count)
+            headers.append(self._content_range(session, query, count))
+        if conditions.preferences is not NO_PREFERENCES:
+            headers += applied(conditions, b"count=")
         return Reply(200, tuple(headers), body)
 
     def _selection(self, sql: str, query: Query) -> str:
@@ -75,16 +80,13 @@ class Reading(Resource):
                     )
         return b"[" + b",".join(parts) + b"]", count
 
-    def _content_range(self, session: Session, query: Query, count: int) -> list[Header]:
+    def _content_range(self, session: Session, query: Query, count: int) -> Header:
         sql = f"SELECT count(*) FROM {self._sql.name}"
         if query.where:
             sql += f" WHERE {query.where}"
         total = session.execute(sql, query.parameters).fetchone()[0]
         span = f"{query.offset}-{query.offset + count - 1}" if count else "*"
-        return [
-            (b"content-range", f"{span}/{total}".encode()),
-            (b"preference-applied", b"count=exact"),
-        ]
+        return b"content-range", f"{span}/{total}".encode()
 
     def _read(self, call: Call, session: Session, key: Row) -> Reply:
         query = self._item_query(call)
@@ -93,7 +95,7 @@ class Reading(Resource):
             self._no_row()
         body = self._whole.one(row)
         tag = etag(body)
-        conditions = read_conditions(call.headers)
+        conditions = read_conditions(call.headers, ON_ROWS)
         if conditions.if_match is not None and not matches(conditions.if_match, tag, weak=False):
             self._precondition_failed()
         if conditions.if_none_match is not None and matches(

@@ -45,7 +45,8 @@ class Resource:
         if not call.query:
             return _NO_QUERY
         query = read_query(self.table, self._dialect, call.query)
-        if query.filtered or query.order or query.limit is not None or query.offset:
+        others = query.filtered or query.order or query.limit is not None or query.offset
+        if others or query.on_conflict:
             raise RowFault(400, "invalid-query", "a single row takes no filters, only select")
         return query
 
@@ -167,6 +168,16 @@ class Resource:
         if expected is not None and reached != expected:
             self._dropped()
 
+    def _check_affected(self, conditions: Conditions, count: int) -> None:
+        """Refuse a write that has changed more rows than ``Prefer: max-affected`` allows."""
+        most = conditions.preferences.max_affected
+        if most is not None and count > most:
+            raise RowFault(
+                400,
+                "too-many-affected",
+                f"{count} rows would be changed, and Prefer: max-affected={most} allows fewer",
+            )
+
     def _dropped(self) -> NoReturn:
         raise RowFault(422, "trigger-refused", "a trigger of the database dropped the change")
 
@@ -176,5 +187,5 @@ class Resource:
 
 def applied(conditions: Conditions, *kinds: bytes) -> list[Header]:
     """Preference-Applied for the preferences of these kinds (RFC 7240 section 3)."""
-    applied = sorted(wish for wish in conditions.prefer if wish.startswith(kinds))
-    return [(b"preference-applied", b", ".join(applied))] if applied else []
+    applied = conditions.preferences.applied(*kinds)
+    return [(b"preference-applied", applied)] if applied else []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from urllib.parse import unquote_to_bytes
 
-from atomicbatch.errors import MalformedError, WireError
+from atomicbatch.errors import MalformedError, UnsupportedError, WireError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Headers
 from atomicbatch.wire.grammar import find_empty_line, is_token, is_value, read_fields, write_name
@@ -22,6 +22,14 @@ _REQUEST_LINE = re.compile(
     rb" (/(?!/)[!-\"$->@-\[\]-~]*)(?:\?([!-\"$-~]*))?"
     rb"(?: HTTP/[0-9](?:\.[0-9])?)?\r?"
 )
+# RFC 9112, section 6.3: for an HTTP server a request without Content-Length has no body, and what
+# follows is the next request. For us it is the body; taken for one, that request would get lost.
+_SECOND_REQUEST = re.compile(rb"\s*[A-Za-z-]{1,32} [^\s]+ HTTP/[0-9](?:\.[0-9])?[ \t]*\r?(?:\n|\Z)")
+# Without what they ask for, a call would do something else than it says.
+_UNSUPPORTED = {
+    b"batch-references": "Batch-References: references to earlier replies are",
+    b"batch-if": "Batch-If: dry runs are",
+}
 # Bytes in a path that can make it name what it does not seem to name.
 _INDIRECT = re.compile(rb"%|//|/\.|/\Z")
 
@@ -53,6 +61,7 @@ class CallReader(PartReader):
         Raises:
             MalformedError: This is no call; ``offset`` counts from the start of the content.
             LimitError: A header block is too long.
+            UnsupportedError: A header asks for something that batches do not do.
         """
         content_id, start = self._read_part_head(content)
         end, rest = find_empty_line(content, start)
@@ -80,6 +89,9 @@ class CallReader(PartReader):
                 raise
         headers, declared = known
         body = read_body(content, rest, declared)
+        if declared == NOT_DECLARED and body and _SECOND_REQUEST.match(body):
+            what = "a second request in the part: each has a part of its own, or a Content-Length"
+            raise MalformedError(what, offset=len(content) - len(body.lstrip()))
         if body or declared != NOT_DECLARED:
             length = self._lengths.get(len(body))
             if length is None:
@@ -110,6 +122,9 @@ class CallReader(PartReader):
     def _read_block(self, block: bytes) -> tuple[Headers, int]:
         """Read a call's own headers; return all that the call sees but its Content-Length."""
         fields = read_fields(block, self._lines)
+        for name, _ in fields:
+            if name in _UNSUPPORTED:
+                raise UnsupportedError(f"{_UNSUPPORTED[name]} not supported", offset=0)
         declared = declared_length(fields)
         if declared != NOT_DECLARED:
             fields = tuple(field for field in fields if field[0] != b"content-length")

@@ -42,24 +42,36 @@ _NOT_INHERITED_PREFIXES = (
 # request (SPEC 6.5).
 _INHERITED_NEVERTHELESS = frozenset({b"batch-references"})
 
-# What trusted proxies and identity-aware gateways say about the client.
+# What proxies, gateways and identity-aware load balancers say about the client and its request:
+# who calls, from where, to which host and path (SPEC 3.3).
 _NOT_OVERRIDABLE = frozenset({
-    b"host", b"forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip",
-    b"cf-connecting-ip", b"cf-connecting-ipv6", b"fastly-client-ip", b"x-rewrite-url",
-    b"x-envoy-external-address", b"x-azure-clientip", b"x-azure-socketip",
-    b"x-webauth-user", b"x-goog-iap-jwt-assertion",
-    b"client-cert", b"client-cert-chain",  # RFC 9440
+    # host, scheme, mount point
+    b"host", b"forwarded", b"x-host", b"x-http-host-override", b"x-rewrite-url", b"x-scheme",
+    b"x-url-scheme", b"x-script-name", b"front-end-https",
+    # the client's address
+    b"client-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"x-true-client-ip",
+    b"x-originating-ip", b"proxy-client-ip", b"wl-proxy-client-ip", b"fly-client-ip",
+    b"do-connecting-ip", b"fastly-client-ip", b"x-azure-clientip", b"x-azure-socketip",
+    b"x-nf-client-connection-ip", b"x-proxyuser-ip",
+    # who calls
+    b"x-userinfo", b"x-id-token", b"client-cert", b"client-cert-chain",  # RFC 9440
+    b"x-client-dn", b"x-client-verify", b"sm-user", b"teleport-jwt-assertion",
 })  # fmt: skip
 _NOT_OVERRIDABLE_PREFIXES = (
-    b"x-forwarded", b"x-original-", b"x-arr-", b"x-ms-client-principal", b"x-amzn-oidc-",
-    b"x-goog-authenticated-user-", b"remote-", b"x-remote-", b"ssl-client-", b"x-ssl-",
-    b"x-auth-request-", b"x-client-cert", b"tailscale-user-", b"x-authentik-", b"x-appengine-",
+    b"x-forwarded", b"x-original-", b"x-real-", b"cf-connecting-", b"x-envoy-", b"x-vercel-",
+    b"cloudfront-viewer-", b"x-arr-", b"x-appengine-",
+    b"remote-", b"x-remote-", b"x-auth", b"x-webauth-", b"x-consumer-", b"x-credential-",
+    b"x-vouch-", b"x-pomerium-", b"x-goog-authenticated-", b"x-goog-iap-", b"x-amzn-oidc-",
+    b"x-amzn-mtls-", b"x-ms-client-principal", b"x-ms-token-", b"oidc-", b"x-oidc-", b"cf-access-",
+    b"tailscale-", b"ssl-client-", b"x-ssl-", b"x-tls-client-", b"x-client-cert", b"shib-",
+    b"iv-", b"oam-", b"x-jwt-", b"x-saml-", b"x-sso-", b"x-spiffe-",
 )  # fmt: skip
 
 # Preferences (RFC 7240) about the batch as a whole.
-_BATCH_PREFERENCES = frozenset(
-    {b"respond-async", b"wait", b"continue-on-error", b"tx", b"all-errors", b"batch-status"}
-)
+BATCH_PREFERENCES = frozenset({
+    b"respond-async", b"wait", b"continue-on-error", b"odata.continue-on-error", b"tx",
+    b"all-errors", b"diff", b"batch-status",
+})  # fmt: skip
 
 # What matters in a list, RFC 9110 section 5.6.1, outside of quotes and inside.
 _OUTSIDE = re.compile(rb'[",]')
@@ -78,7 +90,8 @@ class Inheritance:
             outer query adds to all calls together: otherwise a short request could become a batch
             of any length.
         consumed_query: Decoded names in the outer query that the batch itself uses.
-        not_overridable: More header names (lower-case) that a call cannot change.
+        not_overridable: More header names that a call cannot change, in any case; one that ends
+            in ``*`` stands for all that start so.
         underscores: Keep a call's headers that have ``_`` in their name. WSGI cannot tell
             ``X_User`` from ``X-User``, so that they must go there.
 
@@ -97,7 +110,11 @@ class Inheritance:
         underscores: bool = True,
     ) -> None:
         self._limits = limits or Limits()
-        self._not_overridable = frozenset(map(_plain, not_overridable))
+        named = [name for name in not_overridable if not name.endswith(b"*")]
+        self._not_overridable = _NOT_OVERRIDABLE.union(map(_plain, named))
+        self._prefixes = _NOT_OVERRIDABLE_PREFIXES + tuple(
+            _plain(name[:-1]) for name in not_overridable if name.endswith(b"*")
+        )
         self._underscores = underscores
         self._headers = self._inherited(headers)
         self._inherited_names = {name for name, _ in self._headers}
@@ -176,13 +193,8 @@ class Inheritance:
         return not self._is_protected(name)
 
     def _is_protected(self, name: bytes) -> bool:
-        # CGI-like environments cannot tell "_" from "-", also behind ASGI (Django's, for one).
         plain = _plain(name)
-        return (
-            plain in _NOT_OVERRIDABLE
-            or plain.startswith(_NOT_OVERRIDABLE_PREFIXES)
-            or plain in self._not_overridable
-        )
+        return plain in self._not_overridable or plain.startswith(self._prefixes)
 
     def _inherited(self, headers: Headers) -> Headers:
         named = connection_names(headers)
@@ -200,8 +212,15 @@ class Inheritance:
         return tuple(inherited)
 
 
+# CGI-like environments cannot tell "_" from "-", also behind ASGI (Django's, for one), and some
+# write every character that is no letter and no digit as "_".
+_PLAIN = bytes(
+    byte if chr(byte).isascii() and chr(byte).isalnum() else ord("-") for byte in range(256)
+)
+
+
 def _plain(name: bytes) -> bytes:
-    return name.lower().replace(b"_", b"-")
+    return name.lower().translate(_PLAIN)
 
 
 def _is_outer_only(name: bytes) -> bool:
@@ -239,7 +258,13 @@ def _is_multipart_range(element: bytes) -> bool:
 
 def _is_batch_preference(element: bytes) -> bool:
     found = _PREFERENCE_NAME.match(element)
-    return found is not None and found[0].lower() in _BATCH_PREFERENCES
+    return found is not None and found[0].lower() in BATCH_PREFERENCES
+
+
+def read_preferences(value: bytes) -> list[tuple[bytes, bytes]]:
+    """Read the value of a Prefer header: names and values in lower case, without quotes."""
+    wishes = (wish.partition(b";")[0].partition(b"=") for wish in _elements(value.lower()))
+    return [(name.strip(b" \t"), what.strip(b' \t"')) for name, _, what in wishes]
 
 
 def _decoded_name(pair: bytes) -> bytes:

@@ -87,6 +87,11 @@ class PartReader:
                 content_id = value
             elif name == b"content-transfer-encoding" and value.lower() not in _IDENTITY_ENCODINGS:
                 raise MalformedError("part with a Content-Transfer-Encoding", offset=0)
+            elif name == b"content-type" and value[:10].lower() == b"multipart/":
+                what = (
+                    "nested change sets are not taken: the whole batch is one, put the calls in it"
+                )
+                raise MalformedError(f"part of a multipart type: {what}", offset=0)
         return content_id or None
 
     def _check_size(

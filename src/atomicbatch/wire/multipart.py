@@ -3,7 +3,9 @@ Body <-> parts: ``multipart/mixed``, RFC 2046, section 5.1.
 
 There is one reading of a body. A line that begins with ``--`` and the boundary is a delimiter, or
 the body is refused: RFC 2046 asks readers to compare the beginning of a line only, many compare
-the whole line, and a proxy in front of us may belong to either kind.
+the whole line, and a proxy in front of us may belong to either kind. A line that would be one if
+something invisible in front of it were removed is refused too: the calls behind it would become
+the text of the call before it, and get lost in a batch that commits.
 """
 
 from __future__ import annotations
@@ -100,6 +102,25 @@ def split_parts(body: bytes, boundary: bytes, *, max_calls: int | None = None) -
             delimiter and is none.
         LimitError: There are more than ``max_calls`` parts.
     """
+    try:
+        parts = _split(body, boundary, max_calls)
+    except _CutOffError as error:
+        # A look-alike may well be the delimiter that is missing.
+        _refuse_look_alikes(body, boundary, error.delimiters)
+        raise
+    _refuse_look_alikes(body, boundary, len(parts) + 1)
+    return parts
+
+
+class _CutOffError(MalformedError):
+    """The body has no closing delimiter; ``delimiters`` of the others were read."""
+
+    def __init__(self, message: str, *, offset: int, delimiters: int) -> None:
+        super().__init__(message, offset=offset)
+        self.delimiters = delimiters
+
+
+def _split(body: bytes, boundary: bytes, max_calls: int | None) -> list[Part]:
     opening = b"--" + boundary
     delimiter = b"\n" + opening
     # One piece before the first delimiter, one behind each, and one more so that the closing
@@ -140,9 +161,64 @@ def split_parts(body: bytes, boundary: bytes, *, max_calls: int | None = None) -
         end = -1 if piece.endswith(b"\r") else len(piece)
         parts.append((piece[start:end], offset + start))
         offset += len(piece) + len(delimiter)
-    if not pieces:
-        raise MalformedError("no delimiter in the body", offset=len(body))
-    raise MalformedError("no closing delimiter: the body is cut off", offset=len(body))
+    what = "no closing delimiter: the body is cut off" if pieces else "no delimiter in the body"
+    raise _CutOffError(what, offset=len(body), delimiters=len(pieces))
+
+
+# Where some reader or other sees a line begin; Python's ``splitlines`` knows them all.
+_LINE_BREAKS = (
+    b"\n", b"\r", b"\v", b"\f", b"\x1c", b"\x1d", b"\x1e",
+    b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9",
+)  # fmt: skip
+_BLANKS = bytes([*range(0x21), 0x7F])
+
+
+def _refuse_look_alikes(body: bytes, boundary: bytes, delimiters: int) -> None:
+    """
+    Refuse what people, or other readers, take for a delimiter, wherever it stands.
+
+    That is ``--`` and the boundary, in upper or lower case, perhaps with the quotes that the
+    Content-Type had, at the beginning of a line: in front of it nothing but blanks, control
+    characters, byte-order marks, and whatever else nobody sees. A bare CR, a form feed and the
+    other line ends of Unicode begin a line here.
+
+    Args:
+        body: The whole body.
+        boundary: As in ``split_parts``.
+        delimiters: How many true ones the body has.
+    """
+    lower = body.lower()
+    name = boundary.lower()
+    opening = b"--" + name
+    if lower.count(opening) > delimiters:
+        _look_before(body, boundary, lower, opening)
+    quoted = b'--"' + name
+    if quoted in lower:
+        _look_before(body, boundary, lower, quoted)
+
+
+def _look_before(body: bytes, boundary: bytes, lower: bytes, wanted: bytes) -> None:
+    """Look at what stands in front of each ``wanted``, once: it takes linear time."""
+    delimiter = b"--" + boundary
+    behind = 0
+    while (found := lower.find(wanted, behind)) >= 0:
+        before = lower[behind:found]
+        start = max(
+            (at + len(end) for end in _LINE_BREAKS if (at := before.rfind(end)) >= 0),
+            default=-1 if behind else 0,
+        )
+        if start >= 0 and _is_invisible(before[start:]):
+            is_line = found == 0 or body[found - 1 : found] == b"\n"
+            if not (is_line and body.startswith(delimiter, found)):
+                raise MalformedError("line looks like a delimiter and is none", offset=found)
+        behind = found + len(wanted)
+
+
+def _is_invisible(text: bytes) -> bool:
+    """Tell whether nobody would see this text; bytes that are no UTF-8 count as unseen."""
+    # Blanks go first, since they are what there may be millions of.
+    seen = text.translate(None, _BLANKS).decode("utf-8", "surrogateescape")
+    return not any(map(str.isprintable, seen))
 
 
 # Some clients find the boundary without knowing quotes, so that what we write never needs them.
@@ -167,7 +243,9 @@ def join_parts(parts: list[Content], boundary: bytes | None, prefix: bytes) -> t
     if not parts:
         raise ValueError("a multipart body needs a part")
     if boundary is not None:
-        body = _joined(parts, boundary) if _UNQUOTED.fullmatch(boundary) else None
+        name = boundary.lower()
+        taken = any(name in head.lower() or name in body.lower() for head, body in parts)
+        body = None if taken or not _UNQUOTED.fullmatch(boundary) else _joined(parts, boundary)
         if body is None:
             raise ValueError(f"boundary {boundary!r} cannot be used for these parts")
         return b"multipart/mixed; boundary=" + boundary, body
