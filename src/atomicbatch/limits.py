@@ -46,6 +46,12 @@ class ServerLimits:
     """Connections at once; beyond it 503. The usual limit on open files is 1024."""
     max_requests: int = 256
     """Requests being received or answered at once; beyond it 503. A few threads do the work."""
+    max_readers: int = 8
+    """Threads, with a database connection each, for batches and requests that only read."""
+    max_writers: int = 8
+    """Likewise for all others. SQLite takes one writer at a time, so that there it is 1."""
+    max_waiting: int = 200
+    """Requests that wait for a reader, and as many that wait for a writer; beyond it 503."""
     max_head_bytes: int = 64 * 1024
     """Bytes of one request's line and headers; beyond it 431. uvicorn with h11 stops here."""
     max_upload_bytes: int = 128 * 1024 * 1024

@@ -33,7 +33,7 @@ def serve() -> Iterator[Serve]:
         server_limits: ServerLimits | None = None,
         log: AccessLog | None = None,
     ) -> Served:
-        database = open_database(server_url(url), read_only=read_only)
+        database = open_database(server_url(url), read_only=read_only, limits=server_limits)
         ready = threading.Event()
         listener = socket.create_server(("127.0.0.1", 0))
         traffic = Traffic(server_limits or ServerLimits(), log)

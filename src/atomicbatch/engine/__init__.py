@@ -24,7 +24,7 @@ from atomicbatch.engine.run import (
     execute,
     execute_async,
 )
-from atomicbatch.engine.turns import Turns
+from atomicbatch.engine.turns import Turn, Turns
 
 __all__ = [
     "AsyncTransaction",
@@ -32,6 +32,7 @@ __all__ = [
     "Replay",
     "Rollback",
     "Transaction",
+    "Turn",
     "Turns",
     "execute",
     "execute_async",

@@ -20,7 +20,7 @@ import os
 import threading
 import time
 from contextvars import Context
-from typing import Any
+from typing import Any, Protocol
 
 logger = logging.getLogger("atomicbatch")
 
@@ -57,7 +57,7 @@ class Deadline:
         self.at = time.monotonic() + seconds
         self._transaction: Any = None
         self._is_closed = False
-        _clock.remind(self.at, self)
+        clock.remind(self.at, self)
 
     @property
     def seconds_left(self) -> float:
@@ -78,13 +78,13 @@ class Deadline:
         now = time.monotonic()
         if now < self.at and not self._is_closed:
             self.at = now
-            _clock.remind(now, self)
+            clock.remind(now, self)
 
     def close(self) -> None:
         """The batch has ended."""
         self._is_closed = True
         self._transaction = None
-        _clock.forget_one()
+        clock.forget_one()
 
     @property
     def is_closed(self) -> bool:
@@ -109,7 +109,18 @@ class Deadline:
         return now + INTERRUPT_AGAIN_SECONDS
 
 
-class _Clock:
+class Reminded(Protocol):
+    """What the clock calls at its time."""
+
+    @property
+    def is_closed(self) -> bool:
+        """It need not be called any more."""
+
+    def pass_time(self, now: float) -> float | None:
+        """Do what is due, without waiting for anything; tell when to do more, or None."""
+
+
+class Clock:
     """The thread, and what it is to be reminded of."""
 
     def __init__(self) -> None:
@@ -119,13 +130,13 @@ class _Clock:
         """In a process that was forked there is no such thread, and nobody's batch."""
         self._changed = threading.Condition()
         self._numbers = itertools.count()
-        self._reminders: list[tuple[float, int, Deadline]] = []
+        self._reminders: list[tuple[float, int, Reminded]] = []
         self._stale = 0
         self._thread: threading.Thread | None = None
         # When the thread looks next, unless it is woken; None: not before it is woken.
         self._looks_at: float | None = None
 
-    def remind(self, at: float, deadline: Deadline) -> None:
+    def remind(self, at: float, deadline: Reminded) -> None:
         with self._changed:
             heapq.heappush(self._reminders, (at, next(self._numbers), deadline))
             if self._thread is None:
@@ -154,7 +165,7 @@ class _Clock:
                 with self._changed:
                     heapq.heappush(self._reminders, (again, next(self._numbers), deadline))
 
-    def _next(self) -> Deadline:
+    def _next(self) -> Reminded:
         """Sleep until a reminder is due."""
         with self._changed:
             while True:
@@ -167,6 +178,7 @@ class _Clock:
                 self._changed.wait(seconds)
 
 
-_clock = _Clock()
+clock = Clock()
+"""The one of this process."""
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_clock._renew)
+    os.register_at_fork(after_in_child=clock._renew)

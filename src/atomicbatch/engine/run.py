@@ -19,14 +19,14 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol, TypeVar
 
 from atomicbatch.engine.deadline import Deadline
 from atomicbatch.engine.execution import Execution
 from atomicbatch.engine.replay import Replay
-from atomicbatch.engine.turns import Turn, Turns
+from atomicbatch.engine.turns import Line, Turn, Turns
 from atomicbatch.errors import (
     AtomicBatchError,
     BrokenTransactionError,
@@ -73,7 +73,7 @@ def execute(
     *,
     timeout_seconds: float,
     replay: Replay = Replay(),  # noqa: B008  # immutable
-    turns: Turns | None = None,
+    turns: Line | None = None,
 ) -> Outcome:
     """
     Run a batch in one transaction, in this thread.
@@ -107,7 +107,7 @@ def _attempts(
         if (turn := run.turn()) is not None:
             try:
                 turn.result(run.deadline.seconds_left)
-            except TimeoutError:
+            except (TimeoutError, CancelledError):
                 return run.given_up()
             time.sleep(run.delay_seconds)
         execution = run.attempt()
@@ -136,7 +136,7 @@ async def execute_async(
     *,
     timeout_seconds: float,
     replay: Replay = Replay(),  # noqa: B008  # immutable
-    turns: Turns | None = None,
+    turns: Line | None = None,
 ) -> Outcome:
     """
     Run a batch in one transaction; the async twin of :func:`execute`.
@@ -290,7 +290,7 @@ class _Run:
     execution: Execution
 
     def __init__(
-        self, batch: Batch, timeout_seconds: float, replay: Replay, turns: Turns | None
+        self, batch: Batch, timeout_seconds: float, replay: Replay, turns: Line | None
     ) -> None:
         self.batch = batch
         self.deadline = Deadline(timeout_seconds)
@@ -300,7 +300,7 @@ class _Run:
         self.started = False
         self.leaving = False
         self.committing = False
-        self.turns = Turns() if turns is None else turns
+        self.turns: Line = Turns() if turns is None else turns
         self._turn: Turn | None = None
         self._last_error: TransactionError | None = None
         self._manager: object = None

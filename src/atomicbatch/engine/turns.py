@@ -18,8 +18,19 @@ import threading
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from typing import Protocol
 
 from atomicbatch.model import Batch
+
+
+class Line(Protocol):
+    """Where batches that have met a conflict stand in line."""
+
+    def meets(self, batch: Batch) -> bool:
+        """Whether a batch that has not run yet has to stand in line."""
+
+    def ask(self, batch: Batch) -> Turn:
+        """Stand in line. Cancelling ``Turn.come`` ends the wait of a thread: it gives up."""
 
 
 class Turns:

@@ -73,6 +73,7 @@ class Api:
             )
         except session.driver_error as error:
             return self._driver_problem(error, session)
+        session.replies.append(reply)
         session.reply_bytes += len(reply.body)
         if session.reply_bytes > self._max_bytes:
             detail = f"the replies of one batch hold at most {self._max_bytes} bytes"

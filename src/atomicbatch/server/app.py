@@ -37,6 +37,7 @@ from atomicbatch.server.hosts import Hosts
 from atomicbatch.server.openapi import openapi_document
 from atomicbatch.server.page import index_page, json_index
 from atomicbatch.server.schema import Schema
+from atomicbatch.server.tickets import AnyTicket
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -222,12 +223,21 @@ class Application:
                 session,
                 self._perform,
                 timeout_seconds=seconds,
-                turns=self._database.turns,
+                turns=session,
             )
             return finish(batch, outcome)
 
+        def instead(ticket: AnyTicket, error: AtomicBatchError) -> _T:
+            """The answer in place of a thread that hangs, before COMMIT: what is known of it."""
+            replies = tuple(ticket.replies or ())
+            failed = error.call_index = len(replies) if len(replies) < len(batch.calls) else None
+            return finish(batch, Outcome(False, replies, failed, error))
+
         return await self._database.run(
-            work, read_only=is_read_only(batch), seconds=deadline - time.monotonic()
+            work,
+            read_only=is_read_only(batch),
+            seconds=deadline - time.monotonic(),
+            instead=instead,
         )
 
 

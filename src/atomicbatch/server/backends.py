@@ -7,9 +7,12 @@ through, except what COMMIT raises, which only here can be told apart.
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +27,7 @@ from atomicbatch.errors import (
 from atomicbatch.server.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
 from atomicbatch.server.faults import fault_of
 from atomicbatch.server.sqlite_files import FileConnection, leave_file, note_identities, open_file
+from atomicbatch.server.tickets import AnyTicket
 from atomicbatch.transactions.base import commit_error
 from atomicbatch.transactions.conflicts import is_conflict
 
@@ -45,13 +49,18 @@ class Backend(ABC):
     has_versions = False
     """Whether ``schema_version`` tells, within a transaction, that the schema has changed."""
 
+    # How long the engine's connections wait for the database.
+    _engine_waits: Mapping[str, Any] = {}
+
     def __init__(self, url: sa.URL, *, read_only: bool) -> None:
         self.url = url
         self.read_only = read_only
 
     def engine(self) -> sa.Engine:
         """An engine to read the schema with."""
-        return sa.create_engine(self.url, poolclass=sa.NullPool)
+        return sa.create_engine(
+            self.url, poolclass=sa.NullPool, connect_args=dict(self._engine_waits)
+        )
 
     def schema_version(self, raw: Raw) -> int | None:  # noqa: ARG002 - only SQLite has one
         """A number that changes with the schema, as the transaction on ``raw`` sees it."""
@@ -78,8 +87,13 @@ class Backend(ABC):
         yield from raw.execute(sql, parameters)
 
     @abstractmethod
-    def begin(self, raw: Raw, *, read_only: bool) -> None:
-        """BEGIN, serializable."""
+    def begin(self, raw: Raw, ticket: AnyTicket) -> None:
+        """
+        BEGIN, serializable; waits for a lock no longer than ``ticket`` allows.
+
+        Raises:
+            BusyError: The lock could not be had.
+        """
 
     @abstractmethod
     def commit(self, raw: Raw) -> None:
@@ -103,7 +117,11 @@ class Backend(ABC):
 
     @abstractmethod
     def interrupt(self, raw: Raw) -> None:
-        """End the statement that another thread is executing on ``raw``."""
+        """End the statement that another thread executes on ``raw``; takes a second at most."""
+
+    def socket(self, raw: Raw) -> socket.socket | None:  # noqa: ARG002 - a file has none
+        """The socket of ``raw``, by a descriptor of our own, which no driver closes."""
+        return None
 
     def close(self, raw: Raw) -> None:
         """Give ``raw`` up."""
@@ -127,9 +145,13 @@ class SQLiteBackend(Backend):
     one_writer = has_versions = True
     # Another process may hold the write lock (``--workers``, or a program of the user's).
     busy_seconds = 5.0
+    # SQLite's own waiting cannot be ended, so it is done in short pieces.
+    _piece_seconds = 0.1
 
     def connect(self, *, reader: bool) -> FileConnection:
-        raw = open_file(str(self.url.database), busy_seconds=self.busy_seconds)
+        # In WAL mode a writer waits for locks at BEGIN only.
+        seconds = self.busy_seconds if reader or self.read_only else self._piece_seconds
+        raw = open_file(str(self.url.database), busy_seconds=seconds)
         if not self.read_only:
             mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             if mode != "wal":
@@ -163,16 +185,28 @@ class SQLiteBackend(Backend):
         execute: Execute = raw.execute
         return execute
 
-    def begin(self, raw: Raw, *, read_only: bool) -> None:
-        try:
-            raw.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if is_conflict(error):
-                # The driver has waited already: no use in running the batch again.
-                raise BusyError(
-                    "the database is busy: another program holds its write lock"
-                ) from error
-            raise
+    def begin(self, raw: Raw, ticket: AnyTicket) -> None:
+        seconds = min(ticket.deadline - time.monotonic(), self.busy_seconds)
+        if ticket.read_only:
+            # A file that is not in WAL mode locks readers out too. In steps, so that the driver's
+            # cache of statements is good for something.
+            raw.execute(f"PRAGMA busy_timeout={max(1, int(seconds * 10)) * 100}")
+            raw.execute("BEGIN")
+            return
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if not is_conflict(error):
+                    raise
+                if time.monotonic() > deadline or ticket.over:
+                    # We have waited already: no use in running the batch again.
+                    raise BusyError(
+                        "the database is busy: another program holds its write lock"
+                    ) from error
+            else:
+                return
 
     def commit(self, raw: Raw) -> None:
         # A trigger's RAISE(ROLLBACK) or ON CONFLICT ROLLBACK ends the transaction; what came
@@ -212,6 +246,9 @@ class PostgreSQLBackend(Backend):
 
         self._connect: Callable[..., Any] = psycopg.connect
         self._text_loader = TextLoader
+        given = connect_arguments(url)
+        self._engine_waits = {k: v for k, v in _POSTGRESQL_WAITS.items() if k not in given}
+        self._keywords = {**given, **self._engine_waits}
         self._idle = psycopg.pq.TransactionStatus.IDLE
         self._in_transaction = psycopg.pq.TransactionStatus.INTRANS
         self.driver_error = psycopg.Error
@@ -223,8 +260,7 @@ class PostgreSQLBackend(Backend):
     )
 
     def connect(self, *, reader: bool) -> Raw:  # noqa: ARG002 - every connection does both
-        arguments, keywords = sa.create_engine(self.url).dialect.create_connect_args(self.url)
-        raw = self._connect(*arguments, **keywords, autocommit=True)
+        raw = self._connect(**self._keywords, autocommit=True)
         for name in self._TEXT_TYPES:
             raw.adapters.register_loader(name, self._text_loader)
         for setting in ("TimeZone = 'UTC'", "DateStyle = 'ISO'", "IntervalStyle = 'iso_8601'"):
@@ -241,8 +277,8 @@ class PostgreSQLBackend(Backend):
         # Closed early, it cancels the query.
         yield from raw.cursor().stream(sql, parameters)
 
-    def begin(self, raw: Raw, *, read_only: bool) -> None:
-        mode = "READ ONLY" if read_only else "READ WRITE"
+    def begin(self, raw: Raw, ticket: AnyTicket) -> None:
+        mode = "READ ONLY" if ticket.read_only else "READ WRITE"
         raw.execute(f"BEGIN ISOLATION LEVEL SERIALIZABLE {mode}")
 
     def commit(self, raw: Raw) -> None:
@@ -261,7 +297,10 @@ class PostgreSQLBackend(Backend):
             raw.execute("ROLLBACK")
 
     def interrupt(self, raw: Raw) -> None:
-        raw.cancel_safe(timeout=5.0)
+        raw.cancel_safe(timeout=_INTERRUPT_SECONDS)
+
+    def socket(self, raw: Raw) -> socket.socket | None:
+        return _own_descriptor(raw.fileno())
 
 
 # "Some non-transactional changed tables couldn't be rolled back".
@@ -282,6 +321,10 @@ class MariaDBBackend(Backend):
 
         self._connect: Callable[..., Any] = pymysql.connect
         self._unbuffered = SSCursor
+        keywords = connect_arguments(url)
+        self._read_timeout = keywords.get("read_timeout")
+        waits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": _SCHEMA_SECONDS}
+        self._engine_waits = {k: v for k, v in waits.items() if k not in keywords}
         self._in_transaction = SERVER_STATUS.SERVER_STATUS_IN_TRANS
         self.driver_error = pymysql.Error
         # Read as the server writes them: Python's types would lose digits and zero dates.
@@ -290,17 +333,17 @@ class MariaDBBackend(Backend):
             *(FIELD_TYPE.TIME, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP),
         )
         self._keywords: dict[str, Any] = {
+            "connect_timeout": CONNECT_SECONDS,
+            **keywords,
             "conv": {key: value for key, value in conversions.items() if key not in as_text},
             # UPDATE then counts the rows it found, not the rows it changed.
-            "client_flag": CLIENT.FOUND_ROWS,
+            "client_flag": int(keywords.get("client_flag", 0)) | CLIENT.FOUND_ROWS,
             "charset": "utf8mb4",
             "autocommit": True,
         }
 
     def connect(self, *, reader: bool) -> Raw:  # noqa: ARG002 - every connection does both
-        arguments, keywords = sa.create_engine(self.url).dialect.create_connect_args(self.url)
-        keywords["client_flag"] = keywords.get("client_flag", 0)
-        raw = self._connect(*arguments, **{**keywords, **self._keywords})
+        raw = self._open(self._keywords["connect_timeout"])
         cursor = raw.cursor()
         cursor.execute(
             # Without strict mode the server cuts and rounds values, and says nothing.
@@ -309,6 +352,15 @@ class MariaDBBackend(Backend):
         )
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
         cursor.close()
+        # From now on whoever waits for an answer is watched, see ``threads.py``.
+        raw._read_timeout = self._read_timeout
+        return raw
+
+    def _open(self, seconds: float) -> Raw:
+        """A connection on which nothing takes longer than ``seconds``."""
+        keywords = {**self._keywords, "connect_timeout": seconds, "read_timeout": seconds}
+        raw = self._connect(**keywords)
+        _keep_alive(raw._sock)
         return raw
 
     def executor(self, raw: Raw) -> Execute:
@@ -330,8 +382,8 @@ class MariaDBBackend(Backend):
             raise
         cursor.close()
 
-    def begin(self, raw: Raw, *, read_only: bool) -> None:
-        if read_only:
+    def begin(self, raw: Raw, ticket: AnyTicket) -> None:
+        if ticket.read_only:
             # SERIALIZABLE would lock every row that is read; a snapshot locks none.
             raw.query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             raw.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -361,11 +413,56 @@ class MariaDBBackend(Backend):
                 )
 
     def interrupt(self, raw: Raw) -> None:
-        helper = self.connect(reader=True)
+        helper = self._open(_INTERRUPT_SECONDS)
         try:
             helper.query(f"KILL QUERY {int(raw.thread_id())}")
         finally:
             helper.close()
+
+    def socket(self, raw: Raw) -> socket.socket | None:
+        return _own_descriptor(raw._sock.fileno())
+
+
+def connect_arguments(url: sa.URL) -> dict[str, Any]:
+    """What SQLAlchemy would call the driver's ``connect`` with, options of the URL included."""
+    _, keywords = url.get_dialect()().create_connect_args(url)
+    return dict(keywords)
+
+
+# A host that has gone without a word is noticed after about half a minute also where nobody waits.
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+_USER_TIMEOUT_MILLISECONDS = 30_000
+CONNECT_SECONDS = 5
+"""How long to wait for a connection where the URL says nothing else."""
+_SCHEMA_SECONDS = 30
+# Shorter than what a statement may take to end once it is interrupted: see ``threads.py``.
+_INTERRUPT_SECONDS = 1
+_POSTGRESQL_WAITS = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives": 1,
+    "keepalives_idle": _KEEPALIVE["TCP_KEEPIDLE"],
+    "keepalives_interval": _KEEPALIVE["TCP_KEEPINTVL"],
+    "keepalives_count": _KEEPALIVE["TCP_KEEPCNT"],
+    "tcp_user_timeout": _USER_TIMEOUT_MILLISECONDS,
+}
+
+
+def _keep_alive(own: socket.socket) -> None:
+    """Let the kernel find out that the other side has gone, where it can."""
+    if own.family == socket.AF_UNIX:
+        return
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {**_KEEPALIVE, "TCP_USER_TIMEOUT": _USER_TIMEOUT_MILLISECONDS}
+    for name, value in options.items():
+        if (option := getattr(socket, name, None)) is not None:  # not on every system
+            own.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _own_descriptor(descriptor: int) -> socket.socket | None:
+    try:
+        return socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return None
 
 
 def backend_for(url: sa.URL, *, read_only: bool) -> Backend:

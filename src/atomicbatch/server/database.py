@@ -8,26 +8,28 @@ of polling for the write lock; readers have threads of their own.
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import socket
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from atomicbatch.engine import Turns
+from atomicbatch.engine import Turn, Turns
 from atomicbatch.errors import (
     AtomicBatchError,
     BrokenTransactionError,
     BusyError,
-    TimeoutExceededError,
     TransactionError,
+    UnknownOutcomeError,
 )
-from atomicbatch.model import Batch
+from atomicbatch.limits import ServerLimits
+from atomicbatch.model import Batch, Reply
 from atomicbatch.server.backends import (
     Backend,
     Execute,
@@ -38,29 +40,14 @@ from atomicbatch.server.backends import (
 )
 from atomicbatch.server.catalog import Catalog
 from atomicbatch.server.schema import Schema
+from atomicbatch.server.threads import Threads, too_late
+from atomicbatch.server.tickets import AnyTicket, untimed
 from atomicbatch.transactions.base import statement_error
 
 _log = logging.getLogger("atomicbatch.server")
 _T = TypeVar("_T")
 # How often a transaction is begun anew because the schema has changed meanwhile.
 _MOST_LOOKS = 5
-
-
-class Ticket:
-    """
-    One caller's claim to transactions: one, and others when its batch is run again.
-
-    Attributes:
-        over: None of them can commit any more.
-        raced: What has met another transaction already, see ``Session.raced``.
-        renewed: The batch was run again because the schema may have changed.
-    """
-
-    __slots__ = ("over", "raced", "renewed")
-
-    def __init__(self) -> None:
-        self.over = self.renewed = False
-        self.raced: set[tuple[str, ...]] = set()
 
 
 class Session:
@@ -79,23 +66,47 @@ class Session:
     execute: Execute
     schema: Schema
 
-    def __init__(self, backend: Backend, catalog: Catalog | None = None, *, reader: bool) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        catalog: Catalog | None = None,
+        turns: Turns | None = None,
+        *,
+        reader: bool,
+    ) -> None:
         self.backend = backend
         self.catalog = catalog
+        self.turns = Turns() if turns is None else turns
         self.driver_error = backend.driver_error
         self.reply_bytes = 0
         self._reader = reader
-        self._read_only = reader
         self._raw: Raw | None = None
         self._version: int | None = None
+        self._socket: socket.socket | None = None
+        # Guards what other threads use to interrupt this one: whose turn it is, and on what.
         self._lock = threading.Lock()
-        self._running: Ticket | None = None
-        self._ticket = Ticket()
+        self._ticket = untimed(read_only=reader)
 
-    def reserve(self, ticket: Ticket, *, read_only: bool) -> None:
-        """Say whose the next transactions are (for ``interrupt``), and whether they only read."""
-        self._ticket = ticket
-        self._read_only = read_only
+    def reserve(self, ticket: AnyTicket) -> None:
+        """Say whose the next transactions are."""
+        with self._lock:
+            self._ticket = ticket
+
+    @property
+    def replies(self) -> list[Reply]:
+        """Of the calls performed in this transaction, for who has to answer in this one's place."""
+        replies = self._ticket.replies
+        return [] if replies is None else replies
+
+    def meets(self, batch: Batch) -> bool:
+        """See ``engine.turns``."""
+        return self.turns.meets(batch)
+
+    def ask(self, batch: Batch) -> Turn:
+        """Stand in line, until it is our turn or our time is over."""
+        turn = self.turns.ask(batch)
+        self._ticket.stand_in_line(turn)
+        return turn
 
     def stream(self, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
         """The rows of a SELECT, one after another; close it before anything else is executed."""
@@ -112,8 +123,7 @@ class Session:
         return self
 
     def __enter__(self) -> Session:
-        if self._ticket.over:
-            raise _too_late()
+        self._check_time()
         for _ in range(_MOST_LOOKS):
             try:
                 if self._begun():
@@ -121,28 +131,31 @@ class Session:
             except (self.driver_error, exc.SQLAlchemyError) as error:
                 self._discard()
                 # A connection that broke while it was idle: the next attempt makes a new one.
-                raise statement_error(error) or _no_connection(error) from error
+                raise self.trouble(error) or _no_connection(error) from error
         else:
             raise BusyError("the database's schema keeps changing")
         self.reply_bytes = 0
-        with self._lock:
-            self._running = self._ticket
+        self._ticket.replies = []
+        # Who ended the ticket while BEGIN was waiting has found no statement to interrupt.
+        if self._ticket.over:
+            self._roll_back(discard=True)
+            raise too_late()
         return self
 
     def _begun(self) -> bool:
         """BEGIN; False where what is served turned out to have changed: begin again."""
         if self._raw is None:
-            self._raw = self._connect()
+            self._connect()
+            self._check_time()
             self._version = None
-            self.execute = self.backend.executor(self._raw)
         raw, backend, catalog = self._raw, self.backend, self.catalog
         if catalog is not None and not backend.has_versions:
             if catalog.is_due() and catalog.schema_of(raw) is None:
                 catalog.read_again()
             self.schema = catalog.schema
-        backend.begin(raw, read_only=self._read_only)
+        backend.begin(raw, self._ticket)
         if backend.moved(raw):
-            self._raw = None
+            self._forget()
             backend.leave(raw)
             return False
         version = backend.schema_version(raw)
@@ -172,11 +185,19 @@ class Session:
         self._ticket.renewed = True
         return True
 
-    def _connect(self) -> Raw:
+    def _check_time(self) -> None:
+        if self._ticket.over:
+            raise too_late()
+
+    def _connect(self) -> None:
         try:
-            return self.backend.connect(reader=self._reader)
+            raw = self.backend.connect(reader=self._reader)
         except self.driver_error as error:
             raise _no_connection(error) from error
+        with self._lock:
+            self._raw = raw
+            self._socket = self.backend.socket(raw)
+        self.execute = self.backend.executor(raw)
 
     def __exit__(
         self,
@@ -184,25 +205,28 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._lock:  # waits for an interrupt that is under way; none can begin after it
-            self._running = None
-            interrupted = self._ticket.over
-        if kind is None and not interrupted:
+        if kind is None and self._ticket.may_commit():
             self._commit()
             return
-        self._roll_back(discard=interrupted)
-        if interrupted and kind is None:
-            raise _too_late()
+        over = self._ticket.over
+        self._roll_back(discard=over)
+        if over and kind is None:
+            raise too_late()
 
     def _commit(self) -> None:
         try:
             self.backend.commit(self._raw)
-        except TransactionError:
-            self._roll_back(discard=False)
+        except TransactionError as error:
+            if not isinstance(error, UnknownOutcomeError):
+                self._ticket.refused()
+            self._roll_back(discard=self._ticket.over)
             raise
         except BaseException:
             self._discard()
             raise
+        self._ticket.committed()
+        if self._ticket.over:
+            self._discard()  # about to be severed
 
     def _roll_back(self, *, discard: bool) -> None:
         try:
@@ -221,8 +245,17 @@ class Session:
             # An interrupt may still be on its way and would hit the next batch.
             self._discard()
 
+    def _forget(self) -> Raw | None:
+        """Let go of the connection; who is to close it is given it."""
+        with self._lock:
+            raw, self._raw = self._raw, None
+            own, self._socket = self._socket, None
+        if own is not None:
+            own.close()  # our own descriptor of it only
+        return raw
+
     def _discard(self) -> None:
-        raw, self._raw = self._raw, None
+        raw = self._forget()
         if raw is not None:
             try:
                 self.backend.close(raw)
@@ -231,80 +264,38 @@ class Session:
 
     def trouble(self, error: Exception) -> TransactionError | None:
         """The error of ours that a driver's exception stands for; None: the call's own fault."""
-        return _too_late() if self._ticket.over else statement_error(error)
+        return too_late() if self._ticket.over else statement_error(error)
 
-    def interrupt(self, ticket: Ticket) -> None:
-        """End the statement of ``ticket``, from any thread; does nothing where none is running."""
+    def stop(self, ticket: AnyTicket) -> None:
+        """
+        End the statement of ``ticket``, from any thread; it may take a second.
+
+        The ticket must be over: its connection is then not used again, so that an interrupt that
+        comes late strikes nobody else.
+        """
         with self._lock:
-            if self._running is ticket and self._raw is not None:
-                self.backend.interrupt(self._raw)
+            raw = self._raw if self._ticket is ticket else None
+        if raw is not None:
+            try:
+                self.backend.interrupt(raw)
+            except Exception as error:
+                _log.debug("interrupting a statement failed: %s", error)
+
+    def cut_off(self, ticket: AnyTicket) -> None:
+        """Shut down the socket of ``ticket``, from any thread, at once."""
+        with self._lock:
+            if self._ticket is ticket and self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection."""
         self._discard()
 
 
-def _too_late() -> TimeoutExceededError:
-    return TimeoutExceededError("the time for the whole batch is over")
-
-
 def _no_connection(error: Exception) -> AtomicBatchError:
     _log.warning("no connection to the database: %s", error)
     return BusyError("the database cannot be reached")
-
-
-class _Threads:
-    """A pool of worker threads with a session each."""
-
-    def __init__(self, backend: Backend, catalog: Catalog, size: int, *, reader: bool) -> None:
-        self._pool = ThreadPoolExecutor(size, thread_name_prefix="reader" if reader else "writer")
-        self._local = threading.local()
-        self._sessions: list[Session] = []
-        self._backend, self._catalog, self._reader = backend, catalog, reader
-
-    def _session(self) -> Session:
-        session: Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = Session(self._backend, self._catalog, reader=self._reader)
-            self._local.session = session
-            self._sessions.append(session)
-        return session
-
-    async def run(self, work: Callable[[Session], _T], *, read_only: bool, seconds: float) -> _T:
-        loop = asyncio.get_running_loop()
-        ticket = Ticket()
-        taken: list[Session] = []
-
-        def begin() -> _T:
-            session = self._session()
-            session.reserve(ticket, read_only=read_only)
-            taken.append(session)
-            return work(session)
-
-        def interrupt() -> None:
-            ticket.over = True
-            for session in taken:
-                # Some drivers interrupt by way of the network.
-                loop.run_in_executor(None, session.interrupt, ticket)
-
-        timer = loop.call_later(seconds, interrupt)
-        task = self._pool.submit(begin)
-        future = asyncio.wrap_future(task)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            # The caller is gone: its batch must not commit, and must be over before we go on.
-            if not task.cancel():
-                interrupt()
-                await asyncio.wait([future])
-            raise
-        finally:
-            timer.cancel()
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True)
-        for session in self._sessions:
-            session.close()
 
 
 class Database:
@@ -313,8 +304,6 @@ class Database:
 
     Attributes:
         catalog: Its schema as it is now.
-
-    Attributes:
         turns: The line for batches that have met a conflict.
 
     Raises:
@@ -322,7 +311,14 @@ class Database:
         sqlalchemy.exc.SQLAlchemyError: It cannot be reached or read.
     """
 
-    def __init__(self, url: sa.URL, *, read_only: bool = False, threads: int = 8) -> None:
+    def __init__(
+        self,
+        url: sa.URL,
+        *,
+        read_only: bool = False,
+        limits: ServerLimits | None = None,
+    ) -> None:
+        limits = limits or ServerLimits()
         self.read_only = read_only
         self.turns = Turns()
         backend = backend_for(url, read_only=read_only)
@@ -330,28 +326,56 @@ class Database:
         with engine.connect():
             backend.dialect = dialect_of(engine)
         self.catalog = Catalog(backend, engine)
-        if backend.one_writer:
-            self._writers = _Threads(backend, self.catalog, 1, reader=False)
-            self._readers = _Threads(backend, self.catalog, threads, reader=True)
-        else:
-            self._writers = _Threads(backend, self.catalog, threads, reader=False)
-            self._readers = self._writers
 
-    async def run(self, work: Callable[[Session], _T], *, read_only: bool, seconds: float) -> _T:
+        def threads(name: str, size: int, *, reader: bool) -> Threads[Session]:
+            return Threads(
+                name,
+                size,
+                lambda: Session(backend, self.catalog, self.turns, reader=reader),
+                max_waiting=limits.max_waiting,
+                limit="max_waiting",
+            )
+
+        self._writers = threads(
+            "writer", 1 if backend.one_writer else limits.max_writers, reader=False
+        )
+        self._readers = threads("reader", limits.max_readers, reader=True)
+
+    async def run(
+        self,
+        work: Callable[[Session], _T],
+        *,
+        read_only: bool,
+        seconds: float,
+        instead: Callable[[AnyTicket, AtomicBatchError], _T] | None = None,
+    ) -> _T:
         """
-        Run ``work`` in a worker thread, on that thread's session; interrupt it after ``seconds``.
+        Run ``work`` in a worker thread, on that thread's session; end it after ``seconds``.
 
-        A cancelled caller interrupts it too, and waits for it to end.
+        A cancelled caller ends it too. It is over within a second of that whatever the database
+        does, see ``threads.py``.
+
+        Args:
+            instead: What the caller is told where the thread had to be given up before COMMIT.
+
+        Raises:
+            LimitError: Too much is waiting for a thread already.
+            TimeoutExceededError: The time was over before COMMIT.
+            UnknownOutcomeError: The time was over, and COMMIT had not been answered.
         """
         read_only = read_only or self.read_only
         threads = self._readers if read_only else self._writers
-        return await threads.run(work, read_only=read_only, seconds=seconds)
+        return await threads.run(work, seconds=seconds, read_only=read_only, instead=instead)
 
-    def close(self) -> None:
-        """Wait for the work under way, then close all connections."""
-        self._writers.close()
-        if self._readers is not self._writers:
-            self._readers.close()
+    def close(self, seconds: float = 5.0) -> None:
+        """
+        Wait for the work under way, at most so long, then end it; close all connections.
+
+        Returns within two seconds after that, whatever the database does.
+        """
+        deadline = time.monotonic() + seconds
+        for threads in (self._writers, self._readers):
+            threads.close(max(0.0, deadline - time.monotonic()))
 
 
 def is_read_only(batch: Batch) -> bool:

@@ -12,8 +12,10 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from atomicbatch.limits import ServerLimits
 from atomicbatch.server.backends import backend_for
 from atomicbatch.server.database import Database
+from atomicbatch.server.tickets import untimed
 
 _DRIVERS = {
     "postgresql": "postgresql+psycopg",
@@ -80,7 +82,11 @@ def _sqlite_url(url: sa.URL) -> sa.URL:
 
 
 def open_database(
-    url: sa.URL, *, read_only: bool, note: Callable[[str], None] | None = None
+    url: sa.URL,
+    *,
+    read_only: bool,
+    limits: ServerLimits | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Database:
     """
     Open a database, read its tables, and see whether it can be written.
@@ -88,13 +94,14 @@ def open_database(
     Args:
         url: As ``database_url`` gives it.
         read_only: Only reading calls will be served.
+        limits: How many threads work on it, where they are not to be the default ones.
         note: Called with what the user should know although the database can be served.
 
     Raises:
         ServeError: It cannot be reached, read or, where it is to be, written.
     """
     try:
-        database = Database(url, read_only=read_only)
+        database = Database(url, read_only=read_only, limits=limits)
         if not read_only:
             _try_to_write(url, note)
     except Exception as error:
@@ -119,7 +126,7 @@ def _try_to_write(url: sa.URL, note: Callable[[str], None] | None) -> None:
     raw = backend.connect(reader=False)
     try:
         try:
-            backend.begin(raw, read_only=False)
+            backend.begin(raw, untimed(read_only=False))
         except backend.driver_error as error:
             if url.get_backend_name() == "sqlite":
                 raise

@@ -89,7 +89,7 @@ def serve(
         raise _open_to_all(host)
     url = database_url(database)
     # Opened here first: a mistake is then told once, in words, before any process is started.
-    opened = open_database(url, read_only=read_only, note=_note)
+    opened = open_database(url, read_only=read_only, limits=server_limits, note=_note)
     with _listen(host, port) as listener:
         bound: str = listener.getsockname()[0]
         if not allow_anonymous and not is_loopback(bound):
@@ -140,7 +140,9 @@ def _work(settings: _Settings, listener: socket.socket, line: Line) -> None:
 
     line.watch(orphaned)
     try:
-        database = open_database(settings.url, read_only=settings.read_only)
+        database = open_database(
+            settings.url, read_only=settings.read_only, limits=settings.server_limits
+        )
     except ServeError as error:
         line.up.send(str(error))
         sys.exit(CUT_OFF)

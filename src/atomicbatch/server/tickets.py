@@ -1,0 +1,155 @@
+"""
+Tickets: how far one caller's work has come, and what may still become of it.
+
+::
+
+    WAITING --take--> RUNNING --may_commit--> COMMITTING --committed--> COMMITTED
+                         ^                        |
+                         +------- refused --------+
+
+Whoever ends a ticket (its time is over, its caller is gone) does so under its lock, and so does
+the worker thread that is about to send COMMIT: a ticket that is over never comes to COMMIT, and
+nothing that ends a ticket ever strikes a COMMIT before its time.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from atomicbatch.engine import Turn
+from atomicbatch.model import Reply
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Stage(Enum):
+    """How far a ticket's work has come."""
+
+    WAITING = "waiting"
+    """For a thread."""
+    RUNNING = "running"
+    COMMITTING = "committing"
+    """COMMIT may have been sent, and has not been answered."""
+    COMMITTED = "committed"
+
+
+class Ticket(Generic[S, T]):
+    """
+    One caller's claim to transactions: one, and others when its batch is run again.
+
+    Args:
+        work: What a worker thread does with its session.
+
+    Attributes:
+        deadline: ``time.monotonic()`` seconds.
+        read_only: Its transactions only read.
+        future: The work's end, or what its caller was told before it.
+        over: None of its transactions can commit any more.
+        stage: How far the work has come.
+        raced: What has met another transaction already, see ``Session.raced``.
+        renewed: The batch was run again because the schema may have changed.
+        replies: Of the calls performed in the transaction under way; None before BEGIN.
+        turn: Its place in the line of batches that have met a conflict.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[S], T],
+        deadline: float = math.inf,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        self.work = work
+        self.deadline = deadline
+        self.read_only = read_only
+        self.lock = threading.Lock()
+        self.over = self.renewed = False
+        self.stage = Stage.WAITING
+        self.raced: set[tuple[str, ...]] = set()
+        self.replies: list[Reply] | None = None
+        self.turn: Turn | None = None
+        self.future: Future[T] = Future()
+        # It can no longer be cancelled: only the worker, or who ends it in its place, settles it.
+        self.future.set_running_or_notify_cancel()
+
+    def take(self) -> bool:
+        """A thread is about to do the work; False: the caller has been told something already."""
+        with self.lock:
+            if self.future.done():
+                return False
+            self.stage = Stage.RUNNING
+            return True
+
+    def stand_in_line(self, turn: Turn) -> None:
+        """Its place in the line; given up when the ticket is over."""
+        with self.lock:
+            self.turn = turn
+            if self.over:
+                turn.come.cancel()
+
+    def may_commit(self) -> bool:
+        """COMMIT is about to be sent; False: it must not be."""
+        with self.lock:
+            if self.over:
+                return False
+            self.stage = Stage.COMMITTING
+            return True
+
+    def committed(self) -> None:
+        """COMMIT has been answered with success."""
+        self.stage = Stage.COMMITTED
+
+    def refused(self) -> None:
+        """COMMIT has been answered with a refusal."""
+        with self.lock:
+            self.stage = Stage.RUNNING
+
+    def end(self, *, but_commit: bool = False) -> Stage | None:
+        """
+        Let no transaction commit any more.
+
+        Args:
+            but_commit: Leave a COMMIT that is under way alone.
+
+        Returns:
+            The stage it is to be ended at; None: there is nothing to be ended.
+        """
+        with self.lock:
+            if self.future.done() or self.stage is Stage.COMMITTED:
+                return None
+            if but_commit and self.stage is Stage.COMMITTING:
+                return None
+            self.over = True
+            if self.turn is not None:
+                self.turn.come.cancel()
+            return self.stage
+
+    def settle(self, result: T) -> bool:
+        """Tell the caller the result; False: it has been told something else already."""
+        with self.lock:
+            if self.future.done():
+                return False
+            self.future.set_result(result)
+            return True
+
+    def fail(self, error: BaseException) -> bool:
+        """Tell the caller an error; False: it has been told something else already."""
+        with self.lock:
+            if self.future.done():
+                return False
+            self.future.set_exception(error)
+            return True
+
+
+AnyTicket = Ticket[Any, Any]
+
+
+def untimed(*, read_only: bool) -> AnyTicket:
+    """A ticket for who begins a transaction of its own."""
+    return Ticket(lambda _: None, read_only=read_only)
