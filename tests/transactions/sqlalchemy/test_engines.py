@@ -654,3 +654,41 @@ def test_engines_are_alike_warm_or_cold(name: str, databases: Databases) -> None
                 assert are_alike(cold, one)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("before", ["unknown", "set to nothing by an earlier batch"])
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_setting_of_an_extension(driver: str, before: str, databases: Databases) -> None:
+    """It is nothing until its extension is loaded; from then on, nothing is no value for it."""
+    database = databases("postgresql")
+    database.run(
+        "CREATE OR REPLACE FUNCTION loads() RETURNS text LANGUAGE plpgsql AS "
+        "$$ BEGIN RETURN current_setting('plpgsql.variable_conflict'); END $$"
+    )
+    world = World(driver, database, {"pool_size": 1, "max_overflow": 0})
+    found: list[Any] = []
+
+    def act(_: World) -> None:
+        with world.engine.begin() as connection:
+            connection.execute(sa.text("SET plpgsql.variable_conflict = use_column"))
+            if len(found) >= (before != "unknown"):
+                found.append(connection.execute(sa.text("SELECT loads()")).scalar())
+            else:
+                found.append("not loaded")
+        with world.engine.begin() as connection:
+            text = "SELECT current_setting('plpgsql.variable_conflict', true)"
+            found.append(connection.execute(sa.text(text)).scalar() or "nothing")
+
+    async def run() -> None:
+        app = AtomicBatch(
+            app_of(world, Pattern(act, (), (), "")), transaction=SQLAlchemyTransaction()
+        )
+        for _ in range(1 + (before != "unknown")):
+            answer = await ask(app, RUN, add(f"after{len(found)}"))
+            assert answer.outcome == "committed", answer.body
+        await world.dispose()
+
+    asyncio.run(run())
+    earlier = ["not loaded", "nothing"] if before != "unknown" else []
+    # The setting outlives its session's transaction, but reaches nobody else.
+    assert found == [*earlier, "use_column", "error"]

@@ -131,7 +131,7 @@ class Settings:
 
     def _set(self, name: str, value: str, *, lasting: bool) -> None:
         is_local = "false" if lasting else "true"
-        text = f"SELECT set_config({_literal(name)}, {_literal(value)}, {is_local})"
+        text = f"SELECT set_config({_literal(name)}, {_value(name, value)}, {is_local})"
         run_plainly(self._real.fairy, [text])
 
 
@@ -227,6 +227,22 @@ def _of_type(kind: type[T], parameters: Iterable[Any]) -> Iterable[T]:
             yield from _of_type(kind, one.values())
         elif isinstance(one, (list, tuple)):
             yield from _of_type(kind, one)
+
+
+def _value(name: str, value: str) -> str:
+    """
+    The expression that set_config() is given.
+
+    An extension's setting may be anything, also nothing, until the extension is loaded, which its
+    first use does. From then on it has a type, and nothing may be no value of it: NULL is its
+    default, which is what it would be if nobody had set it.
+    """
+    if value or "." not in name:
+        return _literal(value)
+    return (
+        f"CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_settings WHERE lower(name) = {_literal(name)}"
+        " AND vartype <> 'string') THEN NULL ELSE '' END"
+    )
 
 
 def _literal(text: str) -> str:
