@@ -78,7 +78,7 @@ class Watch:
         """Tell whether a driver's connection, by its id(), is one that the transaction uses."""
         if not isinstance(self.joined, Joined):
             return False
-        reals = (real for real in self.joined.reals if real.is_open)
+        reals = (real for real in self.joined.begun if real.is_open)
         return any(id(real.fairy.driver_connection) == connection for real in reals)
 
     def refuse_program(self, what: str) -> Exception:

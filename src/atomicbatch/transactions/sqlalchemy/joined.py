@@ -115,7 +115,6 @@ class Joined:
         is_alone: Tells, in any thread, whether nothing else runs that it could wait for. Who
             performs the batch knows.
         number: Which attempt it is at the batch, 1 for the first.
-        loop_has_answered: The event loop lives: it has done what :meth:`ask_loop` has asked.
     """
 
     def __init__(self, options: Options, deadline: float) -> None:
@@ -135,13 +134,17 @@ class Joined:
         self.thread = threading.get_ident()
         self.is_alone: Callable[[], bool] = _is_not_alone
         self.number = 1
-        self.loop_has_answered = False
 
     # For diagnosis -----------------------------------------------------------------------------
 
     @property
     def reals(self) -> tuple[RealTransaction, ...]:
         """One for each engine that joined: its ``url``, whether it ``wrote``."""
+        return tuple(real for real in self.begun if real.is_used)
+
+    @property
+    def begun(self) -> tuple[RealTransaction, ...]:
+        """All, also those that no call has used yet."""
         return tuple(dict.fromkeys(self._reals.values()))
 
     def shut(self) -> None:
@@ -171,6 +174,7 @@ class Joined:
         )
         if on_loop and not real.is_open:
             self._memory.note_engine(engine)
+        real.is_used = True
         lease = real.lease(at_once=on_loop)
         call.leases.append(lease)
         if call.ended:
@@ -221,12 +225,15 @@ class Joined:
                 raise TransactionError(OVER)
             real = self._reals.get(engine.dialect)
             if real is None:
-                for other in self.reals:
+                for other in self.begun:
                     if are_alike(engine, other.engine):
                         # An engine for reading and one for writing, say.
                         self._reals[engine.dialect] = other
                         return other
                     if is_same_database(engine.url, other.engine.url):
+                        if not other.is_used:
+                            self._take_back(other)
+                            continue
                         self.refuse(
                             "handlers use two engines of one database, which cannot see each "
                             "other's work before COMMIT; use one engine, or give both the same "
@@ -265,10 +272,18 @@ class Joined:
             await self._loop.run_in_executor(_threads.beginning, self._begin, engine)
 
     def _begin(self, engine: Engine) -> None:
-        for other in self.reals:
+        for other in self.begun:
             if is_same_database(engine.url, other.engine.url):
-                return  # whether both are used in this batch is not known yet
+                return  # which of them this batch will use is not known yet
         self._join(engine).lease().closed = True
+
+    def _take_back(self, real: RealTransaction) -> None:
+        """Calls use another engine of that database than has been prepared."""
+        self._memory.forget_engine(real.engine)
+        real.rollback()
+        self._reals = {
+            dialect: other for dialect, other in self._reals.items() if other is not real
+        }
 
     # Giving way --------------------------------------------------------------------------------
 
@@ -286,7 +301,7 @@ class Joined:
         """
         undone = []
         with self._lock:
-            for real in self.reals:
+            for real in self.begun:
                 holds_up = not real.dialect.is_async or url is None
                 if (holds_up or is_same_database(url, real.url)) and real.give_way(error):  # type: ignore[arg-type]
                     undone.append(real)
@@ -300,18 +315,6 @@ class Joined:
         for real in undone:
             _threads.ending.submit(real.undo)
         return bool(undone)
-
-    def ask_loop(self) -> bool:
-        """Ask the event loop for a sign of life; tell whether there is one to ask."""
-        self.loop_has_answered = False
-        try:
-            self._loop.call_soon_threadsafe(self._answer)
-        except RuntimeError:
-            return False  # it has been closed
-        return True
-
-    def _answer(self) -> None:
-        self.loop_has_answered = True
 
     def may_not_commit(self, real: RealTransaction) -> TransactionError | None:
         """Tell why a transaction was undone meanwhile. If it was not, it never is from now on."""
@@ -359,12 +362,12 @@ class Joined:
         with self._lock:
             self._is_stopped = True
             self.doom(TimeoutExceededError("the time limit of the batch passed"))
-        for real in self.reals:
+        for real in self.begun:
             real.stop()
 
     def sever(self) -> None:
         """Let go of the databases' locks: whoever waits for one goes on, with an error."""
-        for real in self.reals:
+        for real in self.begun:
             real.cut_off()
             if not real.commit_sent and real.may_be_undone_anywhere:
                 # Whoever has the connection may be busy with something else altogether.
@@ -374,7 +377,7 @@ class Joined:
         """Send no COMMIT any more; tell whether one has been sent. In the event loop's thread."""
         with self._lock:
             self._is_stopped = True
-            sent = any(real.commit_sent for real in self.reals)
+            sent = any(real.commit_sent for real in self.begun)
         if not sent:
             task = self._loop.create_task(self.rollback())
             _rolling_back.add(task)
@@ -414,7 +417,7 @@ class Joined:
             await self.rollback()
             raise self.error
         # Those that only read first: if one fails, nothing is stored yet.
-        reals = sorted(self.reals, key=lambda real: real.wrote)
+        reals = sorted(self.begun, key=lambda real: real.wrote)
         for index, real in enumerate(reals):
             try:
                 if real.is_open or real.gave_way:
@@ -428,7 +431,7 @@ class Joined:
         watchdog.forget(self)
 
     def _check_writers(self) -> None:
-        if sum(real.wrote for real in self.reals) > 1:
+        if sum(real.wrote for real in self.begun) > 1:
             self.doom(
                 NotBatchableError(
                     "the batch has changed two databases, which cannot be committed as one; "
@@ -440,7 +443,7 @@ class Joined:
         """Roll everything back; ``error`` then tells whether something may have escaped."""
         with self._lock:
             self.active, self.undone = False, True
-        for real in self.reals:
+        for real in self.begun:
             await self._in_its_place(real, real.rollback)
         watchdog.forget(self)
 

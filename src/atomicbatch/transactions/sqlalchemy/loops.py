@@ -32,6 +32,10 @@ class LoopMemory:
                 root = parent
             self._engines[engine.dialect] = WeakSet((root,))
 
+    def forget_engine(self, engine: Engine) -> None:
+        """A batch has used another engine of that database instead."""
+        self._engines.pop(engine.dialect, None)
+
     def engines(self) -> tuple[Engine, ...]:
         """The engines that batches have used on the event loop."""
         if not self._engines:

@@ -67,6 +67,7 @@ class RealTransaction:
         auto: Connections of the engine commit each statement by themselves.
         wrote: Something in it may have changed the database.
         has_called: A stored procedure has run, which may have ended it.
+        is_used: A call has used it; until then it was only begun ahead of time.
         stays_on_loop: Its connection was begun in the thread of the event loop, and may be of use
             nowhere else (SQLite in memory).
         gave_way: Why it was undone from another thread, or None.
@@ -98,6 +99,7 @@ class RealTransaction:
         self._explicit = False
         self._lost = False
         self._interrupted = False
+        self.is_used = False
         self.stays_on_loop = False
         self.gave_way: TransactionError | None = None
         self._link: Link | None = None

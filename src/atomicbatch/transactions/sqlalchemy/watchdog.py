@@ -16,13 +16,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
-from atomicbatch.errors import ConflictError, TimeoutExceededError
-from atomicbatch.transactions.sqlalchemy.waiting import Wait, function_of, wait_of
+from atomicbatch.errors import ConflictError
+from atomicbatch.transactions.sqlalchemy.waiting import Wait, wait_of
 from atomicbatch.transactions.statements import Family
 
 if TYPE_CHECKING:
@@ -39,8 +38,6 @@ _WAITED_FOR_SQLITE_SECONDS = 0.1
 _READ_SECONDS = 1.0
 # How long a statement of a batch that is alone may block the loop; it doubles with each attempt.
 _OWN_SECONDS = 0.5
-# How long past its time limit a batch may keep its locks where the loop does not answer.
-_LATE_SECONDS = 0.5
 # How long the thread goes on looking after the last batch, before it sleeps.
 _TICKS_AFTERWARDS = 20
 
@@ -56,15 +53,14 @@ class Watchdog:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        # When the loop of one was first asked for a sign of life, past its time limit.
-        self._watched: WeakKeyDictionary[Joined, float | None] = WeakKeyDictionary()
+        self._watched: WeakSet[Joined] = WeakSet()
         self._waits: dict[int, Wait] = {}
         self._has_warned = False
 
     def watch(self, joined: Joined) -> None:
         """Look after a batch, from when it opens its first transaction."""
         with self._lock:
-            self._watched.setdefault(joined, None)
+            self._watched.add(joined)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="atomicbatch-watchdog", daemon=True
@@ -77,7 +73,7 @@ class Watchdog:
     def forget(self, joined: Joined) -> None:
         """Its transactions have ended."""
         with self._lock:
-            self._watched.pop(joined, None)
+            self._watched.discard(joined)
 
     @property
     def is_awake(self) -> bool:
@@ -105,24 +101,24 @@ class Watchdog:
             for joined in self._watched:
                 by_thread.setdefault(joined.thread, []).append(joined)
         frames = sys._current_frames()
+        seen = {thread: wait_of(frames.get(thread)) for thread in by_thread}
+        del frames  # they hold what functions have in hand
         now = time.monotonic()
-        for thread, batches in by_thread.items():
-            frame = frames.get(thread)
-            wait = wait_of(frame)
-            before = self._waits.get(thread)
+        waits: dict[int, Wait] = {}
+        for thread, wait in seen.items():
             if wait is None:
-                self._waits.pop(thread, None)
-            elif before is None or not wait.is_same(before):
-                wait.since = now
-                self._waits[thread] = wait
-            elif before.real is None:
-                self._judge(before, now - before.since, batches)
+                continue
+            before = self._waits.get(thread)
+            if before is not None and wait.is_same(before):
+                wait = before
             else:
-                self._judge_own(before, before.real.joined, now - before.since)
-            for joined in batches:
-                if now > joined.deadline:
-                    self._judge_late(joined, now, lambda frame=frame: function_of(frame))  # type: ignore[misc]
-        del frames
+                wait.since = now
+            waits[thread] = wait
+            if wait.real is None:
+                self._judge(wait, now - wait.since, by_thread[thread])
+            else:
+                self._judge_own(wait, wait.real.joined, now - wait.since)
+        self._waits = waits
         return bool(by_thread)
 
     def _judge(self, wait: Wait, seconds: float, batches: list[Joined]) -> None:
@@ -158,23 +154,6 @@ class Watchdog:
                     f"a statement on the event loop, in {wait.function or 'a library'}, took "
                     f"{limit:g} s, in which nothing else could go on; make that function 'def', "
                     f"or use an async engine"
-                ),
-                None,
-            )
-
-    def _judge_late(self, joined: Joined, now: float, function: Callable[[], str]) -> None:
-        """A batch's time is up. Whether it ends is up to the loop, if that lives."""
-        asked = self._watched.get(joined)
-        if asked is None:
-            if joined.ask_loop():
-                self._watched[joined] = now
-        elif joined.loop_has_answered:
-            return
-        elif now - asked >= _LATE_SECONDS:
-            joined.give_way(
-                TimeoutExceededError(
-                    f"the time limit passed while the event loop stood still, in "
-                    f"{function() or 'a library'}"
                 ),
                 None,
             )
