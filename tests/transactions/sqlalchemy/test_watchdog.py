@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from contextlib import asynccontextmanager, closing, suppress
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,8 +17,11 @@ from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from atomicbatch import Limits, on_commit
 from atomicbatch.asgi import AtomicBatch
+from atomicbatch.engine import Replay
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 from tests.asgi.asking import ask, call
 from tests.transactions.sqlalchemy.test_oracle import Databases, ask_plainly
 from tests.transactions.sqlalchemy.worlds import DRIVERS, Item, World
@@ -26,6 +31,8 @@ SYNC = ["pysqlite", "psycopg2", "psycopg", "pymysql"]
 if importlib.util.find_spec("MySQLdb"):
     SYNC.append("mysqldb")
 
+# One of each kind: PostgreSQL's waits for ever, SQLite's five seconds, MariaDB's fifty.
+FEW = ["pysqlite", "psycopg2", "pymysql"]
 ADD = sa.text("UPDATE item SET n = n + 1 WHERE name = :name")
 GOOD, OLD, READ = call("POST", "/good"), call("POST", "/old"), call("GET", "/read")
 
@@ -37,6 +44,7 @@ def slow(seconds: float) -> Any:
 def house(engine: sa.Engine) -> FastAPI:
     """An app with one sync engine, used by ``def`` handlers and on the event loop."""
     app = FastAPI()
+    app.state.mails = []
 
     def add(name: str = "one") -> None:
         with Session(engine) as session:
@@ -69,11 +77,15 @@ def house(engine: sa.Engine) -> FastAPI:
         with Session(engine) as session:
             session.execute(sa.select(Item)).all()
             yield session
+            session.commit()
 
     @app.post("/behind")
-    def behind(session: Annotated[Session, Depends(session)]) -> None:
+    def behind(session: Any = Depends(session)) -> None:  # noqa: B008
         session.execute(ADD, {"name": "one"})
-        session.commit()
+
+    @app.post("/mail")
+    def mail(text: str) -> None:
+        on_commit(app.state.mails.append, text)
 
     @app.post("/uow")
     async def uow(name: str = "one") -> None:
@@ -83,6 +95,18 @@ def house(engine: sa.Engine) -> FastAPI:
             session.commit()
 
     return app
+
+
+def wrapped(app: FastAPI, **options: Any) -> AtomicBatch:
+    return AtomicBatch(app, transaction=SQLAlchemyTransaction(), **options)
+
+
+async def heartbeat(longest: list[float]) -> None:
+    """Take down for how long the event loop has stood still."""
+    while True:
+        start = time.monotonic()
+        await asyncio.sleep(0.01)
+        longest[0] = max(longest[0], time.monotonic() - start)
 
 
 async def after(seconds: float, answer: Awaitable[Any]) -> tuple[Any, float]:
@@ -121,7 +145,7 @@ def test_the_loop_waits_for_a_row_of_the_batch(driver: str, databases: Databases
 
     async def main() -> None:
         async with disposing(world):
-            app = AtomicBatch(house(world.engine), transaction=SQLAlchemyTransaction())
+            app = wrapped(house(world.engine))
             batch, (old, seconds), (read, _) = await asyncio.gather(
                 ask(app, GOOD, slow(0.5), GOOD),
                 after(0.2, ask_plainly(app, OLD)),
@@ -156,12 +180,12 @@ def test_an_async_batch_and_a_sync_engine_on_the_loop(driver: str, databases: Da
 
     async def main() -> None:
         async with disposing(world, other):
-            wrapped = AtomicBatch(app, transaction=SQLAlchemyTransaction())
+            both = wrapped(app)
             new = call("POST", "/new")
             batch, (old, seconds), (read, _) = await asyncio.gather(
-                ask(wrapped, new, slow(0.5), new),
-                after(0.2, ask_plainly(wrapped, OLD)),
-                after(0.3, ask_plainly(wrapped, READ)),
+                ask(both, new, slow(0.5), new),
+                after(0.2, ask_plainly(both, OLD)),
+                after(0.3, ask_plainly(both, READ)),
             )
             assert batch.outcome == "committed"
             assert batch.headers["batch-attempts"] == "2"
@@ -171,3 +195,276 @@ def test_an_async_batch_and_a_sync_engine_on_the_loop(driver: str, databases: Da
 
     run(main)
     assert ("one", 13) in database.rows()
+
+
+BEHIND = call("POST", "/behind")
+
+
+@pytest.mark.parametrize("driver", FEW)
+def test_handlers_behind_async_dependencies(driver: str, databases: Databases) -> None:
+    """Batches and requests at the same time, in a process that has seen none of it yet."""
+    database = databases(FAMILIES[driver])
+    world = World(driver, database)
+
+    async def main() -> None:
+        async with disposing(world):
+            app = wrapped(house(world.engine))
+            for _ in range(2):
+                answers = await asyncio.gather(
+                    *(ask(app, BEHIND, OLD, BEHIND) for _ in range(3)),
+                    *(ask_plainly(app, BEHIND) for _ in range(3)),
+                )
+                assert [answer.outcome for answer in answers[:3]] == ["committed"] * 3
+                assert [answer.status for answer in answers[3:]] == [200] * 3
+            assert world.checked_out() == 0
+
+    run(main)
+    assert ("one", 10 + 2 * (9 + 3)) in database.rows()
+
+
+@pytest.mark.parametrize("driver", FEW)
+def test_the_first_batch_of_a_process_needs_one_attempt(driver: str, databases: Databases) -> None:
+    """It begins on the event loop, where nothing is in the way, and is not run again for that."""
+    database = databases(FAMILIES[driver])
+    world = World(driver, database)
+
+    async def main() -> None:
+        async with disposing(world):
+            app = wrapped(house(world.engine), replay=Replay(max_attempts=1))
+            for _ in range(2):
+                assert (await ask(app, BEHIND, OLD)).outcome == "committed"
+
+    run(main)
+    assert ("one", 14) in database.rows()
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "pymysql"])
+def test_what_is_not_in_the_way_changes_nothing(driver: str, databases: Databases) -> None:
+    """Requests that read, and that write another row, on the loop: no attempt too many."""
+    database = databases(FAMILIES[driver])
+    world = World(driver, database)
+
+    async def main() -> None:
+        async with disposing(world):
+            transaction = SQLAlchemyTransaction()
+            app = AtomicBatch(house(world.engine), transaction=transaction)
+            batch, *others = await asyncio.gather(
+                ask(app, GOOD, slow(0.5), GOOD),
+                *(after(0.02 * n, ask_plainly(app, READ)) for n in range(20)),
+                *(
+                    after(0.02 * n, ask_plainly(app, call("POST", "/old?name=two")))
+                    for n in range(20)
+                ),
+            )
+            assert batch.outcome == "committed"
+            assert "batch-attempts" not in batch.headers
+            assert {answer.status for answer, _ in others} == {200}
+            assert not transaction.wants_alone()
+
+    run(main)
+    assert database.rows() == [("one", 12), ("two", 40)]
+
+
+def test_another_database_is_not_in_the_way(databases: Databases) -> None:
+    """A batch of an async engine is not undone for a wait in another database."""
+    postgresql, mysql = databases("postgresql"), databases("mysql")
+    world, other = World("asyncpg", postgresql), World("pymysql", mysql)
+    app = house(other.engine)
+    holder = mysql.connect()
+    holder.autocommit(False)
+
+    @app.post("/new")
+    async def new() -> None:
+        async with AsyncSession(world.async_engine) as session:
+            await session.execute(ADD, {"name": "one"})
+            await session.commit()
+
+    async def main() -> None:
+        async with disposing(world, other):
+            both = wrapped(app)
+            holder.cursor().execute("UPDATE item SET n = 0 WHERE name = 'one'")
+            threading.Timer(0.8, holder.commit).start()
+            batch, (old, _) = await asyncio.gather(
+                ask(both, call("POST", "/new"), slow(0.3), call("POST", "/new")),
+                after(0.1, ask_plainly(both, OLD)),
+            )
+            assert (batch.outcome, old.status) == ("committed", 200)
+            assert "batch-attempts" not in batch.headers
+
+    run(main)
+    holder.close()
+    assert ("one", 12) in postgresql.rows()
+    assert ("one", 1) in mysql.rows()
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "pymysql"])
+def test_a_pool_that_is_used_up(driver: str, databases: Databases) -> None:
+    """
+    Requests in threads wait for the batch and have all connections: the event loop gets one.
+    """
+    database = databases(FAMILIES[driver])
+    world = World(driver, database, {"pool_size": 3, "max_overflow": 0})
+
+    async def main() -> None:
+        async with disposing(world):
+            app = wrapped(house(world.engine))
+            batch, *others = await asyncio.gather(
+                ask(app, GOOD, slow(0.6), GOOD),
+                after(0.2, ask_plainly(app, GOOD)),
+                after(0.2, ask_plainly(app, GOOD)),
+                after(0.4, ask_plainly(app, READ)),
+            )
+            assert batch.outcome == "committed"
+            assert batch.headers["batch-attempts"] == "2"
+            assert [answer.status for answer, _ in others] == [200] * 3
+            assert others[-1][1] < 5
+            assert world.checked_out() == 0
+
+    run(main)
+    assert ("one", 14) in database.rows()
+
+
+@pytest.mark.parametrize("driver", FEW)
+def test_a_batch_does_not_wait_for_its_turn_on_the_loop(driver: str, databases: Databases) -> None:
+    """Another batch has the only slot: the loop goes on, and the batch begins in a thread."""
+    database = databases(FAMILIES[driver])
+    world = World(driver, database)
+
+    async def main() -> None:
+        async with disposing(world):
+            transaction = SQLAlchemyTransaction(max_batches=1)
+            app = AtomicBatch(house(world.engine), transaction=transaction)
+            assert (await ask(app, GOOD)).outcome == "committed"  # what is slow but once
+            longest = [0.0]
+            beating = asyncio.create_task(heartbeat(longest))
+            first, (second, seconds) = await asyncio.gather(
+                ask(app, GOOD, slow(1)), after(0.2, ask(app, OLD))
+            )
+            beating.cancel()
+            assert (first.outcome, second.outcome) == ("committed", "committed")
+            assert second.headers["batch-attempts"] == "2"
+            assert seconds > 0.5
+            assert longest[0] < 0.4
+
+    run(main)
+    assert ("one", 13) in database.rows()
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg", "pymysql"])
+def test_the_batch_waits_on_the_loop_for_a_row(driver: str, databases: Databases) -> None:
+    """A request holds a row over an await, and can let go of it only when the batch gives way."""
+    database = databases(FAMILIES[driver])
+    world = World(driver, database)
+
+    async def main() -> None:
+        async with disposing(world):
+            app = wrapped(house(world.engine))
+            (uow, _), (batch, _) = await asyncio.gather(
+                after(0, ask_plainly(app, call("POST", "/uow"))),
+                after(0.1, ask(app, OLD, OLD)),
+            )
+            assert (uow.status, batch.outcome) == (200, "committed")
+            assert world.checked_out() == 0
+
+    run(main)
+    assert ("one", 13) in database.rows()
+
+
+@pytest.mark.parametrize("driver", ["pysqlite", "psycopg2"])
+def test_work_on_the_loop_takes_its_time(driver: str, databases: Databases) -> None:
+    """A call that blocks the loop, but does not wait for the batch, commits at its own pace."""
+    database = databases(FAMILIES[driver])
+    world = World(driver, database)
+
+    async def main() -> None:
+        async with disposing(world):
+            app = wrapped(house(world.engine))
+            batch = await ask(app, GOOD, call("POST", "/block?seconds=1.5"), GOOD)
+            assert batch.outcome == "committed"
+            assert "batch-attempts" not in batch.headers
+
+    run(main)
+    assert ("one", 12) in database.rows()
+
+
+@pytest.mark.parametrize("driver", FEW)
+def test_work_on_the_loop_beyond_the_limit(driver: str, databases: Databases) -> None:
+    """The locks are free within a second after the limit; the answer follows."""
+    database = databases(FAMILIES[driver])
+    world = World(driver, database)
+    free: list[float] = []
+
+    def other() -> None:
+        with closing(database.connect()) as connection:
+            cursor = connection.cursor()
+            while True:
+                with suppress(sqlite3.OperationalError):
+                    cursor.execute("UPDATE item SET n = n + 100 WHERE name = 'one'")
+                    free.append(time.monotonic())
+                    return
+
+    async def main() -> None:
+        async with disposing(world):
+            app = wrapped(house(world.engine), limits=Limits(timeout_seconds=1))
+            start = time.monotonic()
+            (thread := threading.Timer(0.5, other)).start()
+            batch = await ask(app, GOOD, call("POST", "/block?seconds=3"))
+            assert batch.outcome == "rolled-back; failed=2; status=504"
+            await asyncio.to_thread(thread.join)
+            assert 1 < free[0] - start < 2.8
+            assert world.checked_out() == 0
+
+    run(main)
+    assert ("one", 110) in database.rows()
+
+
+def test_what_an_attempt_wanted_is_forgotten(databases: Databases) -> None:
+    """A batch that gave way does after COMMIT what its last attempt has wanted, once."""
+    database = databases("postgresql")
+    world = World("psycopg2", database)
+
+    async def main() -> None:
+        async with disposing(world):
+            app = house(world.engine)
+            both = wrapped(app)
+            batch, _ = await asyncio.gather(
+                ask(both, call("POST", "/mail?text=once"), GOOD, slow(0.5)),
+                after(0.2, ask_plainly(both, OLD)),
+            )
+            assert batch.headers["batch-attempts"] == "2"
+            assert app.state.mails == ["once"]
+
+    run(main)
+
+
+def test_who_waits_is_named(databases: Databases) -> None:
+    """A batch that may not be run again says which function made it give way."""
+    database = databases("postgresql")
+    world = World("psycopg2", database)
+
+    async def main() -> None:
+        async with disposing(world):
+            app = wrapped(house(world.engine), replay=Replay(max_attempts=1))
+            batch, _ = await asyncio.gather(
+                ask(app, GOOD, slow(0.5), GOOD), after(0.2, ask_plainly(app, OLD))
+            )
+            assert batch.statuses == [503] * 3
+            assert b"house.<locals>.add (test_watchdog.py:" in batch.body
+
+    run(main)
+    assert ("one", 11) in database.rows()
+
+
+def test_it_sleeps_while_nothing_is_open(databases: Databases) -> None:
+    """The thread looks only while batches are open, and soon sleeps again."""
+    database = databases("sqlite")
+    world = World("pysqlite", database)
+
+    async def main() -> None:
+        async with disposing(world):
+            assert (await ask(wrapped(house(world.engine)), GOOD)).outcome == "committed"
+            assert watchdog.is_awake
+            while watchdog.is_awake:
+                await asyncio.sleep(0.05)
+
+    run(main)
