@@ -411,6 +411,128 @@ def test_what_a_trigger_drops_is_not_told_as_done(
     problem(shop.request("DELETE", "/v1/api/plain/99"), 404, "not-found")
 
 
+_UNDO = {
+    "sqlite": [
+        ("CREATE TRIGGER gone AFTER INSERT ON {table} WHEN new.v = 1"
+        " BEGIN DELETE FROM {table} WHERE v = 1; END"),
+        ("CREATE TRIGGER moved AFTER INSERT ON {table} WHEN new.v = 2"
+        " BEGIN UPDATE {table} SET id = id + 1000, v = -2 WHERE v = 2; END"),
+        ("CREATE TRIGGER gone2 AFTER UPDATE ON {table} WHEN new.v = 3"
+        " BEGIN DELETE FROM {table} WHERE v = 3; END"),
+        ("CREATE TRIGGER back AFTER DELETE ON {table} WHEN old.v = 4"
+        " BEGIN INSERT INTO {table} VALUES (old.id, 4); END"),
+    ],
+    "postgresql": [
+        ("CREATE FUNCTION undo_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF TG_OP = 'DELETE' THEN"
+        "  IF old.v = 4 THEN INSERT INTO {table} VALUES (old.id, 4); END IF; RETURN NULL;"
+        " END IF;"
+        " IF new.v = 1 OR new.v = 3 THEN DELETE FROM {table} WHERE v = new.v; END IF;"
+        " IF new.v = 2 THEN UPDATE {table} SET id = id + 1000, v = -2 WHERE v = 2; END IF;"
+        " RETURN NULL; END $$"),
+        ("CREATE TRIGGER undo AFTER INSERT OR UPDATE OR DELETE ON {table}"
+        " FOR EACH ROW EXECUTE FUNCTION undo_{table}()"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["sqlite_path", "postgresql_url"])
+@pytest.mark.parametrize("table", ["keyed", "Keyless"])
+def test_a_row_that_a_trigger_does_not_keep_is_no_success(
+    name: str, table: str, request: pytest.FixtureRequest, serve: Callable[[str], Served]
+) -> None:
+    """Where a trigger deletes or moves the row that was written, or brings a deleted one back."""
+    value = request.getfixturevalue(name)
+    url = f"sqlite:///{value}" if name == "sqlite_path" else value
+    key = " PRIMARY KEY" if table == "keyed" else ""
+    kind, quoted = kind_of(url), f'"{table}"' if kind_of(url) == "postgresql" else table.lower()
+    on_its_own(
+        url,
+        f'CREATE TABLE "{table}" (id INTEGER{key}, v INTEGER)',
+        f'INSERT INTO "{table}" VALUES (7, 7), (8, 4)',
+        *(s.format(table=quoted).replace('undo_"', '"undo_') for s in _UNDO[kind]),
+    )
+    served = serve(url)
+    path = f"/v1/api/{table}"
+    writes: list[tuple[str, str, Any]] = [
+        ("POST", path, {"id": 1, "v": 1}),
+        ("POST", path, [{"id": 1, "v": 5}, {"id": 2, "v": 1}]),
+        ("DELETE", f"{path}?v=eq.4", None),
+    ]
+    if key:
+        writes += [
+            ("POST", path, {"id": 2, "v": 2}),
+            ("PUT", f"{path}/1", {"v": 1}),
+            ("PUT", f"{path}/7", {"v": 3}),
+            ("PATCH", f"{path}/7", {"v": 3}),
+            ("PATCH", f"{path}?id=eq.7", {"v": 3}),
+            ("DELETE", f"{path}/8", None),
+        ]
+    for method, target, body in writes:
+        refused = served.request(method, target, body)
+        problem(refused, 422, "trigger-refused")
+    assert served.rows(f'SELECT * FROM "{table}" ORDER BY id') == [(7, 7), (8, 4)]
+    kept = served.request("POST", path, {"id": 9, "v": 9})
+    assert (kept.status_code, kept.json()) == (201, {"id": 9, "v": 9})
+
+
+def test_a_table_with_rules_that_replace_writes_is_read_only(
+    postgresql_url: str, serve: Callable[[str], Served]
+) -> None:
+    """A rule that does something instead is told as such; one that does something also is fine."""
+    on_its_own(
+        postgresql_url,
+        "CREATE TABLE silent (id integer PRIMARY KEY)",
+        "CREATE RULE nothing AS ON INSERT TO silent DO INSTEAD NOTHING",
+        "CREATE TABLE heard (id integer PRIMARY KEY, v integer)",
+        "CREATE TABLE log (id integer)",
+        "CREATE RULE also AS ON INSERT TO heard DO ALSO INSERT INTO log VALUES (new.id)",
+        "CREATE TABLE undone (id integer PRIMARY KEY)",
+        "CREATE RULE undo AS ON INSERT TO undone DO ALSO DELETE FROM undone",
+        "CREATE TABLE parted (id integer PRIMARY KEY, v integer) PARTITION BY RANGE (id)",
+        "CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (100)",
+        "CREATE FUNCTION up() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN UPDATE part SET v = v + 1 WHERE id = new.id; RETURN NULL; END $$",
+        "CREATE TRIGGER up AFTER INSERT ON part FOR EACH ROW EXECUTE FUNCTION up()",
+        "CREATE TABLE tree (id integer PRIMARY KEY,"
+        " up integer REFERENCES tree (id) ON UPDATE CASCADE)",
+        "INSERT INTO tree VALUES (1, 1)",
+    )  # fmt: skip
+    served = serve(postgresql_url)
+    refused = served.request("POST", "/v1/api/silent", {"id": 1})
+    assert "rule" in problem(refused, 405, "method-not-allowed")["detail"]
+    assert served.request("POST", "/v1/api/heard", {"id": 1, "v": 2}).json() == {"id": 1, "v": 2}
+    problem(served.request("POST", "/v1/api/undone", {"id": 1}), 422, "trigger-refused")
+    assert served.request("POST", "/v1/api/parted", {"id": 1, "v": 1}).json()["v"] == 2
+    assert served.request("PATCH", "/v1/api/tree/1", {"id": 2}).json() == {"id": 2, "up": 2}
+    assert served.rows("SELECT * FROM log") == [(1,)]
+
+
+def test_what_a_constraint_of_sqlite_ignores_is_not_told_as_done(
+    sqlite_path: Any, serve: Callable[[str], Served]
+) -> None:
+    """ON CONFLICT IGNORE drops a write without an error."""
+    url = f"sqlite:///{sqlite_path}"
+    on_its_own(
+        url,
+        "CREATE TABLE u (id INTEGER PRIMARY KEY, k TEXT UNIQUE ON CONFLICT IGNORE)",
+        "INSERT INTO u VALUES (1, 'a'), (2, 'b')",
+        "CREATE TABLE tree (id INTEGER PRIMARY KEY,"
+        " up INTEGER REFERENCES tree (id) ON UPDATE CASCADE)",
+        "INSERT INTO tree VALUES (1, 1)",
+    )  # fmt: skip
+    served = serve(url)
+    for method, target, body in (
+        ("POST", "/v1/api/u", {"k": "a"}),
+        ("PATCH", "/v1/api/u/2", {"k": "a"}),
+        ("PUT", "/v1/api/u/2", {"k": "a"}),
+        ("PATCH", "/v1/api/u?id=eq.2", {"k": "a"}),
+    ):
+        problem(served.request(method, target, body), 422, "trigger-refused")
+    assert served.rows("SELECT * FROM u") == [(1, "a"), (2, "b")]
+    assert served.request("PATCH", "/v1/api/tree/1", {"id": 2}).json() == {"id": 2, "up": 2}
+
+
 def test_a_table_called_batch_gives_way_to_the_endpoint(
     sqlite_path: Any, serve: Callable[[str], Served]
 ) -> None:

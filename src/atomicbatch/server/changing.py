@@ -115,7 +115,10 @@ class Changing(Creating):
         parameters = (write.parameters(sent.values()) if write else []) + list(key)
         if session.execute(f"{sql} WHERE {self._sql.by_key}", parameters).rowcount == 0:
             self._not_written(session, key)
-        return self._row(session, key)
+        row = self._row(session, key)
+        if row is None:
+            self._dropped()
+        return row
 
     def _delete(self, call: Call, session: Session, key: Row) -> Reply:
         conditions = read_conditions(call.headers, ON_CHANGES)
@@ -128,6 +131,8 @@ class Changing(Creating):
         if cursor.rowcount == 0:
             self._not_written(session, key)
         self._check_affected(conditions, 1)
+        if self.table.has_triggers and self._row(session, key) is not None:
+            self._dropped()
         headers = applied(conditions, b"return=")
         if not shows or before is None:
             return Reply(204, tuple(headers), b"")
@@ -175,8 +180,13 @@ class Changing(Creating):
             query.parameters,
         ).fetchall()
         self._check_reached(session.execute(sql, parameters).rowcount, len(found))
-        rows = (self._row(session, key) for key in found)
-        return [row for row in rows if row is not None]
+        rows = []
+        for key in found:
+            row = self._row(session, key)
+            if row is None:
+                self._dropped()
+            rows.append(row)
+        return rows
 
     def _delete_many(self, call: Call, session: Session) -> Reply:
         conditions = read_conditions(call.headers, ON_CHANGES)
@@ -188,12 +198,14 @@ class Changing(Creating):
             reached = session.execute(sql, query.parameters).rowcount
             self._check_reached(reached, expected)
             self._check_affected(conditions, reached)
+            self._check_reached(0, self._matching(session, query))
             return Reply(204, tuple(headers), b"")
         rows = session.execute(
             f"{self._sql.select} WHERE {query.where}", query.parameters
         ).fetchall()
         self._check_reached(session.execute(sql, query.parameters).rowcount, len(rows))
         self._check_affected(conditions, len(rows))
+        self._check_reached(0, self._matching(session, query))
         return Reply(200, (JSON, *headers), self._many(query, rows))
 
     def _filter(self, call: Call, conditions: Conditions) -> Query:

@@ -131,17 +131,27 @@ class Creating(Resource):
             row: Row | None = cursor.fetchone()
             if row is None:
                 self._dropped()
-            if self._sql.reads_back:
-                return self._row(session, row)
-            # Without a key there is no way to see what the database made of the row.
-            return None if self._sql.returns_stale else row
-        if not self._key_positions:
-            return None
-        sent = dict(zip(body, parameters, strict=True))
-        key = [sent.get(column.name) for column in self.table.key]
-        if None in key:  # the database numbers one column of a key at most
-            key = [cursor.lastrowid if part is None else part for part in key]
-        return self._row(session, key)
+            if not self._sql.returns_stale:
+                return row
+            if self._sql.select_back is None:
+                # Without a key there is no way to see what the database made of the row.
+                return None
+            row = session.execute(self._sql.select_back, row).fetchone()
+        else:
+            if not self._key_positions:
+                return None
+            sent = dict(zip(body, parameters, strict=True))
+            key = [sent.get(column.name) for column in self.table.key]
+            if None in key:
+                if not cursor.lastrowid:  # a default that is no number: nobody tells us which
+                    return None
+                # The database numbers one column of a key at most.
+                key = [cursor.lastrowid if part is None else part for part in key]
+            row = self._row(session, key)
+        if row is None:
+            # A trigger has deleted it, or has given it another key.
+            self._dropped()
+        return row
 
     def _conflict_target(self, query: Query, conditions: Conditions) -> tuple[Column, ...] | None:
         wanted = {wish for wish in conditions.prefer if wish.startswith(b"resolution=")}
@@ -187,11 +197,16 @@ class Creating(Resource):
         parameters += key
         if self._sql.update_returns:
             row: Row | None = session.execute(sql + self._sql.returning, parameters).fetchone()
+            if row is None:
+                self._not_written(session, key)
             return row
         if session.execute(sql, parameters).rowcount == 0:
             self._not_written(session, key)
         pairs = zip(self.table.key, key, strict=True)
-        return self._row(session, [sent.get(column.name, old) for column, old in pairs])
+        row = self._row(session, [sent.get(column.name, old) for column, old in pairs])
+        if row is None:
+            self._dropped()
+        return row
 
 
 def _ignores(conditions: Conditions) -> bool:

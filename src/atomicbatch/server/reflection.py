@@ -19,6 +19,7 @@ from sqlalchemy.engine.reflection import Inspector, ObjectKind
 
 from atomicbatch.server.codecs import codec_for
 from atomicbatch.server.dialect import MARIADB, Dialect
+from atomicbatch.server.reflection_effects import Effects, effects
 from atomicbatch.server.schema import Column, ForeignKey, Kind, Schema, Table
 from atomicbatch.server.values import Bounds
 
@@ -61,8 +62,8 @@ class _Reader:
         uniques = inspector.get_multi_unique_constraints(kind=ObjectKind.TABLE)
         indexes = inspector.get_multi_indexes(kind=ObjectKind.TABLE)
         views = {name for _, name in inspector.get_multi_columns(kind=ObjectKind.ANY_VIEW)}
-        triggers = self._tables_with_triggers()
-        unsafe = self._tables_without_transactions()
+        beyond = effects(self._connection, self._dialect.name)
+        read_only = beyond.read_only | dict.fromkeys(views, "it is a view")
         found: dict[str, Table] = {}
         for full_name in sorted(columns, key=lambda pair: pair[1]):
             _, name = full_name
@@ -87,37 +88,21 @@ class _Reader:
                 uniques=self._sqlite_uniques(name)
                 if self._dialect.name == "sqlite"
                 else _unique_sets(uniques.get(full_name, []), indexes.get(full_name, [])),
-                has_triggers=name in triggers,
-                read_only=name in views or name in unsafe,
-                read_only_why="it is a view"
-                if name in views
-                else "its storage engine cannot roll back"
-                if name in unsafe
-                else "",
+                has_triggers=name in beyond.indirect,
+                place=self._place(name, made, beyond),
+                read_only=name in read_only,
+                read_only_why=read_only.get(name, ""),
             )
         return found
 
-    def _tables_with_triggers(self) -> set[str]:
-        statement = {
-            "sqlite": "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger'",
-            "postgresql": "SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-            " WHERE NOT t.tgisinternal AND pg_table_is_visible(c.oid)",
-            "mysql": "SELECT event_object_table FROM information_schema.triggers"
-            " WHERE event_object_schema = database()",
-        }[self._dialect.name]
-        return {row[0] for row in self._connection.exec_driver_sql(statement)}
-
-    def _tables_without_transactions(self) -> set[str]:
-        """MyISAM, Aria and the like keep what was written to them when a batch rolls back."""
-        if self._dialect.name != "mysql":
-            return set()
-        rows = self._connection.exec_driver_sql(
-            "SELECT t.table_name FROM information_schema.tables t"
-            " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
-            " WHERE t.table_schema = database() AND t.table_type = 'BASE TABLE'"
-            " AND coalesce(e.transactions, '') <> 'YES'"
-        )
-        return {row[0] for row in rows}
+    def _place(self, name: str, columns: list[Column], effects: Effects) -> tuple[str, ...]:
+        """What tells where the database keeps a row; see ``Table.place``."""
+        if self._dialect.name == "postgresql":
+            return ("tableoid", "ctid")
+        if self._dialect.name == "sqlite" and name not in effects.without_rowid:
+            taken = {column.name.lower() for column in columns}
+            return tuple([word for word in ("rowid", "_rowid_", "oid") if word not in taken][:1])
+        return ()
 
     def _columns(
         self, table: str, reflected: list[ReflectedColumn], key: list[str], *, is_view: bool

@@ -150,8 +150,8 @@ class Resource:
         raise RowFault(404, "not-found", f"{self.table.name!r} has no row with this key")
 
     def _not_written(self, session: Session, key: Row) -> NoReturn:
-        """A write by key has reached no row: there is none, or a trigger has dropped the write."""
-        if self.table.has_triggers and self._row(session, key) is not None:
+        """A write by key has reached no row: there is none, or the write was dropped."""
+        if self._row(session, key) is not None:
             self._dropped()
         self._no_row()
 
@@ -164,7 +164,8 @@ class Resource:
         return count
 
     def _check_reached(self, reached: int, expected: int | None) -> None:
-        # RAISE(IGNORE) on SQLite, RETURN NULL on PostgreSQL: no error, and no change.
+        # RAISE(IGNORE) and ON CONFLICT IGNORE on SQLite, RETURN NULL on PostgreSQL: no error, and
+        # no change.
         if expected is not None and reached != expected:
             self._dropped()
 
@@ -179,7 +180,9 @@ class Resource:
             )
 
     def _dropped(self) -> NoReturn:
-        raise RowFault(422, "trigger-refused", "a trigger of the database dropped the change")
+        raise RowFault(
+            422, "trigger-refused", "a trigger or rule of the database dropped or undid the change"
+        )
 
     def _precondition_failed(self) -> NoReturn:
         raise RowFault(412, "precondition-failed", "the row is not in the state that was asked for")

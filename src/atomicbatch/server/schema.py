@@ -95,7 +95,9 @@ class Table:
 
     Attributes:
         key: The primary key's columns, in key order; empty for views and tables without one.
-        has_triggers: RETURNING may show a row before its triggers changed it: read it back.
+        has_triggers: Writes may do something else than they say: by triggers, by rules, by
+            SQLite's ON CONFLICT IGNORE. RETURNING may show a row before they changed it.
+        place: The database's own columns that tell where it keeps a row; empty where it has none.
         read_only: Only GET and HEAD.
         read_only_why: The reason, for people.
         schema: The database schema to qualify the name with, or None.
@@ -107,6 +109,7 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     uniques: tuple[tuple[str, ...], ...] = ()
     has_triggers: bool = False
+    place: tuple[str, ...] = ()
     read_only: bool = False
     read_only_why: str = ""
     schema: str | None = None

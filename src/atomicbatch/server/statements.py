@@ -38,6 +38,8 @@ class Statements:
         columns_sql: All columns as they are read, for SELECT and RETURNING.
         by_key: ``a = ? AND b = ?`` for the primary key.
         key_order: The primary key for ORDER BY.
+        returns_stale: RETURNING does not show a row as it is stored in the end.
+        select_back: Reads a row that was just created, by what INSERT has returned; or None.
     """
 
     # A client may send the columns of a table in any order; we do not keep more orders than this.
@@ -60,12 +62,24 @@ class Statements:
         self.returns_stale = table.has_triggers or (
             dialect.name == "mysql" and any(not column.writable for column in table.columns)
         )
-        self.reads_back = bool(self.returns_stale and table.key)
+        place, self.select_back = self._read_back()
         self.returning = f" RETURNING {self.columns_sql}"
-        self.returning_key = f" RETURNING {self.key_order}"
+        self.returning_place = f" RETURNING {place}" if place else self.returning
         self.update_returns = dialect.update_returning and not self.returns_stale
         self._inserts: dict[tuple[str, ...], Write] = {}
         self._updates: dict[tuple[str, ...], Write] = {}
+
+    def _read_back(self) -> tuple[str, str | None]:
+        """What tells where a new row is, and the SELECT that reads it from there."""
+        if not self.returns_stale:
+            return "", None
+        if self.table.key:
+            return self.key_order, self.select_by_key
+        place = self.table.place
+        if not place:
+            return "", None
+        where = " AND ".join(f"{name} = {self._mark}" for name in place)
+        return ", ".join(place), f"{self.select} WHERE {where}"
 
     def read_sql(self, column: Column) -> str:
         """A column as it is read."""
@@ -73,7 +87,7 @@ class Statements:
 
     def insert(self, names: tuple[str, ...]) -> Write:
         """
-        INSERT of the columns ``names``, RETURNING the row (its key, where ``reads_back``).
+        INSERT of the columns ``names``, RETURNING the row (where it is, if ``returns_stale``).
 
         Raises:
             ValueProblem: There is no such column, or the database computes it.
@@ -122,7 +136,7 @@ class Statements:
         else:
             sql = f"INSERT INTO {self.name} DEFAULT VALUES"
         if self.dialect.insert_returning:
-            sql += self.returning_key if self.reads_back else self.returning
+            sql += self.returning_place if self.returns_stale else self.returning
         return _write(sql, columns)
 
     def _value(self, column: Column) -> str:
