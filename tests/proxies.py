@@ -340,11 +340,11 @@ class Proxy:
         return False
 
     def _strike(self, side: _Side, fault: Fault) -> None:
+        self.happened.set()  # before anybody can see it
         if fault is Fault.STOP:
             self._stopped = True
         elif fault is not Fault.GARBLE:
             self._end(side, reset=fault is Fault.RESET)
-        self.happened.set()
 
     def _send(self, side: _Side) -> None:
         _, data = side.waiting[0]

@@ -16,7 +16,7 @@ Every exception, drawn as a tree.
         ├── CommitError             409  COMMIT was refused and the batch is rolled back
         ├── NotBatchableError       501  a handler did what cannot be part of a batch
         ├── BrokenTransactionError  500  the transaction ended or broke before COMMIT
-        └── UnknownOutcomeError     503  the connection was lost during COMMIT
+        └── UnknownOutcomeError     503  COMMIT has got no answer that says what it came to
 
 A call that answers 409 is not an exception: it is a Reply, and the Outcome says rolled back.
 """
@@ -160,7 +160,46 @@ class BrokenTransactionError(TransactionError):
 
 
 class UnknownOutcomeError(TransactionError):
-    """The connection was lost during COMMIT: the batch is either stored whole or not at all."""
+    """
+    COMMIT ended in something that is no refusal of the database's.
+
+    A lost connection, a time limit, an answer that nobody could read: the batch is either stored
+    whole or not at all.
+
+    Args:
+        why: What happened instead of an answer; the message goes on with what to do.
+    """
 
     status = 503
     slug = "outcome-unknown"
+
+    def __init__(self, why: str, **where: int | None) -> None:
+        super().__init__(
+            f"{why}: everything is stored, or nothing; look before you send it again", **where
+        )
+
+
+def kind_of(error: BaseException) -> str:
+    """
+    Say what kind of error it is: the driver's class and the database's code.
+
+    For the log. Nothing of its text, which may hold row data or credentials, and no traceback,
+    since what matters of a database's error is its code.
+    """
+    inner: BaseException = error
+    for _ in range(20):  # a chain may bite its tail
+        following = getattr(inner, "orig", None)
+        if not isinstance(following, BaseException) and isinstance(inner, AtomicBatchError):
+            following = inner.__cause__
+        if not isinstance(following, BaseException):
+            break
+        inner = following
+    code = next(
+        (
+            code
+            for name in ("sqlite_errorname", "sqlstate", "pgcode")
+            if isinstance(code := getattr(inner, name, None), str)
+        ),
+        inner.args[0] if inner.args and isinstance(inner.args[0], int) else "",
+    )
+    return f"{type(inner).__name__} {code}".rstrip()[:100]

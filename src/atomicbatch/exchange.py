@@ -51,6 +51,8 @@ _ACCEPT_POST: Header = (b"accept-post", b"multipart/mixed")
 _ACCEPT_ENCODING: Header = (b"accept-encoding", ", ".join(codings.supported()).encode())
 _VARY: Header = (b"vary", b"accept-encoding")
 _NOT_STARTED: Header = (b"batch-outcome", b"not-started")
+UNKNOWN: Header = (b"batch-outcome", b"unknown")
+"""Nobody knows what COMMIT has come to."""
 
 
 class Response(NamedTuple):
@@ -205,7 +207,7 @@ def refusal(error: AtomicBatchError) -> Response:
     unknown = isinstance(error, UnknownOutcomeError)
     headers: Headers = (
         *reply.headers,
-        (b"batch-outcome", b"unknown") if unknown else _NOT_STARTED,
+        UNKNOWN if unknown else _NOT_STARTED,
     )
     if isinstance(error, MediaTypeError):
         headers += (_ACCEPT_POST, _ACCEPT_ENCODING)

@@ -1,19 +1,25 @@
-"""Conflicts: told by code, on every driver, through every chain."""
+"""Conflicts: told by code, on every driver, through what an error was made from."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import sqlite3
 from pathlib import Path
+from typing import TypeVar
 
+import httpx
 import psycopg
 import pymysql
 import pytest
 import sqlalchemy as sa
+from fastapi import HTTPException
 
-from atomicbatch import BrokenTransactionError, CommitError, ConflictError, UnknownOutcomeError
-from atomicbatch.transactions.base import commit_error, statement_error
+from atomicbatch import ConflictError
+from atomicbatch.transactions.base import statement_error
 from atomicbatch.transactions.conflicts import is_conflict, is_lost
+
+Error_ = TypeVar("Error_", bound=BaseException)
 
 
 class AsyncpgError(Exception):
@@ -57,15 +63,26 @@ def wrapped(error: Exception, *, invalidated: bool = False) -> Exception:
     return sa.exc.OperationalError("SELECT 1", {}, error, connection_invalidated=invalidated)
 
 
-def raised_from(error: BaseException, cause: BaseException) -> BaseException:
+def raised_from(error: Error_, cause: BaseException) -> Error_:
     error.__cause__ = cause
     return error
 
 
-def raised_while(error: BaseException, context: BaseException) -> BaseException:
+def raised_while(error: Error_, context: BaseException) -> Error_:
     error.__context__ = context
     error.__suppress_context__ = True
     return error
+
+
+def refused_by_http() -> BaseException:
+    """A real refused connection, as httpx raises it."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, but it does not listen
+        try:
+            httpx.get(f"http://127.0.0.1:{nobody.getsockname()[1]}/", trust_env=False)
+        except httpx.ConnectError as refused:
+            return raised_from(RuntimeError("handler"), refused)
+    raise AssertionError("somebody listens")
 
 
 CONFLICTS = [
@@ -79,8 +96,16 @@ CONFLICTS = [
     Aborted(),
     wrapped(mysql(1213)),
     raised_from(RuntimeError("handler"), mysql(1213)),
+]
+# What a handler makes of a conflict, or hides it behind. None of it can come from COMMIT.
+HIDDEN_CONFLICTS = [
     # A deadlock inside a savepoint: "SAVEPOINT does not exist" hides it.
     raised_while(wrapped(mysql(1305)), mysql(1213)),
+    wrapped(raised_while(mysql(1305), wrapped(mysql(1213)))),
+    raised_while(RuntimeError("handler"), wrapped(mysql(1213))),
+    raised_from(RuntimeError("handler"), raised_while(KeyError(), wrapped(mysql(1213)))),
+    ExceptionGroup("tasks", [KeyError(), wrapped(mysql(1213))]),
+    raised_while(RuntimeError(), ExceptionGroup("a", [ExceptionGroup("b", [mysql(1213)])])),
 ]
 LOST = [
     psycopg.OperationalError("server closed the connection unexpectedly"),
@@ -108,37 +133,60 @@ OTHER = [
     sqlite3.ProgrammingError("no code"),
     asyncio.CancelledError(),
     Exception(),
+    # The database has answered: what the handler was busy with at the time says nothing.
+    raised_while(wrapped(mysql(1062)), ConnectionRefusedError("cache")),
+    raised_while(wrapped(mysql(1062)), wrapped(psycopg.errors.SerializationFailure())),
+    raised_while(psycopg.errors.UniqueViolation(), mysql(2013)),
+    raised_while(AsyncpgError("23505"), AsyncpgError("40001")),
+    raised_while(HTTPException(409), raised_while(wrapped(mysql(1062)), mysql(1213))),
+    ExceptionGroup("tasks", [raised_while(mysql(1062), mysql(1213)), KeyError()]),
+    # Nor did the database say it where a driver complains of its caller.
+    raised_while(psycopg.InterfaceError("the cursor is closed"), mysql(1213)),
+    # The lost connection of a cache, or of another service.
+    raised_while(KeyError(), ConnectionResetError()),
+    raised_from(RuntimeError("handler"), ConnectionResetError()),
+    refused_by_http(),
 ]
 
 
-@pytest.mark.parametrize("error", CONFLICTS, ids=repr)
+@pytest.mark.parametrize("error", CONFLICTS + HIDDEN_CONFLICTS, ids=repr)
 def test_conflicts(error: BaseException) -> None:
     """Run the batch again: another transaction was in the way."""
     assert (is_conflict(error), is_lost(error)) == (True, False)
     assert isinstance(statement_error(error), ConflictError)
-    assert isinstance(commit_error(error), ConflictError)
 
 
 @pytest.mark.parametrize("error", LOST, ids=repr)
 def test_lost_connections(error: BaseException) -> None:
-    """Before COMMIT the batch can run again; at COMMIT nobody knows what became of it."""
+    """Before COMMIT the batch can run again."""
     assert (is_conflict(error), is_lost(error)) == (False, True)
     assert isinstance(statement_error(error), ConflictError)
-    assert isinstance(commit_error(error), UnknownOutcomeError)
 
 
 @pytest.mark.parametrize("error", OTHER, ids=repr)
 def test_other_errors(error: BaseException) -> None:
-    """An ordinary error is the handler's business, and at COMMIT a refusal."""
+    """An ordinary error is the handler's business."""
     assert (is_conflict(error), is_lost(error)) == (False, False)
     assert statement_error(error) is None
-    assert isinstance(commit_error(error), CommitError | BrokenTransactionError)
 
 
-def test_the_outermost_meaning_decides() -> None:
-    """A connection lost while a conflict was being handled is lost: never run again at COMMIT."""
-    assert is_lost(raised_while(mysql(2013), mysql(1213)))
-    assert is_conflict(raised_while(mysql(1213), mysql(2013)))
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Await in a place where it is not possible"),
+        TimeoutError(),
+        psycopg.InterfaceError("the cursor is closed"),
+        ExceptionGroup("tasks", [mysql(1213)]),
+    ],
+    ids=repr,
+)
+def test_what_a_driver_lets_through(error: BaseException) -> None:
+    """Right out of a driver, an error means what it was made from, whatever was being handled."""
+    handled = raised_while(error, wrapped(mysql(1213)))
+    assert statement_error(handled, by_driver=True) is None
+    assert statement_error(ConnectionResetError(), by_driver=True) is not None
+    assert statement_error(HIDDEN_CONFLICTS[0], by_driver=True) is not None
+    assert statement_error(raised_from(error, mysql(1213)), by_driver=True) is not None
 
 
 def test_chains_that_bite_their_tails_end() -> None:
@@ -146,14 +194,6 @@ def test_chains_that_bite_their_tails_end() -> None:
     first, second = RuntimeError(), RuntimeError()
     first.__context__, second.__context__ = second, first
     assert not is_conflict(first)
-
-
-def test_commit_refused_by_a_constraint() -> None:
-    """A deferred constraint is a refusal (409); a full disk is not the client's conflict (500)."""
-    assert isinstance(commit_error(psycopg.errors.ForeignKeyViolation()), CommitError)
-    assert isinstance(commit_error(psycopg.errors.RaiseException()), CommitError)
-    assert isinstance(commit_error(pymysql.err.IntegrityError(1452, "x")), CommitError)
-    assert isinstance(commit_error(psycopg.errors.DiskFull()), BrokenTransactionError)
 
 
 def test_sqlite(tmp_path: Path) -> None:
@@ -169,7 +209,6 @@ def test_sqlite(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.IntegrityError) as duplicate:
         first.execute("INSERT INTO t VALUES (1)")
     assert not is_conflict(duplicate.value)
-    assert isinstance(commit_error(duplicate.value), CommitError)
     second.execute("BEGIN")
     second.execute("SELECT * FROM t").fetchall()
     first.execute("COMMIT")

@@ -8,7 +8,9 @@ Both are thin shells around :class:`~atomicbatch.engine.execution.Execution`. Wh
 - What the transaction says on leaving outranks what the calls said: a conflict that a handler
   hid, also behind a 4xx, runs the batch again.
 - A batch that met a conflict stands in line before it runs again, see ``turns.py``.
-- A COMMIT whose outcome is unknown is never run again; UnknownOutcomeError goes to the caller.
+- A COMMIT whose outcome is unknown is never run again; UnknownOutcomeError goes to the caller. So
+  does whatever comes out of COMMIT and is no TransactionError: a driver's exception, a time limit,
+  a cancellation that was not the caller's.
 - An error before the first call was handed out goes to the caller: the batch did not run.
 """
 
@@ -35,6 +37,7 @@ from atomicbatch.errors import (
     TimeoutExceededError,
     TransactionError,
     UnknownOutcomeError,
+    kind_of,
 )
 from atomicbatch.model import Batch, Call, Outcome, Reply
 
@@ -90,7 +93,7 @@ def execute(
         turns: The line to stand in after a conflict: one for all batches of a database.
 
     Raises:
-        UnknownOutcomeError: The connection was lost during COMMIT.
+        UnknownOutcomeError: Nobody knows what COMMIT has come to.
         TransactionError: The transaction could not be begun; nothing ran.
     """
     run = _Run(batch, timeout_seconds, replay, turns)
@@ -249,11 +252,16 @@ async def _to_the_end(task: asyncio.Task[None], run: _Run) -> None:
                 task.add_done_callback(_forget)
                 run.leave_behind()
     if cancelled is None:
-        return run.result() if run.is_left_behind else task.result()
+        if run.is_left_behind:
+            return run.result()
+        if task.cancelled() and run.committing:
+            # Not by us: the event loop's end, or code that cancels every task it finds.
+            raise UnknownOutcomeError("COMMIT was cancelled before the database had answered it")
+        return task.result()
     if not run.is_left_behind:
         ended = None if task.cancelled() else task.exception()
         if ended is not None and not isinstance(ended, Rollback):
-            logger.warning("a cancelled batch ended with an error", exc_info=ended)
+            logger.warning("a cancelled batch ended with an error: %s", _in_short(ended))
     raise cancelled
 
 
@@ -404,17 +412,25 @@ class _Run:
 
     def _transaction_error(self, problem: Exception | None) -> TransactionError | None:
         """Tell what the transaction itself says, or None where it only rolled back as told."""
-        if problem is None or isinstance(problem, Rollback):
+        if problem is None:
             return None
         if isinstance(problem, UnknownOutcomeError):
+            logger.error("%s", _in_short(problem))
             raise problem
         if isinstance(problem, TransactionError):
             return problem
         # An adapter must not let its driver's exceptions out. If it does, believe the worst.
+        if self.committing:
+            unknown = UnknownOutcomeError(
+                "COMMIT ended in an error that does not say whether the batch is stored"
+            )
+            unknown.__cause__ = problem
+            logger.error("%s", _in_short(unknown))
+            raise unknown
+        if isinstance(problem, Rollback):
+            return None
         if self.execution.running is None:
             raise problem
-        if self.committing:
-            raise UnknownOutcomeError("COMMIT ended in an unexpected error") from problem
         broken = BrokenTransactionError("rolling back the transaction failed")
         broken.__cause__ = problem
         return broken
@@ -429,7 +445,25 @@ class _Run:
 
 
 def _log(outcome: Outcome) -> None:
-    """Log what the client is not told: the exception of a handler, or behind a 5xx of ours."""
+    """
+    Log what the client is not told: the exception of a handler, or what is behind a 5xx of ours.
+
+    Only a handler's exception is worth its traceback. What the transaction says is explained by
+    the database's code; its traceback would show our own machinery, and its text rows.
+    """
     error: AtomicBatchError | None = outcome.error
-    if error is not None and error.status >= 500 and error.__cause__ is not None:
+    if error is None or error.status < 500:
+        return
+    if isinstance(error, TransactionError):
+        attempts = f", {outcome.attempts} attempts" if outcome.attempts > 1 else ""
+        logger.warning("batch rolled back: %s%s", _in_short(error), attempts)
+    elif error.__cause__ is not None:
         logger.error("batch rolled back: %s", error, exc_info=error.__cause__)
+
+
+def _in_short(error: BaseException) -> str:
+    """One line, of bounded length, for the log."""
+    text = str(error) if isinstance(error, AtomicBatchError) else kind_of(error)
+    cause = error.__cause__
+    text = text if cause is None else f"{text} ({kind_of(cause)})"
+    return " ".join(text.split())[:500]

@@ -19,8 +19,13 @@ import msgspec
 from atomicbatch import __version__
 from atomicbatch.asgi import BatchEndpoint
 from atomicbatch.engine import execute
-from atomicbatch.errors import AtomicBatchError, BusyError, TimeoutExceededError
-from atomicbatch.exchange import Response, body_too_long, read_request, write_response
+from atomicbatch.errors import (
+    AtomicBatchError,
+    BusyError,
+    TimeoutExceededError,
+    UnknownOutcomeError,
+)
+from atomicbatch.exchange import UNKNOWN, Response, body_too_long, read_request, write_response
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
 from atomicbatch.problems import (
@@ -169,6 +174,10 @@ class Application:
             headers = tuple((name.lower(), value) for name, value in scope["headers"])
             call = Call(scope["method"], path, scope["query_string"], headers, body)
             outcome = await _unless_hung_up(self._run(Batch((call,)), deadline, _outcome), receive)
+        except UnknownOutcomeError as error:
+            # No batch for who sent it, but whoever repeats requests by this header must not here.
+            reply = error_reply(error)
+            return reply._replace(headers=(*reply.headers, UNKNOWN))
         except AtomicBatchError as error:
             return error_reply(error)
         if outcome is None:

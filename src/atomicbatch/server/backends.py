@@ -23,6 +23,7 @@ from atomicbatch.errors import (
     CommitError,
     ConflictError,
     TransactionError,
+    UnknownOutcomeError,
 )
 from atomicbatch.server.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
 from atomicbatch.server.faults import fault_of
@@ -103,7 +104,8 @@ class Backend(ABC):
         Raises:
             BrokenTransactionError: It does not stand any more.
             CommitError, ConflictError: Refused, and rolled back or to be rolled back.
-            UnknownOutcomeError: The connection was lost.
+            UnknownOutcomeError: Anything else has come out of COMMIT; the connection must not be
+                used again, not even for ROLLBACK.
         """
 
     @abstractmethod
@@ -127,9 +129,12 @@ class Backend(ABC):
         """Give ``raw`` up."""
         raw.close()
 
-    def _commit_error(self, error: Exception) -> TransactionError:
-        """The error of ours for a driver's exception from COMMIT, with the constraint's name."""
-        told = commit_error(error)
+    # Whether SQLITE_FULL from COMMIT proves that nothing is stored.
+    _full_is_refused = False
+
+    def _commit_error(self, error: BaseException) -> TransactionError:
+        """The error of ours for whatever came out of COMMIT, with the constraint's name."""
+        told = commit_error(error, full_is_refused=self._full_is_refused)
         fault = fault_of(error)
         if isinstance(told, CommitError) and fault is not None:
             told = CommitError(f"the database refused the COMMIT: {fault.detail}")
@@ -147,6 +152,8 @@ class SQLiteBackend(Backend):
     busy_seconds = 5.0
     # SQLite's own waiting cannot be ended, so it is done in short pieces.
     _piece_seconds = 0.1
+    # The connection has one file, and SQLite's own defaults for writing it.
+    _full_is_refused = True
 
     def connect(self, *, reader: bool) -> FileConnection:
         # In WAL mode a writer waits for locks at BEGIN only.
@@ -217,7 +224,7 @@ class SQLiteBackend(Backend):
             raise ConflictError("another file has taken the place of the database")
         try:
             raw.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             raise self._commit_error(error) from error
         if raw.in_transaction:
             raise BrokenTransactionError("the transaction was still open after COMMIT")
@@ -286,11 +293,13 @@ class PostgreSQLBackend(Backend):
             raise BrokenTransactionError("the transaction was not in order before COMMIT")
         try:
             cursor = raw.execute("COMMIT")
-        except self.driver_error as error:
+        except BaseException as error:
             raise self._commit_error(error) from error
         # COMMIT of a failed transaction raises nothing: the server answers ROLLBACK.
-        if cursor.statusmessage != "COMMIT":
+        if cursor.statusmessage == "ROLLBACK":
             raise BrokenTransactionError("the database rolled back instead of COMMIT")
+        if cursor.statusmessage != "COMMIT":
+            raise UnknownOutcomeError("the database's answer to COMMIT could not be understood")
 
     def rollback(self, raw: Raw) -> None:
         if raw.info.transaction_status != self._idle:
@@ -397,7 +406,7 @@ class MariaDBBackend(Backend):
             raise BrokenTransactionError("the database ended the transaction before COMMIT")
         try:
             raw.query("COMMIT")
-        except self.driver_error as error:
+        except BaseException as error:
             raise self._commit_error(error) from error
 
     def rollback(self, raw: Raw) -> None:

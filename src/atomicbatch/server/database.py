@@ -216,9 +216,11 @@ class Session:
     def _commit(self) -> None:
         try:
             self.backend.commit(self._raw)
-        except TransactionError as error:
-            if not isinstance(error, UnknownOutcomeError):
-                self._ticket.refused()
+        except UnknownOutcomeError:
+            self._discard()
+            raise
+        except TransactionError:
+            self._ticket.refused()
             self._roll_back(discard=self._ticket.over)
             raise
         except BaseException:

@@ -17,11 +17,13 @@ begun and still in order: code inside may have ended it (COMMIT, DDL, ON CONFLIC
 broken it and hidden the error. It raises
 
 - ConflictError, where a conflict was seen inside, also a swallowed one, or at COMMIT;
-- CommitError, where COMMIT was refused;
+- CommitError, where the database has refused COMMIT;
 - BrokenTransactionError, where the transaction had ended or broken before;
-- UnknownOutcomeError, where the connection was lost during COMMIT.
+- UnknownOutcomeError, where COMMIT ended in anything else: a time limit, a cancellation, a lost
+  connection, an answer that nobody could read.
 
-After each but the last the work is surely undone.
+After each but the last the work is surely undone. After the last the connection is not used again.
+What else comes out of a clean exit is taken for the last.
 
 Leaving by an exception, any exception, rolls back. It raises ConflictError where a conflict was
 seen inside, BrokenTransactionError where some work may have escaped; else it lets the exception
@@ -42,42 +44,28 @@ Either way the connection is given back clean, or closed. Errors of the driver n
 
 from __future__ import annotations
 
-from atomicbatch.errors import (
-    BrokenTransactionError,
-    CommitError,
-    ConflictError,
-    TransactionError,
-    UnknownOutcomeError,
-)
+from atomicbatch.errors import ConflictError
+from atomicbatch.transactions.commits import commit_error
 from atomicbatch.transactions.conflicts import is_conflict, is_lost
 
-# Integrity constraint violation, WITH CHECK OPTION violation, RAISE in a constraint trigger.
-_REFUSED_STATES = ("23", "44", "P0")
+__all__ = ["commit_error", "statement_error"]
 
 
-def statement_error(error: BaseException) -> ConflictError | None:
+def statement_error(error: BaseException, *, by_driver: bool = False) -> ConflictError | None:
     """
-    Tell what a driver's exception before COMMIT means for the batch.
+    Tell what an exception before COMMIT means for the batch.
+
+    Args:
+        error: A driver's exception, or whatever left the block.
+        by_driver: It came right out of a statement: what was being handled at the time, which
+            Python keeps with it, is none of its business, whatever its class.
 
     Returns:
         A conflict: another transaction's, or a lost connection, after which the batch can safely
         be run again. None: an ordinary error, which is the handler's business.
     """
-    if is_conflict(error):
+    if is_conflict(error, by_driver=by_driver):
         return ConflictError("another transaction was in the way")
-    if is_lost(error):
+    if is_lost(error, by_driver=by_driver):
         return ConflictError("the connection to the database was lost before COMMIT")
     return None
-
-
-def commit_error(error: BaseException) -> TransactionError:
-    """Tell what a driver's exception from COMMIT means for the batch."""
-    if is_conflict(error):
-        return ConflictError("another transaction was in the way at COMMIT")
-    if is_lost(error):
-        return UnknownOutcomeError("the connection to the database was lost during COMMIT")
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
-    classes = {base.__name__ for base in type(error).__mro__}
-    if "IntegrityError" in classes or state.startswith(_REFUSED_STATES):
-        return CommitError("COMMIT was refused by a constraint that is checked last")
-    return BrokenTransactionError("COMMIT failed")

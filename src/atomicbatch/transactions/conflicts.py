@@ -2,13 +2,22 @@
 Conflicts: which errors mean "run the batch again", and which "the connection is lost".
 
 Told by code, never by class: the same conflict is an OperationalError with one driver and an
-InternalError with another. No driver is imported.
+InternalError with another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
+
+from atomicbatch.transactions.answers import (
+    Answer,
+    answer_of,
+    causes,
+    is_drivers,
+    original_of,
+    own_answer,
+)
 
 # PostgreSQL, CockroachDB, YugabyteDB: serialization_failure, deadlock_detected. Not 55P03: who
 # says NOWAIT wants to hear that the lock is taken.
@@ -49,6 +58,9 @@ _LOST_NUMBERS = frozenset(
 )
 # Told from other connection errors only by the text: the transaction is surely rolled back.
 _ROLLED_BACK_1180 = ("error 149", "restart transaction", "write conflict")
+# MySQL: SAVEPOINT does not exist. A deadlock has ended the transaction and its savepoints, and
+# this is what the handler's ROLLBACK TO then comes to.
+_HIDES_A_CONFLICT = 1305
 _SQLITE_CONFLICTS = ("SQLITE_BUSY", "SQLITE_LOCKED")
 # Spanner's conflicts carry no code of SQL's.
 _CONFLICT_CLASSES = frozenset({"Aborted", "RetryAborted"})
@@ -59,34 +71,63 @@ class _Meaning(Enum):
     LOST = "lost"
 
 
-def is_conflict(error: BaseException) -> bool:
+def is_conflict(error: BaseException, *, by_driver: bool = False) -> bool:
     """
     Tell whether another transaction was in the way: rolled back, the same batch may succeed.
 
-    Looks through ``__cause__`` and ``__context__``: a deadlock inside a savepoint surfaces as
-    MySQL's "1305 SAVEPOINT does not exist", raised while 1213 was being handled.
+    What the database has answered ends the search: that a conflict of something else was being
+    handled at the time, or a lost connection, says nothing about it.
+
+    Args:
+        error: A driver's exception, or one of a handler's that was raised from it or while it
+            was being handled, alone or in a group.
+        by_driver: It came right out of a driver; only what it was made from counts.
     """
-    return _meaning(error) is _Meaning.CONFLICT
+    return _meaning(error, by_driver=by_driver) is _Meaning.CONFLICT
 
 
-def is_lost(error: BaseException) -> bool:
+def is_lost(error: BaseException, *, by_driver: bool = False) -> bool:
     """
-    Tell whether the connection is lost.
+    Tell whether the connection is lost; before COMMIT the transaction is then surely rolled back.
 
-    Before COMMIT the transaction is then surely rolled back; at COMMIT nobody knows.
+    Python's own ConnectionError counts where it is the error itself, which the driver then let
+    through, or where a driver's was made from it; else it is that of a cache, or of another
+    service.
+
+    Args:
+        error: What :func:`is_conflict` takes.
+        by_driver: It came right out of a driver; only what it was made from counts.
     """
-    return _meaning(error) is _Meaning.LOST
+    return _meaning(error, by_driver=by_driver) is _Meaning.LOST
 
 
-def _meaning(error: BaseException) -> _Meaning | None:
+def is_conflict_answer(answer: Answer) -> bool:
+    """Tell whether an answer is a conflict, after which nothing of the transaction is stored."""
+    return _answer_meaning(answer) is _Meaning.CONFLICT
+
+
+def is_conflict_without_code(error: BaseException) -> bool:
+    """Tell whether a driver's exception is a conflict that carries no code of SQL's (Spanner)."""
+    return any(type(link).__name__ in _CONFLICT_CLASSES for link in causes(error))
+
+
+def _meaning(error: BaseException, *, by_driver: bool) -> _Meaning | None:
     """The first that means something, from the outermost error inwards, decides."""
-    for link in _chain(error):
-        if (meaning := _own_meaning(link)) is not None:
+    if by_driver or isinstance(error, ConnectionError):
+        return _drivers_meaning(error)
+    for link in _databases_errors(error):
+        if (meaning := _drivers_meaning(link)) is not None:
             return meaning
     return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _databases_errors(error: BaseException) -> Iterator[BaseException]:
+    """
+    Find the errors of databases behind an exception; none behind one of those.
+
+    An app may make a reply, or an error of its own, from a database's error, or let it out of a
+    group of tasks.
+    """
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -94,58 +135,65 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if link is None or id(link) in seen:
             continue
         seen.add(id(link))
-        yield link
-        original = getattr(link, "orig", None)  # SQLAlchemy's name for the driver's exception
-        waiting.append(original if isinstance(original, BaseException) else None)
+        if own_answer(link) is not None or is_drivers(link) or is_conflict_without_code(link):
+            yield link
+            continue
+        if isinstance(link, BaseExceptionGroup):
+            waiting += link.exceptions
         # __context__ also behind "raise ... from None": a hidden conflict is one all the same.
         waiting += [link.__cause__, link.__context__]
 
 
-def _own_meaning(error: BaseException) -> _Meaning | None:
-    name = getattr(error, "sqlite_errorname", None)
-    if isinstance(name, str):
-        return _Meaning.CONFLICT if name.startswith(_SQLITE_CONFLICTS) else None
-    number = _number(error)
-    if number is not None and (meaning := _number_meaning(number, error)) is not None:
-        return meaning
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if isinstance(state, str):
-        return _state_meaning(state)
-    if type(error).__name__ in _CONFLICT_CLASSES:
+def _drivers_meaning(error: BaseException) -> _Meaning | None:
+    answer = answer_of(error)
+    if answer is not None:
+        if answer.number == _HIDES_A_CONFLICT:
+            return _hidden_meaning(error)
+        if (meaning := _answer_meaning(answer)) is not None:
+            return meaning
+    if is_conflict_without_code(error):
         return _Meaning.CONFLICT
-    if isinstance(error, ConnectionError) or getattr(error, "connection_invalidated", False):
-        return _Meaning.LOST
-    # What libpq itself says about the connection has no SQLSTATE.
+    for link in causes(error):
+        if getattr(link, "connection_invalidated", False):
+            return _Meaning.LOST
+        if answer is None and (isinstance(link, ConnectionError) or _is_of_libpq(link)):
+            return _Meaning.LOST
+    return None
+
+
+def _hidden_meaning(error: BaseException) -> _Meaning | None:
+    """What was being handled when a savepoint turned out to be gone."""
+    for link in causes(error):
+        context = link.__context__
+        if context is not None and context is not original_of(link):
+            answer = answer_of(context)
+            if answer is not None and (meaning := _answer_meaning(answer)) is not None:
+                return meaning
+    return None
+
+
+def _is_of_libpq(error: BaseException) -> bool:
+    """What libpq itself says about the connection has no SQLSTATE."""
     kind = type(error)
-    if kind.__name__ == "OperationalError" and kind.__module__ in ("psycopg", "psycopg2"):
+    return kind.__name__ == "OperationalError" and kind.__module__ in ("psycopg", "psycopg2")
+
+
+def _answer_meaning(answer: Answer) -> _Meaning | None:
+    if answer.result:
+        return _Meaning.CONFLICT if answer.result.startswith(_SQLITE_CONFLICTS) else None
+    if answer.number is not None and (meaning := _number_meaning(answer)) is not None:
+        return meaning
+    if answer.state in _CONFLICT_STATES:
+        return _Meaning.CONFLICT
+    if answer.state in _LOST_STATES or answer.state.startswith(_LOST_STATE_PREFIXES):
         return _Meaning.LOST
     return None
 
 
-def _number(error: BaseException) -> int | None:
-    """The error number of a MySQL driver: ``errno`` or the first argument."""
-    # Only from exceptions of a driver (PEP 249): KeyError(1213) is no deadlock.
-    if isinstance(error, OSError) or not any(
-        base.__name__ == "Error" for base in type(error).__mro__
-    ):
-        return None
-    number = getattr(error, "errno", None)
-    if number is None and error.args:
-        number = error.args[0]
-    return number if isinstance(number, int) else None
-
-
-def _number_meaning(number: int, error: BaseException) -> _Meaning | None:
-    if number == 1180 and any(text in str(error).lower() for text in _ROLLED_BACK_1180):
+def _number_meaning(answer: Answer) -> _Meaning | None:
+    number, text = answer.number, answer.text.lower()
+    if number == 1180 and any(words in text for words in _ROLLED_BACK_1180):
         return _Meaning.CONFLICT
     if number in _CONFLICT_NUMBERS:
         return _Meaning.CONFLICT
     return _Meaning.LOST if number in _LOST_NUMBERS else None
-
-
-def _state_meaning(state: str) -> _Meaning | None:
-    if state in _CONFLICT_STATES:
-        return _Meaning.CONFLICT
-    if state in _LOST_STATES or state.startswith(_LOST_STATE_PREFIXES):
-        return _Meaning.LOST
-    return None

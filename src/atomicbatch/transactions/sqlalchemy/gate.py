@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
 
 
 class Gate(Protocol):
@@ -61,6 +62,9 @@ class TaskGate:
     """
     For async drivers, inside SQLAlchemy's greenlets.
 
+    Outside of them (a lazy load in async code, say) it raises MissingGreenlet, as the driver would,
+    before anything is sent or noted: the handler may catch that and go on.
+
     asyncio.Lock would cost a switch of greenlets each time, even where nobody waits.
     """
 
@@ -72,6 +76,8 @@ class TaskGate:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def __enter__(self) -> object:
+        if not in_greenlet():
+            await_only(_nothing())
         if not self._inside:
             self._inside = True
         else:
@@ -119,3 +125,7 @@ class TaskGate:
             if waiter.done() and not waiter.cancelled():
                 self.leave()  # it was our turn already
             raise
+
+
+async def _nothing() -> None:
+    pass

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sqlalchemy.exc import MissingGreenlet
+
 from atomicbatch.errors import NotBatchableError, TransactionError
 from atomicbatch.transactions.sqlalchemy.connection import VirtualCursor
 from atomicbatch.transactions.sqlalchemy.drivers import buffered, text_of, value_of
@@ -152,10 +154,10 @@ class Lease:
                     "locks; use one session at a time in a call"
                 )
             making = None
-            if statement.settings or real.settings:
-                making = self._own_settings().before(statement, (args, kwargs))
             around = real.calling() if statement.detail == "call" else _PLAINLY
             try:
+                if statement.settings or real.settings:
+                    making = self._own_settings().before(statement, (args, kwargs))
                 with around:
                     result = execute(operation, *args, **kwargs)
             except BaseException as error:
@@ -323,6 +325,8 @@ class Lease:
             if self._real.has_called and joined.active:
                 with self._real.inside:
                     self._real.check()
+        except MissingGreenlet:
+            pass  # closed where nothing can be sent: the end of the call rolls it back
         finally:
             self.closed = True
 

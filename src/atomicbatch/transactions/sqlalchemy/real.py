@@ -19,8 +19,11 @@ from atomicbatch.errors import (
     ConflictError,
     TransactionError,
     UnknownOutcomeError,
+    kind_of,
 )
+from atomicbatch.transactions.answers import answer_of
 from atomicbatch.transactions.base import commit_error, statement_error
+from atomicbatch.transactions.endings import CANCELLED, savepoint_failed, says_gone
 from atomicbatch.transactions.sqlalchemy.drivers import (
     Runner,
     family_of,
@@ -178,7 +181,7 @@ class RealTransaction:
     def _begin_error(self, error: Exception) -> TransactionError:
         if isinstance(error, TransactionError):
             return error
-        conflict = statement_error(error)
+        conflict = statement_error(error, by_driver=True)
         if conflict is not None:
             return conflict
         return BusyError("no transaction could be begun")
@@ -313,9 +316,10 @@ class RealTransaction:
         try:
             self._run(sql)
         except BaseException as error:
-            problem = self._meaning(error) or BrokenTransactionError(
-                _ENDED if isinstance(error, Exception) else "a statement was cancelled while it ran"
-            )
+            problem: TransactionError | None = self._meaning(error)
+            if problem is None and says_gone(error):
+                problem = self.joined.escaped(_ENDED)
+            problem = problem or BrokenTransactionError(savepoint_failed(error))
             if not isinstance(error, Exception):
                 self._lost = True
                 self._interrupt_cancelled()
@@ -337,7 +341,7 @@ class RealTransaction:
         elif not isinstance(error, Exception):
             self._lost = True
             self._interrupt_cancelled()
-            self.joined.doom(BrokenTransactionError("a statement was cancelled while it ran"))
+            self.joined.doom(BrokenTransactionError(CANCELLED))
         elif self.family is Family.SQLITE and not self._driver.in_transaction:
             self.joined.doom(
                 BrokenTransactionError(
@@ -347,7 +351,7 @@ class RealTransaction:
 
     def _meaning(self, error: BaseException) -> ConflictError | None:
         """Tell what an error before COMMIT means for the batch, as statement_error does."""
-        if (conflict := statement_error(error)) is not None:
+        if (conflict := statement_error(error, by_driver=True)) is not None:
             return conflict
         if isinstance(error, Exception) and self._is_lost(error):
             return ConflictError("the connection to the database was lost before COMMIT")
@@ -366,7 +370,8 @@ class RealTransaction:
         try:
             run_plainly(self.fairy, ["SELECT 1"])
         except Exception as error:
-            if _state(error) == "25P02":
+            answer = answer_of(error)
+            if answer is not None and answer.state == "25P02":
                 return True
             self.failed(Virtual(), error)
             raise
@@ -393,7 +398,7 @@ class RealTransaction:
         """The connection cannot be used any more."""
         if self.joined.active:
             self._lost = True
-            conflict = statement_error(error) if error is not None else None
+            conflict = statement_error(error, by_driver=True) if error is not None else None
             self.joined.doom(
                 conflict
                 or BrokenTransactionError(
@@ -415,20 +420,7 @@ class RealTransaction:
             raise undone
         with self.inside:
             self._is_ending = True
-            what = "a setting that a handler has made could not be put back before COMMIT"
-            try:
-                self.settings.end()
-                what = _ENDED
-                self._run(self.savepoints.end())
-            except BaseException as error:
-                problem = (
-                    self.gave_way
-                    or self.joined.time_is_up()
-                    or self._meaning(error)
-                    or BrokenTransactionError(what)
-                )
-                self._roll_back()
-                raise problem from error
+            self._prove_for_commit()
             if self.dialect.is_async and (undone := self.joined.may_not_commit(self)):
                 # The event loop has waited for us since.
                 self._roll_back()
@@ -443,11 +435,10 @@ class RealTransaction:
                     self.dialect.do_commit(self.fairy)
             except BaseException as error:
                 outcome = commit_error(error)
-                if not isinstance(outcome, ConflictError) and self._is_lost(error):
-                    outcome = UnknownOutcomeError("the connection was lost during COMMIT")
                 if isinstance(outcome, UnknownOutcomeError):
-                    self._lost = True
-                self._roll_back()
+                    self._abandon()
+                else:
+                    self._roll_back()
                 raise outcome from error
             self._give_back()
 
@@ -491,6 +482,38 @@ class RealTransaction:
         else:
             self._link.interrupt()
             self._link.sever()
+
+    def _prove_for_commit(self) -> None:
+        """Put back what sessions have set; fail if the transaction is not the one begun."""
+        what = "a setting that a handler has made could not be put back before COMMIT"
+        try:
+            self.settings.end()
+            what = ""
+            self._run(self.savepoints.end())
+        except BaseException as error:
+            problem = (
+                self.gave_way
+                or self.joined.time_is_up()
+                or self._meaning(error)
+                or BrokenTransactionError(
+                    what or (_ENDED if says_gone(error) else savepoint_failed(error))
+                )
+            )
+            self._lost = self._lost or not isinstance(error, Exception)
+            self._roll_back()
+            raise problem from error
+
+    def _abandon(self) -> None:
+        """Nobody knows what COMMIT has come to: throw the connection away."""
+        if self.family is Family.SQLITE:
+            # Nothing is lost on the way to a file, and a connection that is closed may keep its
+            # lock for as long as somebody still knows a cursor of it.
+            try:
+                self.dialect.do_rollback(self.fairy)
+            except Exception as error:
+                logger.debug("ROLLBACK failed after COMMIT (%s)", kind_of(error))
+        self._lost = True
+        self._give_back()
 
     def rollback(self) -> None:
         """ROLLBACK; a lost connection needs none."""
@@ -583,7 +606,7 @@ class RealTransaction:
             ):
                 self._lost = True
                 return
-            logger.error("the batch's transaction had ended before ROLLBACK", exc_info=error)
+            logger.error("the batch's transaction had ended before ROLLBACK (%s)", kind_of(error))
             self.joined.escaped(_ENDED).__cause__ = error
 
     def _roll_back(self) -> None:
@@ -598,9 +621,9 @@ class RealTransaction:
                     self.dialect.do_rollback(self.fairy)
                 elif self._driver.in_transaction:
                     run_plainly(self.fairy, ["ROLLBACK"])
-            except Exception:
+            except Exception as error:
                 # The database rolls back by itself when the connection is gone.
-                logger.debug("ROLLBACK failed; the connection is closed", exc_info=True)
+                logger.debug("ROLLBACK failed; the connection is closed (%s)", kind_of(error))
                 self._lost = True
         if self._interrupted and self.family is not Family.SQLITE:
             # The request to stop may still be on its way, and would hit whoever has it next.
@@ -622,8 +645,8 @@ class RealTransaction:
                 if self.dialect.driver == "psycopg":
                     self._driver.prepare_threshold = self._prepare_threshold
                 self.fairy.close()
-            except Exception:
-                logger.warning("a connection could not be given back clean", exc_info=True)
+            except Exception as error:
+                logger.warning("a connection could not be given back clean (%s)", kind_of(error))
                 self._discard()
         finally:
             self._unlink()
@@ -656,11 +679,3 @@ def _is_used_up(pool: Pool) -> bool:
     if idle is None or most < 0:
         return False
     return bool(idle.empty()) and pool._overflow >= most  # type: ignore[attr-defined]
-
-
-def _state(error: BaseException) -> str:
-    """The SQLSTATE with which the server has refused a statement, or empty."""
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if not state and error.__cause__ is not None:
-        state = getattr(error.__cause__, "sqlstate", None)
-    return state if isinstance(state, str) else ""

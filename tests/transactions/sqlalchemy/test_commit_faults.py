@@ -1,0 +1,138 @@
+"""
+COMMIT goes wrong on the way: the answer never says what the database does not hold.
+
+Each fault is a real one of a real connection. What is stored is looked at through a connection of
+the tests' own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+from tests.asgi.asking import Answer, ask
+from tests.proxies import At, Fault, Proxy, flipped, proxied
+from tests.transactions.sqlalchemy.test_oracle import Databases, add, app_of
+from tests.transactions.sqlalchemy.worlds import DRIVERS, SEED, Database, World
+
+SERVERS = sorted(set(DRIVERS) - {"pysqlite", "aiosqlite"})
+POSTGRESQL = [driver for driver in SERVERS if DRIVERS[driver] == "postgresql"]
+MYSQL = [driver for driver in SERVERS if DRIVERS[driver] == "mysql"]
+STORED = sorted([*SEED, ("new1", 0), ("new2", 0)])
+# The drivers that have a time limit of their own for each statement.
+LIMITED: dict[str, dict[str, Any]] = {
+    "asyncpg": {"command_timeout": 1},
+    "cockroachdb-asyncpg": {"command_timeout": 1},
+    "pymysql": {"read_timeout": 1},
+    "asyncmy": {"read_timeout": 1},
+}
+
+
+def out_of_step(answer: bytes) -> bytes:
+    """MySQL: the number of the packet is wrong."""
+    return answer[:3] + bytes([answer[3] + 3]) + answer[4:]
+
+
+def no_ok(answer: bytes) -> bytes:
+    """MySQL: a packet that begins as none does that may follow."""
+    return answer[:4] + b"\xfa" + answer[5:]
+
+
+def cut(answer: bytes) -> bytes:
+    """MySQL: a packet that ends too soon."""
+    return b"\x01\x00\x00" + answer[3:5]
+
+
+def no_length(answer: bytes) -> bytes:
+    """PostgreSQL: a message of an impossible length."""
+    return answer[:1] + b"\x00\x00\x00\x01" + answer[5:]
+
+
+GARBLES: list[Any] = [
+    *((driver, garble) for driver in POSTGRESQL for garble in (flipped, no_length)),
+    *((driver, garble) for driver in MYSQL for garble in (out_of_step, no_ok, cut)),
+]
+FAULTS = [
+    pytest.param(driver, fault, at, flipped, id=f"{driver}-{fault.value}-{at.value}")
+    for driver in SERVERS
+    for fault in (Fault.DROP, Fault.RESET)
+    for at in At
+] + [
+    pytest.param(driver, Fault.GARBLE, At.ANSWER, garble, id=f"{driver}-{garble.__name__}")
+    for driver, garble in GARBLES
+] + [
+    pytest.param(driver, Fault.STOP, at, flipped, id=f"{driver}-stop-{at.value}")
+    for driver in LIMITED
+    if driver in SERVERS
+    for at in At
+]  # fmt: skip
+
+
+async def send(
+    world: World, proxy: Proxy, arm: Callable[[], None], closed: list[str]
+) -> tuple[Answer, Answer]:
+    """Send a batch whose COMMIT goes wrong, and another one after it."""
+
+    @event.listens_for(world.engine, "close")
+    @event.listens_for(world.engine, "close_detached")
+    def close(*_: Any) -> None:
+        closed.append("closed")
+
+    @event.listens_for(world.engine, "invalidate")
+    def invalidate(*_: Any) -> None:
+        closed.append("invalidated")
+
+    try:
+        app = AtomicBatch(app_of(world), transaction=SQLAlchemyTransaction())
+        assert (await ask(app, add("first"))).outcome == "committed"
+        arm()
+        async with asyncio.timeout(30):
+            answer = await ask(app, add("new1"), add("new2"))
+        assert proxy.happened.is_set()
+        proxy.resume()
+        async with asyncio.timeout(30):
+            later = await ask(app, add("later"))
+        assert world.checked_out() == 0
+        return answer, later
+    finally:
+        proxy.resume()
+        await world.dispose()
+
+
+@pytest.mark.parametrize(("driver", "fault", "at", "garble"), FAULTS)
+def test_the_answer_to_commit_is_lost(
+    driver: str,
+    fault: Fault,
+    at: At,
+    garble: Callable[[bytes], bytes],
+    databases: Databases,
+) -> None:
+    """The outcome is unknown, nothing is run again, and the connection is never used again."""
+    database = databases(DRIVERS[driver])
+    closed: list[str] = []
+    with proxied(database.url.render_as_string(hide_password=False)) as (proxy, url):
+        through: Database = replace(database, url=sa.make_url(url))
+        options = LIMITED.get(driver, {})
+        world = World(driver, through, {"connect_args": options} if options else {})
+
+        def arm() -> None:
+            proxy.when(b"COMMIT", fault, at=at, garble=garble)
+
+        answer, later = asyncio.run(send(world, proxy, arm, closed))
+    assert (answer.status, answer.outcome) == (503, "unknown")
+    assert "retry-after" not in answer.headers
+    assert answer.problem["type"].endswith("outcome-unknown")
+    assert "batch-attempts" not in answer.headers
+    assert closed[:1] == ["invalidated"]
+    assert later.outcome == "committed"
+    rows = [row for row in database.rows() if row[0] not in ("first", "later")]
+    # A COMMIT that was only held up arrives later: the unknown outcome was one indeed.
+    assert rows == (SEED if at is At.REQUEST and fault is not Fault.STOP else STORED)
