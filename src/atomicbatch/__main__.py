@@ -1,5 +1,11 @@
 """``python -m atomicbatch``."""
 
-from atomicbatch.cli import main
+import signal
+import sys
+
+try:
+    from atomicbatch.cli import main
+except KeyboardInterrupt:
+    sys.exit(128 + signal.SIGINT)
 
 main()

@@ -321,4 +321,7 @@ def _exit(status: int) -> NoReturn:
 
 def main() -> None:
     """Entry point of the ``atomicbatch`` command."""
-    cli(prog_name="atomicbatch")
+    try:
+        cli(prog_name="atomicbatch")
+    except KeyboardInterrupt:  # before click, or while it ended
+        _exit(128 + signal.SIGINT)

@@ -62,6 +62,12 @@ def _sqlite_url(url: sa.URL) -> sa.URL:
     if url.query:
         options = ", ".join(sorted(url.query))
         raise ServeError(f"the URL of an SQLite file takes no options, and this one has {options}")
+    _check_file(name)
+    return url.set(drivername="sqlite")
+
+
+def _check_file(name: str) -> None:
+    """See whether a file can be an SQLite database, before SQLite touches it."""
     try:
         mode = os.stat(name).st_mode
         if stat.S_ISDIR(mode):
@@ -78,7 +84,6 @@ def _sqlite_url(url: sa.URL) -> sa.URL:
         raise ServeError(f"{name!r} is no file name") from None
     if start and start != _MAGIC:
         raise ServeError(f"{name} is no SQLite database, or it is encrypted")
-    return url.set(drivername="sqlite")
 
 
 def open_database(
@@ -100,6 +105,8 @@ def open_database(
     Raises:
         ServeError: It cannot be reached, read or, where it is to be, written.
     """
+    if url.get_backend_name() == "sqlite":
+        _check_file(str(url.database))  # a worker opens it some time after its parent
     try:
         database = Database(url, read_only=read_only, limits=limits)
         if not read_only:

@@ -70,6 +70,7 @@ class Server:
         self._writer = writer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = threading.Event()
+        self._handling = False
         self._deadline = 0.0
 
     def run(self) -> int:
@@ -82,7 +83,8 @@ class Server:
         Returns:
             The exit status: ``STOPPED`` or ``CUT_OFF``.
         """
-        if threading.current_thread() is threading.main_thread():
+        self._handling = threading.current_thread() is threading.main_thread()
+        if self._handling:
             for number in SIGNALS:
                 signal.signal(number, self._on_signal)
         with asyncio.Runner(loop_factory=_new_event_loop) as runner:
@@ -104,8 +106,9 @@ class Server:
                 self._loop.call_soon_threadsafe(self._begin_to_drain)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        for other in SIGNALS:
-            signal.signal(other, signal.SIG_DFL)
+        if self._told.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         threading.Thread(target=self._end_at_last, daemon=True, name="last").start()
         self.stop()
 
@@ -121,6 +124,11 @@ class Server:
 
     def _begin_to_drain(self) -> None:
         self._application.draining = True
+        if self._handling:
+            # From now on the kernel ends the process, should this thread be stuck. Not earlier:
+            # a signal that comes while its handler is being changed is lost.
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
         self._stopping.set()
 
     async def _serve(self) -> int:
