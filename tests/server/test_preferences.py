@@ -150,7 +150,7 @@ def test_a_refused_preference_stores_nothing(shop: Served) -> None:
             b"handling=strict, return=representation",
         ),
     ],
-    ids=repr,
+    ids=lambda given: repr(sorted(given) if isinstance(given, frozenset) else given),
 )
 def test_what_is_honoured(honoured: frozenset[bytes], value: bytes, applied: bytes) -> None:
     """What was honoured, no more, is told."""
