@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -200,8 +202,8 @@ def send(
     """
     Send all requests of an .http FILE as one atomic batch.
 
-    Prints each reply, and the outcome on the last line. The exit status is 0 only if the batch
-    was committed, 1 if not, 2 if it could not be sent.
+    Prints each reply, and the outcome on the last line. The exit status is 0 if the batch was
+    committed, 1 if it was not, 2 if it was not sent, and 3 if nobody knows: it may be stored.
     """
     with _needs("client"):
         from atomicbatch.client.send import SendError, send_file
@@ -218,9 +220,17 @@ def send(
         )
     except (HttpFileError, SendError) as error:
         raise UsageProblem(str(error)) from error
-    for line in sent.lines(verbose=verbose):
-        click.secho(line.text, bold=line.bold, fg=line.colour)
-    _exit(0 if sent.committed else 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        for line in sent.lines(verbose=verbose):
+            click.secho(line.text, bold=line.bold, fg=line.colour)
+    except OSError:
+        # Nobody reads on, as in "send | head". The status still tells what became of the batch,
+        # so Python must not fail again when it flushes at its end.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _exit(sent.exit_status)
 
 
 @cli.command()
@@ -229,16 +239,24 @@ def send(
     "--content-type",
     help="Content-Type of the batch; default: the file's own, else guessed from its start.",
 )
-def check(file: Any, content_type: str | None) -> None:
+@click.option(
+    "--var", "variables", multiple=True, metavar="NAME=VALUE", callback=_pairs("="),
+    help="Set a variable of an .http file.",
+)  # fmt: skip
+def check(file: Any, content_type: str | None, variables: dict[str, str]) -> None:
     """
     Say whether FILE is a batch, and if not, what is wrong where.
 
     FILE holds the body of a batch request, or the whole request with its headers; "-" is standard
-    input. The exit status is 0 for a batch, 1 for anything else.
+    input. A FILE whose name ends in .http or .rest is read as "send" reads it. Nothing is sent. The
+    exit status is 0 for a batch, 1 for anything else.
     """
-    from atomicbatch.client.check import check_batch
+    from atomicbatch.client.check import check_batch, check_http_file
 
-    found = check_batch(file.read(), content_type=content_type)
+    if file.name.lower().endswith((".http", ".rest")):
+        found = check_http_file(Path(file.name), variables)
+    else:
+        found = check_batch(file.read(), content_type=content_type)
     click.echo(found.text)
     _exit(0 if found.good else 1)
 

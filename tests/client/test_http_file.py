@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from atomicbatch.client.check import check_http_file
 from atomicbatch.client.http_file import HttpFile, HttpFileError, read_http_file
+from atomicbatch.wire.batch import read_batch, write_batch
 
 
 def read(folder: Path, text: str, **variables: str) -> HttpFile:
@@ -132,3 +136,71 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
     """A file that cannot be read is an error of its own kind."""
     with pytest.raises(HttpFileError):
         read_http_file(tmp_path / "missing.http")
+
+
+CORPUS = Path(__file__).parent / "corpus"
+INDEX = tomllib.loads((CORPUS / "index.toml").read_text("utf-8"))
+
+
+def stem(case: dict[str, Any]) -> str:
+    return Path(case["file"]).stem
+
+
+def test_every_file_of_the_corpus_is_in_the_index_once() -> None:
+    """No file is forgotten."""
+    files = [case["file"] for case in INDEX["good"] + INDEX["bad"]]
+    assert sorted(files) == sorted(path.name for path in CORPUS.glob("*.http"))
+
+
+@pytest.mark.parametrize("case", INDEX["good"], ids=stem)
+def test_a_file_as_the_editors_read_it(case: dict[str, Any]) -> None:
+    """The calls, their headers and bodies are those that the editors would have sent."""
+    file = read_http_file(CORPUS / case["file"], case.get("variables"))
+    assert file.origin == case.get("origin")
+    if "names" in case:
+        assert list(file.names) == case["names"]
+    assert [
+        [
+            call.method,
+            (call.path + (b"?" + call.query if call.query else b"")).decode(),
+            [f"{name.decode()}: {value.decode()}" for name, value in call.headers],
+            call.body.decode(),
+        ]
+        for call in file.calls
+    ] == case["calls"]
+    content_type, body = write_batch(file.calls)
+    assert len(read_batch(body, content_type=content_type).calls) == len(file.calls)
+
+
+@pytest.mark.parametrize("case", INDEX["bad"], ids=stem)
+def test_a_file_that_is_refused(case: dict[str, Any]) -> None:
+    """Before anything is sent, with the line and what is wrong with it."""
+    with pytest.raises(HttpFileError) as caught:
+        read_http_file(CORPUS / case["file"], case.get("variables"))
+    assert f"{case['file']}{case['message']}" in str(caught.value)
+
+
+def test_made_up_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the editors make up from the clock, from chance and from the environment."""
+    monkeypatch.setenv("WHO", "Ada")
+    text = (
+        "/{{$processEnv WHO}}/{{$env.WHO}}/{{$random.integer(5, 6)}}/{{$random.hexadecimal(8)}}"
+        "/{{$timestamp -1 d}}/{{$datetime iso8601}}?a={{$datetime rfc1123}}&b={{$random.email}}"
+    )
+    (call,) = read(tmp_path, text).calls
+    pattern = rb"/Ada/Ada/5/[0-9a-f]{8}/\d{10}/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    assert re.fullmatch(pattern, call.path)
+    assert re.fullmatch(rb"a=\w{3},%20.*GMT&b=\w+@example.com", call.query)
+    for bad in ("$random.integer(9,1)", "$processEnv NO_SUCH", "$datetime x", "$nothing", "", "$"):
+        with pytest.raises(HttpFileError, match="no variable"):
+            read(tmp_path, f"/{{{{{bad}}}}}")
+
+
+def test_check_reads_what_send_sends(tmp_path: Path) -> None:
+    """The calls of a good file are listed; the line of a bad one is named."""
+    found = check_http_file(CORPUS / "paths-only.http", {})
+    assert found == (True, "ok: 2 calls\n1. POST /v1/api/items, 32 bytes\n2. PURGE /cache/items")
+    found = check_http_file(CORPUS / "no-separator.http", {})
+    assert not found.good
+    assert "no-separator.http:6: another request starts here" in found.text
+    assert check_http_file(CORPUS / "environment.http", {"who": "x", "tenant": "y"}).good

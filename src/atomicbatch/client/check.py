@@ -1,12 +1,16 @@
-"""Check: whether bytes are a batch, and if not, what is wrong where."""
+"""Check: whether a file is a batch, raw or as ``.http``, and if not, what is wrong where."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from atomicbatch.client.http_file import HttpFileError, read_http_file
 from atomicbatch.errors import WireError
 from atomicbatch.limits import Limits
+from atomicbatch.model import Call
 from atomicbatch.wire.batch import read_batch
 
 
@@ -45,12 +49,24 @@ def check_batch(raw: bytes, *, content_type: str | None = None) -> Checked:
         batch = read_batch(body, content_type=given, batch_paths=(b"/v1/api/batch",), limits=limits)
     except WireError as error:
         return Checked(False, _told(error, raw, start))
-    lines = [f"ok: {len(batch.calls)} call{'s' * (len(batch.calls) != 1)}"]
-    for number, call in enumerate(batch.calls, 1):
+    return Checked(True, _listed(batch.calls))
+
+
+def check_http_file(path: Path, variables: Mapping[str, str]) -> Checked:
+    """Read an ``.http`` file as ``send`` would, and send nothing."""
+    try:
+        return Checked(True, _listed(read_http_file(path, variables).calls))
+    except HttpFileError as error:
+        return Checked(False, str(error))
+
+
+def _listed(calls: Sequence[Call]) -> str:
+    lines = [f"ok: {len(calls)} call{'s' * (len(calls) != 1)}"]
+    for number, call in enumerate(calls, 1):
         target = (call.path + (b"?" + call.query if call.query else b"")).decode("ascii", "replace")
         size = f", {len(call.body)} bytes" if call.body else ""
         lines.append(f"{number}. {call.method} {target}{size}")
-    return Checked(True, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def _body_of(raw: bytes) -> tuple[bytes, int, bytes | None]:
