@@ -174,6 +174,9 @@ class Link:
     def _id_in_server(self) -> Any:
         """What the server calls the connection, where another connection has to name it."""
         try:
+            if self._dialect.driver == "asyncpg":
+                protocol = self._driver._protocol
+                return protocol.backend_pid, protocol.backend_secret
             if self._dialect.name in ("mysql", "mariadb"):
                 return int(self._driver.thread_id())
             if self._dialect.driver in ("psycopg", "psycopg2"):
@@ -217,13 +220,11 @@ class Link:
             cursor.execute(f"SELECT pg_cancel_backend({self._server_id:d})")
 
     def _interrupt_asyncpg(self) -> None:
-        protocol = self._driver._protocol
+        pid, secret = self._server_id
         _request_cancel(
             self._driver._addr,
             self._driver._params,
-            struct.pack(
-                "!llll", 16, _CANCEL_REQUEST, protocol.backend_pid, protocol.backend_secret
-            ),
+            struct.pack("!llll", 16, _CANCEL_REQUEST, pid, secret),
         )
 
     def _interrupt_pymysql(self) -> None:

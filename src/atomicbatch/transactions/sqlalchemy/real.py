@@ -111,6 +111,8 @@ class RealTransaction:
         self._sealed = False
         self._rolling_back = threading.Lock()
         self.commit_sent = False
+        # For how many milliseconds SQLite waits for a lock.
+        self._patience = 0
         # Its COMMIT or ROLLBACK is under way, and is not interrupted, but cut off if need be.
         self._is_ending = False
         self._run: Runner
@@ -258,15 +260,30 @@ class RealTransaction:
             self._driver.prepare_threshold = None
 
     def _begin_sqlite(self, at_once: bool) -> None:
-        if not at_once:
+        self._patience = int(value_of(self.fairy, "PRAGMA busy_timeout"))
+        with self._patience_within(0.0 if at_once else self._seconds_left()):
             run_plainly(self.fairy, ["BEGIN IMMEDIATE"])
+
+    @contextmanager
+    def _patience_within(self, seconds: float) -> Iterator[None]:
+        """Let SQLite wait no longer for a lock: nothing can stop it in the middle of that."""
+        milliseconds = int(seconds * 1000)
+        if self._patience <= milliseconds:
+            yield
             return
-        patience = value_of(self.fairy, "PRAGMA busy_timeout")
-        run_plainly(self.fairy, ["PRAGMA busy_timeout=0"])
+        run_plainly(self.fairy, [f"PRAGMA busy_timeout={milliseconds}"])
         try:
-            run_plainly(self.fairy, ["BEGIN IMMEDIATE"])
+            yield
         finally:
-            run_plainly(self.fairy, [f"PRAGMA busy_timeout={int(patience)}"])
+            try:
+                run_plainly(self.fairy, [f"PRAGMA busy_timeout={self._patience}"])
+            except Exception:
+                # What COMMIT has come to counts, not this: the connection does not go back.
+                logger.debug("SQLite's busy timeout could not be put back", exc_info=True)
+                self._lost = True
+
+    def _seconds_left(self) -> float:
+        return max(0.0, self.joined.deadline - time.monotonic())
 
     def _wanted_level(self) -> Any:
         if self.joined.options.isolation_level:
@@ -430,7 +447,8 @@ class RealTransaction:
                 raise stopped
             try:
                 if self._explicit:
-                    run_plainly(self.fairy, ["COMMIT"])
+                    with self._patience_within(self._seconds_left()):
+                        run_plainly(self.fairy, ["COMMIT"])
                 else:
                     self.dialect.do_commit(self.fairy)
             except BaseException as error:
@@ -565,9 +583,10 @@ class RealTransaction:
             link.interrupt(0)
 
     def _interrupt_cancelled(self) -> None:
-        # Other drivers tell the server when a statement is cancelled. These close the connection,
-        # which the server sees when the statement has ended, and holds its locks until then.
-        if self.family is Family.MYSQL:
+        # The driver closes the connection, which the server sees when the statement has ended, and
+        # holds its locks until then. Some ask the server to stop it first, as we do; but closing
+        # the connection, which is next, makes asyncpg forget to.
+        if self.family is not Family.SQLITE:
             self._interrupt()
 
     def _sever(self) -> None:

@@ -1,0 +1,316 @@
+"""The time limit of a batch whose database falls silent, at each step, on every driver."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from atomicbatch import Limits
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+from atomicbatch.wire.batch import write_batch
+from tests.asgi.asking import Answer, Request, ask, scope_of
+from tests.proxies import At, Fault, Proxy, proxied
+from tests.transactions.sqlalchemy.patterns import Pattern
+from tests.transactions.sqlalchemy.test_lifecycle import FAIL
+from tests.transactions.sqlalchemy.test_oracle import RUN, Databases, add, app_of
+from tests.transactions.sqlalchemy.worlds import DRIVERS, SYNC, Database, World
+
+SERVERS = [driver for driver, family in DRIVERS.items() if family != "sqlite"]
+LIMIT = 0.4
+# The contract says within a second of the limit; the rest is for a machine that is busy.
+LATEST = LIMIT + 1 + 2
+STAGES = {
+    "connect": None,
+    "begin": (b"BEGIN", At.REQUEST),
+    "savepoint": (b"SAVEPOINT ", At.REQUEST),
+    "statement": (b"first", At.REQUEST),
+    "statement's answer": (b"first", At.ANSWER),
+    "commit": (b"COMMIT", At.REQUEST),
+    "commit's answer": (b"COMMIT", At.ANSWER),
+    "rollback": (b"ROLLBACK", At.REQUEST),
+}
+# MySQL's drivers send none: they have switched autocommit off when they connected.
+CASES = [
+    (driver, stage)
+    for driver in SERVERS
+    for stage in STAGES
+    if stage != "begin" or DRIVERS[driver] != "mysql"
+]
+
+
+@contextmanager
+def behind_a_proxy(driver: str, databases: Databases) -> Iterator[tuple[Proxy, World, Database]]:
+    database = databases(DRIVERS[driver])
+    with proxied(database.url.render_as_string(hide_password=False)) as (proxy, url):
+        yield proxy, World(driver, Database(database.family, sa.make_url(url))), database
+
+
+def limited(world: World, act: Any = None, seconds: float = LIMIT) -> AtomicBatch:
+    pattern = None if act is None else Pattern(act, (), (), "")
+    return AtomicBatch(
+        app_of(world, pattern),
+        transaction=SQLAlchemyTransaction(),
+        limits=Limits(timeout_seconds=seconds),
+    )
+
+
+async def timed(answer: Awaitable[Answer]) -> tuple[Answer, float]:
+    began = time.monotonic()
+    return await answer, time.monotonic() - began
+
+
+async def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+def note(**measured: Any) -> None:
+    """For the table in docs/explanation/time-and-bounds.md."""
+    if path := os.environ.get("ATOMICBATCH_TEST_TIMES"):
+        with open(path, "a") as file:
+            file.write(json.dumps(measured) + "\n")
+
+
+@pytest.mark.parametrize(("driver", "stage"), CASES)
+def test_a_database_that_falls_silent(driver: str, stage: str, databases: Databases) -> None:
+    """The client is told in time and the truth; the next batch finds a database in order."""
+    with behind_a_proxy(driver, databases) as (proxy, world, database):
+
+        async def main() -> None:
+            app, patient = limited(world), limited(world, seconds=30)
+            where = STAGES[stage]
+            if where is None:
+                proxy.silence()
+            else:
+                assert (await ask(patient, add("before"))).outcome == "committed"
+                proxy.when(where[0], Fault.STOP, at=where[1])
+            calls = [add("first"), add("second"), *([FAIL] if stage == "rollback" else [])]
+            answer, seconds = await timed(ask(app, *calls))
+            assert seconds < LATEST
+            note(driver=driver, stage=stage, limit=LIMIT, seconds=seconds, outcome=answer.outcome)
+            if stage.startswith("commit"):
+                assert answer.status == 503
+                assert answer.outcome == "unknown"
+            elif stage == "rollback":
+                assert answer.outcome == "rolled-back; failed=3; status=409"
+            else:
+                assert answer.outcome == "rolled-back; failed=1; status=504"
+            proxy.resume()
+            await until(lambda: _transactions(database) == 0)
+            stored = {name for name, _ in database.rows()} & {"first", "second"}
+            assert stored in (set(), {"first", "second"})
+            if not stage.startswith("commit"):
+                assert not stored
+            if stage == "commit's answer":
+                assert stored
+            assert (await ask(patient, add("after"))).outcome == "committed"
+            await until(lambda: world.checked_out() == 0 or stage == "connect")
+            with suppress(Exception):
+                await world.dispose()
+
+        asyncio.run(main())
+        assert "after" in {name for name, _ in database.rows()}
+
+
+def _transactions(database: Database) -> int:
+    """How many others have a transaction open."""
+    return int(
+        database.run(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+            if database.family == "postgresql"
+            else "SELECT count(*) FROM information_schema.innodb_trx"
+        )[0][0]
+    )
+
+
+# Statements that run, and threads that do something else ----------------------------------------
+
+ENDLESS = {
+    "postgresql": "SELECT pg_sleep(60)",
+    "mysql": "SELECT sleep(60) FROM item",
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+    "SELECT max(i) FROM n",
+}
+
+
+def writing_then(text: str, is_async: bool) -> Any:
+    """A handler that locks a row, then runs a statement."""
+
+    async def act_async(world: World) -> None:
+        async with AsyncSession(world.async_engine) as session:
+            await session.execute(sa.text("UPDATE item SET n = 5 WHERE name = 'one'"))
+            await session.execute(sa.text(text))
+
+    def act(world: World) -> None:
+        with Session(world.engine) as session:
+            session.execute(sa.text("UPDATE item SET n = 5 WHERE name = 'one'"))
+            session.execute(sa.text(text))
+
+    return act_async if is_async else act
+
+
+def write_beside(database: Database) -> None:
+    """What waits for the batch's lock, on a connection of its own."""
+    database.run("UPDATE item SET n = n + 1 WHERE name = 'one'")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("end", ["limit", "hang-up"])
+def test_a_statement_that_does_not_end(end: str, driver: str, databases: Databases) -> None:
+    """It ends in the server too, at the limit and when the client is gone: its locks are free."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+    act = writing_then(ENDLESS[world.family], world.is_async)
+
+    async def main() -> None:
+        app = limited(world, act, LIMIT if end == "limit" else 60)
+        if end == "limit":
+            answer, seconds = await timed(ask(app, add("first"), RUN))
+            assert seconds < LATEST
+            assert answer.outcome == "rolled-back; failed=2; status=504"
+        else:
+            content_type, body = write_batch([add("first"), RUN])
+            request = Request([body])
+            scope = scope_of("/v1/api/batch", ((b"content-type", content_type),))
+            batch = asyncio.create_task(app(scope, request.receive, request.send))
+            await until(lambda: world.checked_out() == 1)
+            await asyncio.sleep(0.2)  # well into the statement, or it is not interrupted at all
+            request.hang_up()
+            began = time.monotonic()
+            await batch
+            assert time.monotonic() - began < LATEST - LIMIT
+            assert not request.sent
+        began = time.monotonic()
+        await asyncio.to_thread(write_beside, database)
+        assert time.monotonic() - began < 5
+        if world.family != "sqlite":
+            await until(lambda: _transactions(database) == 0)
+        assert (await ask(limited(world, seconds=30), add("after"))).outcome == "committed"
+        assert world.checked_out() == 0
+        await world.dispose()
+
+    asyncio.run(main())
+    names = {name for name, _ in database.rows()}
+    assert "after" in names
+    assert "first" not in names
+    assert ("one", 11) in database.rows()
+
+
+SYNC_DRIVERS = [driver for driver in DRIVERS if driver in SYNC]
+
+
+@pytest.mark.parametrize("driver", SYNC_DRIVERS)
+def test_a_thread_that_does_something_else(driver: str, databases: Databases) -> None:
+    """A handler that sleeps while it holds locks is left behind, without them."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+    wake = threading.Event()
+    refused: list[Exception] = []
+
+    def act(_: World) -> None:
+        with Session(world.engine) as session:
+            session.execute(sa.text("UPDATE item SET n = 5 WHERE name = 'one'"))
+            wake.wait(60)
+            try:
+                session.execute(sa.text("UPDATE item SET n = 6 WHERE name = 'one'"))
+                session.commit()
+            except Exception as error:
+                refused.append(error)
+                raise
+
+    async def main() -> None:
+        app = limited(world, act)
+        answer, seconds = await timed(ask(app, add("first"), RUN))
+        assert seconds < LATEST
+        assert answer.outcome == "rolled-back; failed=2; status=504"
+        await asyncio.to_thread(write_beside, database)
+        assert (await ask(limited(world, seconds=30), add("after"))).outcome == "committed"
+        wake.set()
+        await until(lambda: bool(refused))
+        assert "is over" in str(refused[0])
+        await until(lambda: world.checked_out() == 0)
+        await world.dispose()
+
+    asyncio.run(main())
+    assert database.rows() == [("after", 0), ("one", 11), ("two", 20)]
+
+
+# SQLite's lock -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])
+@pytest.mark.parametrize("end", ["limit", "hang-up"])
+def test_begin_waits_for_the_lock(end: str, driver: str, databases: Databases) -> None:
+    """However patient the app is, and nothing runs once the lock is free."""
+    database = databases("sqlite")
+    world = World(driver, database, {"connect_args": {"timeout": 60}})
+
+    async def main() -> None:
+        app = limited(world, writing_then(ENDLESS["sqlite"], world.is_async))
+        with closing(database.connect()) as other:
+            other.execute("BEGIN IMMEDIATE")
+            if end == "limit":
+                answer, seconds = await timed(ask(app, RUN))
+                assert answer.replies[0].status in (503, 504)
+                assert seconds < LATEST
+            else:
+                content_type, body = write_batch([RUN])
+                request = Request([body])
+                scope = scope_of("/v1/api/batch", ((b"content-type", content_type),))
+                batch = asyncio.create_task(app(scope, request.receive, request.send))
+                await until(lambda: world.checked_out() == 1)
+                request.hang_up()
+                began = time.monotonic()
+                await batch
+                assert time.monotonic() - began < LATEST - LIMIT
+            other.execute("ROLLBACK")
+        patient = limited(world, seconds=30)
+        answer, seconds = await timed(ask(patient, add("after")))
+        assert answer.outcome == "committed"
+        assert seconds < 10
+        await until(lambda: world.checked_out() == 0)
+        await world.dispose()
+
+    asyncio.run(main())
+    assert database.rows() == [("after", 0), ("one", 10), ("two", 20)]
+
+
+@pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])
+def test_commit_waits_for_readers(driver: str, tmp_path: Path) -> None:
+    """With a rollback journal COMMIT waits for readers: at the limit it is refused, for sure."""
+    database = Database("sqlite", sa.make_url(f"sqlite:///{tmp_path / 'journal.sqlite'}"))
+    database.create()
+    world = World(driver, database, {"connect_args": {"timeout": 60}})
+
+    async def main() -> None:
+        with closing(database.connect()) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM item").fetchall()
+            answer, seconds = await timed(ask(limited(world), add("first")))
+            assert answer.outcome.startswith("rolled-back; failed=commit; status=50")
+            assert seconds < LATEST
+            reader.execute("ROLLBACK")
+        assert (await ask(limited(world, seconds=30), add("after"))).outcome == "committed"
+        if not world.is_async:
+            with world.engine.connect() as connection:  # which the batch has given back
+                assert connection.execute(sa.text("PRAGMA busy_timeout")).scalar() == 60000
+        await world.dispose()
+
+    asyncio.run(main())
+    assert database.rows() == [("after", 0)]
