@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, MissingGreenlet, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 
-from tests.transactions.sqlalchemy.patterns import ALL, LEAKED, SERVERS, Pattern
+from tests.transactions.sqlalchemy.patterns import (
+    ALL,
+    LEAKED,
+    SERVERS,
+    Pattern,
+    busy_elsewhere,
+)
 from tests.transactions.sqlalchemy.worlds import Item, World, items
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATTERNS: list[Pattern] = []
+# Outside of SQLAlchemy's greenlets: some drivers' errors come wrapped, orig is MissingGreenlet.
+WRONG_PLACE = (MissingGreenlet, StatementError)
 
 
 def pattern(
-    *, families: tuple[str, ...] = ALL, refused: tuple[str, ...] = (), because: str = ""
+    *,
+    families: tuple[str, ...] = ALL,
+    refused: tuple[str, ...] = (),
+    because: str = "",
+    unawaited: bool = False,
 ) -> Callable[[F], F]:
     def register(act: F) -> F:
-        PATTERNS.append(Pattern(act, families, refused, because))
+        PATTERNS.append(Pattern(act, families, refused, because, unawaited))
         return act
 
     return register
@@ -484,3 +498,153 @@ async def commits_within_a_time(world: World) -> Any:
         await session.flush()
         await session.execute(sa.text("SET STATEMENT max_statement_time = 60 FOR COMMIT"))
     return "done"
+
+
+# Nothing is sent outside of SQLAlchemy's greenlets: the handler may go on -------------------------
+
+
+@pattern(unawaited=True)
+async def loads_lazily_after_commit(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        item = Item(name="new", n=1)
+        session.add(item)
+        await session.commit()
+        try:
+            return item.name  # expired by the commit
+        except WRONG_PLACE:
+            await session.refresh(item)
+        item.n = 2
+        await session.commit()
+        return "loaded"
+
+
+@pattern(unawaited=True)
+async def reads_in_a_wrong_place(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        for name in ("new", "newer"):  # with a new connection, and with one that is in use
+            try:
+                session.sync_session.scalars(sa.select(Item.name)).all()
+            except WRONG_PLACE:
+                session.add(Item(name=name, n=1))
+                await session.flush()
+        await session.commit()
+        return "done"
+
+
+@pattern(unawaited=True)
+async def writes_in_a_wrong_place(world: World) -> Any:
+    count = sa.update(items).where(items.c.name == "new").values(n=items.c.n + 1)
+    async with world.async_engine.connect() as connection:
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+        for _ in "ab":
+            try:
+                connection.sync_connection.execute(  # type: ignore[union-attr]
+                    sa.insert(items).values(name="wrong", n=1)
+                )
+            except WRONG_PLACE:
+                await connection.execute(count)
+        await connection.commit()
+        try:
+            connection.sync_connection.execute(  # type: ignore[union-attr]
+                sa.insert(items).values(name="wrong", n=1)
+            )
+        except WRONG_PLACE:
+            await connection.execute(sa.insert(items).values(name="newer", n=1))
+        await connection.commit()
+    return "done"
+
+
+@pattern(unawaited=True)
+async def savepoints_in_a_wrong_place(world: World) -> Any:
+    count = sa.update(items).where(items.c.name == "new").values(n=items.c.n + 1)
+    async with world.async_engine.connect() as connection:
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+        own: Any = connection.sync_connection
+        failed = 0
+        for text in ("SAVEPOINT mine", "ROLLBACK TO SAVEPOINT mine", "RELEASE SAVEPOINT mine"):
+            try:
+                own.exec_driver_sql(text)
+            except WRONG_PLACE:
+                failed += 1
+            await connection.exec_driver_sql(text)
+            await connection.execute(count)
+        await connection.commit()
+    return failed
+
+
+@pattern()
+async def controls_by_text(world: World) -> Any:
+    async with world.async_engine.connect() as connection:
+        await connection.execute(sa.insert(items).values(name="new", n=1))
+        for text in ("SAVEPOINT mine", "RELEASE SAVEPOINT mine", "COMMIT"):
+            await connection.execute(sa.text(text))
+    return "done"
+
+
+# What is being handled says nothing about the database's answer -----------------------------------
+
+
+@pattern()
+async def duplicate_while_a_cache_is_down(world: World) -> Any:
+    try:
+        await asyncio.open_connection("127.0.0.1", 1)
+    except OSError:
+        return await insert_or_find(world)
+    return "somebody listens on port 1"
+
+
+@pattern()
+async def duplicate_while_something_is_missing(world: World) -> Any:
+    try:
+        return os.environ["NO_SUCH_KEY"]
+    except KeyError:
+        return await insert_or_find(world)
+
+
+@pattern()
+async def duplicate_while_another_database_is_busy(world: World) -> Any:
+    try:
+        busy_elsewhere()
+    except sqlite3.OperationalError:
+        return await insert_or_find(world)
+    return "not busy"
+
+
+@pattern(unawaited=True)
+async def lazy_load_while_another_database_is_busy(world: World) -> Any:
+    async with AsyncSession(world.async_engine) as session:
+        try:
+            busy_elsewhere()
+        except sqlite3.OperationalError:
+            try:
+                session.sync_session.scalars(sa.select(Item.name)).all()
+            except WRONG_PLACE:
+                session.add(Item(name="new", n=1))
+                await session.commit()
+    return "done"
+
+
+@pattern()
+async def duplicate_in_a_group(world: World) -> Any:
+    async def busy() -> None:
+        busy_elsewhere()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(busy())
+    except* sqlite3.OperationalError:
+        found = await insert_or_find(world)
+    return found
+
+
+async def insert_or_find(world: World) -> str:
+    async with AsyncSession(world.async_engine) as session:
+        session.add(Item(name="one", n=1))
+        try:
+            await session.commit()
+        except IntegrityError:
+            await session.rollback()
+            session.add(Item(name="another", n=1))
+            await session.commit()
+            return "is there"
+    return "new"

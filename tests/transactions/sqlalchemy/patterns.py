@@ -7,13 +7,18 @@ otherwise in a batch than alone, says so in its decorator.
 
 from __future__ import annotations
 
+import socket
+import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from typing import Any, TypeVar
 
+import httpx
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
@@ -33,12 +38,14 @@ class Pattern:
         act: The handler.
         families: Databases that it makes sense on.
         refused: On these families the batch fails, with a message that holds ``because``.
+        unawaited: SQLAlchemy leaves coroutines behind that nobody awaits, which Python warns of.
     """
 
     act: Callable[[World], Any]
     families: tuple[str, ...]
     refused: tuple[str, ...]
     because: str
+    unawaited: bool = False
 
     @property
     def name(self) -> str:
@@ -1041,3 +1048,57 @@ def creates_a_function(world: World) -> Any:
         session.execute(sa.text("DROP FUNCTION add_twice"))
         session.commit()
         return found
+
+
+# What is being handled says nothing about the database's answer -----------------------------------
+
+
+def busy_elsewhere() -> None:
+    """A real conflict on a database that is none of the app's engines."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (
+            sqlite3.connect(f"{folder}/x", isolation_level=None, timeout=0) for _ in "ab"
+        )
+        with closing(first), closing(second):
+            first.execute("BEGIN IMMEDIATE")
+            second.execute("BEGIN IMMEDIATE")
+
+
+def insert_or_find(world: World) -> str:
+    with Session(world.engine) as session:
+        session.add(Item(name="one", n=1))
+        try:
+            session.commit()
+        except IntegrityError:
+            session.rollback()
+            session.add(Item(name="another", n=1))
+            session.commit()
+            return "is there"
+    return "new"
+
+
+@pattern()
+def duplicate_while_a_cache_is_down(world: World) -> Any:
+    try:
+        socket.create_connection(("127.0.0.1", 1))
+    except OSError:
+        return insert_or_find(world)
+    return "somebody listens on port 1"
+
+
+@pattern()
+def duplicate_while_another_service_is_down(world: World) -> Any:
+    try:
+        httpx.get("http://127.0.0.1:1", trust_env=False)
+    except httpx.HTTPError:
+        return insert_or_find(world)
+    return "somebody listens on port 1"
+
+
+@pattern()
+def duplicate_while_another_database_is_busy(world: World) -> Any:
+    try:
+        busy_elsewhere()
+    except sqlite3.OperationalError:
+        return insert_or_find(world)
+    return "not busy"

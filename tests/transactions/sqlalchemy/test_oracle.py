@@ -29,6 +29,10 @@ from tests.transactions.sqlalchemy.patterns import LEAKED, Pattern
 from tests.transactions.sqlalchemy.worlds import DRIVERS, SYNC, Database, Item, World
 
 Databases = Callable[[str], Database]
+_UNAWAITED = (
+    "ignore:coroutine .* was never awaited:RuntimeWarning",
+    "ignore:.*coroutine:pytest.PytestUnraisableExceptionWarning",
+)
 
 
 def app_of(world: World, pattern: Pattern | None = None) -> FastAPI:
@@ -92,7 +96,12 @@ def add(name: str) -> Call:
 
 def cases() -> list[Any]:
     return [
-        pytest.param(driver, pattern, id=f"{driver}-{pattern.name}")
+        pytest.param(
+            driver,
+            pattern,
+            id=f"{driver}-{pattern.name}",
+            marks=pytest.mark.filterwarnings(*_UNAWAITED) if pattern.unawaited else (),
+        )
         for driver, family in DRIVERS.items()
         for pattern in (patterns if driver in SYNC else async_patterns).PATTERNS
         if family in pattern.families

@@ -34,6 +34,9 @@ class Gate(Protocol):
     def is_taken(self) -> bool:
         """Tell, in any thread, whether another thread or a task is inside."""
 
+    def pause(self) -> None:
+        """Instead of a statement that need not be sent."""
+
 
 class ThreadGate:
     """For sync drivers, whose handlers may run in several threads."""
@@ -56,6 +59,9 @@ class ThreadGate:
             return True
         self._lock.release()
         return False
+
+    def pause(self) -> None:
+        pass
 
 
 class TaskGate:
@@ -98,6 +104,10 @@ class TaskGate:
 
     def is_taken(self) -> bool:
         return self._inside
+
+    def pause(self) -> None:
+        # SQLAlchemy takes it for a mistake if an async call has not awaited anything.
+        await_only(_nothing())
 
     def enter_now(self) -> bool:
         if self._inside:

@@ -132,7 +132,9 @@ class Lease:
                 if self._is_broken(kind):
                     # The database itself says that nothing is possible but to roll back.
                     return self._fail(partial(execute, operation, *args, **kwargs))
-                return self._control(statement)
+                self._control(statement)
+                real.gate.pause()
+                return None
             if (self._read_only or self._read_only_transaction) and kind is Kind.WRITE:
                 real.refuse("a handler writes on a connection that it has set to read only")
             virtual, savepoints = self.virtual, real.savepoints
