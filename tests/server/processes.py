@@ -91,9 +91,9 @@ def start(*arguments: str, log: Path, **options: Any) -> subprocess.Popen[str]:
 
 
 @contextlib.contextmanager
-def serving(url: str, *arguments: str, folder: Path) -> Iterator[ServeProcess]:
+def serving(url: str, *arguments: str, folder: Path, **options: Any) -> Iterator[ServeProcess]:
     """A server on a free port; it is killed at the end if it still runs."""
-    popen = start(url, "--port", "0", *arguments, log=folder / "stderr.log")
+    popen = start(url, "--port", "0", *arguments, log=folder / "stderr.log", **options)
     below: list[int] = []
     try:
         process = ServeProcess(popen, folder / "stderr.log")

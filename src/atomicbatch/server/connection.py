@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._head_began = False
         self._head_bytes = 0
         self._body_came = False
+        self._request_ended = False
         self._framing_bytes = 0
         self._target = b""
         self._headers: list[Header] = []
@@ -108,7 +109,7 @@ class Connection(asyncio.Protocol):
         """Read bytes."""
         if self._ended:
             return
-        self._head_began = self._body_came = False
+        self._head_began = self._body_came = self._request_ended = False
         fed = data
         try:
             while fed:
@@ -278,6 +279,7 @@ class Connection(asyncio.Protocol):
         if self._upgrading:
             return  # says the parser, which takes the body for what comes after an upgrade
         request, self._arriving = self._arriving, None
+        self._request_ended = True
         self._framing_bytes = 0
         if request is not None:
             request.end()
@@ -375,9 +377,9 @@ class Connection(asyncio.Protocol):
     def _check_head(self, fed: int) -> None:
         """Bound a head that is not there yet, in bytes and in time."""
         if self._head_began:
-            # How much of these bytes belongs to what came before it is not known: none counts.
             self._deadline = self._loop.time() + self._limits.head_seconds
-            return
+            # Behind another request, how many of these bytes are its own is not known: none counts.
+            fed = 0 if self._request_ended else fed
         self._head_bytes += fed
         if self._head_bytes > self._limits.max_head_bytes:
             self._head_too_long()

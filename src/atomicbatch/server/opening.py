@@ -119,7 +119,7 @@ def open_database(
     if database.catalog.hides_batch:
         told("the table 'batch' is not served: its path is that of the batch endpoint")
     if not database.catalog.schema.tables:
-        told(f"{_shown(url)} has no tables{_where(url)} yet")
+        told(f"{_shown(url)} has no tables{_where(url)} yet; they are served once there are some")
     return database
 
 
@@ -132,14 +132,24 @@ def _try_to_write(url: sa.URL, note: Callable[[str], None] | None) -> None:
     backend = backend_for(url, read_only=False)
     raw = backend.connect(reader=False)
     try:
+        refused = None
         try:
             backend.begin(raw, untimed(read_only=False))
+            if url.get_backend_name() == "sqlite":
+                # BEGIN IMMEDIATE of a file that cannot be written begins to read, and says nothing.
+                version = raw.execute("PRAGMA user_version").fetchone()[0]
+                raw.execute(f"PRAGMA user_version = {version}")
+            elif url.get_backend_name() in ("mysql", "mariadb"):
+                cursor = backend.executor(raw)("SELECT @@global.read_only", ())
+                if cursor.fetchone()[0] not in (0, "OFF"):
+                    refused = "it is set to read_only"
         except backend.driver_error as error:
             if url.get_backend_name() == "sqlite":
                 raise
-            # A standby, which may be promoted while we serve.
-            if note is not None:
-                note(f"the database takes no writes now ({_first_line(error)}); see --read-only")
+            refused = _first_line(error)
+        if refused is not None and note is not None:
+            # A standby, which may be promoted while it is served.
+            note(f"the database server takes no writes now ({refused}); see --read-only")
         with suppress(backend.driver_error):
             backend.rollback(raw)
     finally:
