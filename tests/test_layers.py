@@ -24,7 +24,7 @@ ALLOWED = {
     "codings": CORE,
     "exchange": CORE | {"wire", "problems", "codings"},
     "openapi": CORE,
-    "asgi": CORE | {"patches", "openapi", "exchange", "problems", "engine"},
+    "asgi": CORE | {"patches", "transactions", "openapi", "exchange", "problems", "engine"},
     "testing": CORE | {"engine"},
     "server": CORE | {"openapi", "asgi", "exchange", "problems", "engine", "transactions"},
     "client": CORE | {"wire"},
@@ -78,6 +78,14 @@ def test_arrows_point_one_way(path: Path) -> None:
     ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("atomicbatch.")}
     names_of_front_door = {"__version__"}
     assert ours - names_of_front_door <= ALLOWED[unit] | {unit}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if unit_of(path) == "asgi"], ids=name_of)
+def test_asgi_knows_no_adapter(path: Path) -> None:
+    """The user hands it a transaction; of the package it knows the guard alone."""
+    guard = "atomicbatch.transactions.guard"
+    used = {name for name in imports_of(path) if name.startswith("atomicbatch.transactions")}
+    assert used <= {guard}
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_committed_batch_keeps_its_own_replies() -> None:
 def test_a_rolled_back_batch() -> None:
     """N replies in order: the failing call's own, 424 for the undone and the not attempted."""
     own = reply(409, (b"x-own", b"1"), body=b"taken")
-    outcome = Outcome(False, (reply(201, body=b"secret"), own), failed=1)
+    outcome = Outcome(False, (reply(201, body=b"secret"), own), failed=1, took_part=(True, True))
     replies = replies_for(BATCH, outcome)
     assert [r.status for r in replies] == [424, 409, 424, 424]
     assert replies[1] is own
@@ -112,6 +112,31 @@ def test_a_rolled_back_batch() -> None:
     assert late["type"] == URN + "call-not-attempted"
     assert (late["call"], late["cause"], "original_status" in late) == (2, 409, False)
     assert outcome_header(outcome) == b"rolled-back; failed=2; status=409"
+
+
+@pytest.mark.parametrize(
+    ("took_part", "fate"),
+    [
+        (True, "what this call did is undone"),
+        (False, "this call used no database that takes part; what it did elsewhere stays"),
+        (None, "what this call did in the batch's transaction is undone"),
+    ],
+)
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_is_said_to_be_undone(took_part: bool | None, fate: str, broken: bool) -> None:
+    """ "Undone" is said of what a call did in a database that takes part, and of nothing else."""
+    error = BrokenTransactionError("it ended") if broken else None
+    outcome = Outcome(
+        False,
+        (reply(201), reply(201), reply(409)),
+        failed=None if broken else 2,
+        error=error,
+        took_part=(took_part, True),
+    )
+    one, other = (json.loads(r.body)["detail"] for r in replies_for(BATCH, outcome)[:2])
+    more = ", unless it had been committed before that" if broken else ""
+    assert one.endswith(f": {fate}{'' if took_part is False else more}")
+    assert other.endswith(f": what this call did is undone{more}")
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])

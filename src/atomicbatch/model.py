@@ -60,3 +60,8 @@ class Outcome(NamedTuple):
     """Why the batch was rolled back where no reply says it: COMMIT failed, conflict, timeout."""
     attempts: int = 1
     """How many times the batch was run; more than one after conflicts."""
+    took_part: tuple[bool | None, ...] = ()
+    """
+    After a rollback, of each reply's call: it used a database that takes part in the batch. None,
+    or no value: nobody knows.
+    """

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from inspect import getattr_static
+from inspect import getattr_static, iscoroutinefunction
 from types import ModuleType
 from typing import Any, Final
 
@@ -85,9 +85,17 @@ class Change:
         if not callable(found) or not callable(changed):
             return changed
 
-        @wraps(found)
-        def door(*args: Any, **kwargs: Any) -> Any:
-            return (changed if self.installed else found)(*args, **kwargs)
+        door: Any
+        if iscoroutinefunction(found):
+            # Some look at that.
+            @wraps(found)
+            async def door(*args: Any, **kwargs: Any) -> Any:
+                return await (changed if self.installed else found)(*args, **kwargs)
+        else:
+
+            @wraps(found)
+            def door(*args: Any, **kwargs: Any) -> Any:
+                return (changed if self.installed else found)(*args, **kwargs)
 
         static = getattr_static(self.owner, self.name)
         # Whoever is called without an instance is bound already.
@@ -114,6 +122,26 @@ def change(owner: Any, name: str, make: Callable[[Any], Any], *, why: str) -> Ch
             made = _changes[key] = Change(owner, name, make, why)
         made.install()
     return made
+
+
+def change_everywhere(function: Any, make: Callable[[Any], Any], *, why: str) -> None:
+    """
+    Change a function of a module under every name that modules know it by.
+
+    Others may have imported it by ``from ... import``, and call it without asking its module.
+    """
+    made: dict[int, Any] = {}
+
+    def make_once(found: Any) -> Any:
+        if id(found) not in made:
+            made[id(found)] = make(found)
+        return made[id(found)]
+
+    for module in tuple(sys.modules.values()):
+        if isinstance(module, ModuleType):
+            for name, value in tuple(vars(module).items()):
+                if value is function:
+                    change(module, name, make_once, why=why)
 
 
 @contextmanager

@@ -99,16 +99,17 @@ def replies_for(batch: Batch, outcome: Outcome) -> tuple[Reply, ...]:
     at_call = outcome.failed
     undone_to = len(performed) if at_call is None else at_call
     not_attempted = _bystander(outcome, cause, None)
-    undone: dict[int, Reply] = {}
+    undone: dict[tuple[int, bool | None], Reply] = {}
     replies: list[Reply] = []
     for index in range(len(batch.calls)):
         if index == at_call:
             replies.append(cause)
         elif index < undone_to:
-            status = performed[index].status
-            if status not in undone:
-                undone[status] = _bystander(outcome, cause, status)
-            replies.append(undone[status])
+            took_part = outcome.took_part[index] if index < len(outcome.took_part) else None
+            key = (performed[index].status, took_part)
+            if key not in undone:
+                undone[key] = _bystander(outcome, cause, *key)
+            replies.append(undone[key])
         else:
             replies.append(not_attempted)
     return tuple(replies)
@@ -129,7 +130,17 @@ def _cause(outcome: Outcome) -> Reply:
     return outcome.replies[-1]
 
 
-def _bystander(outcome: Outcome, cause: Reply, original_status: int | None) -> Reply:
+# Nobody says "undone" of what he has not seen (SPEC 4.7).
+_FATES = {
+    True: "what this call did is undone",
+    False: "this call used no database that takes part; what it did elsewhere stays",
+    None: "what this call did in the batch's transaction is undone",
+}
+
+
+def _bystander(
+    outcome: Outcome, cause: Reply, original_status: int | None, took_part: bool | None = None
+) -> Reply:
     """
     The reply of a call that is not to blame.
 
@@ -137,12 +148,13 @@ def _bystander(outcome: Outcome, cause: Reply, original_status: int | None) -> R
         outcome: Of the batch.
         cause: The reply that says why the batch was rolled back.
         original_status: What the call had answered before it was undone; None: not attempted.
+        took_part: It used a database that takes part in the batch; None: nobody knows.
     """
     if original_status is None:
         slug, fate = "call-not-attempted", "this call was not attempted"
     else:
-        slug, fate = "call-undone", "what this call did is undone"
-        if isinstance(outcome.error, BrokenTransactionError):
+        slug, fate = "call-undone", _FATES[took_part]
+        if took_part is not False and isinstance(outcome.error, BrokenTransactionError):
             fate += ", unless it had been committed before that"
     call = None if outcome.failed is None else outcome.failed + 1
     if call is not None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from atomicbatch import patches
 from atomicbatch.asgi import frameworks
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.document import describe_endpoint
@@ -25,6 +24,8 @@ from atomicbatch.errors import ConflictError, NotBatchableError
 from atomicbatch.exchange import Response, read_request, write_response
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Reply
+from atomicbatch.transactions.guard import begin_batch, guarded
+from atomicbatch.transactions.guard import install as install_guard
 
 
 class AtomicBatch:
@@ -78,6 +79,7 @@ class AtomicBatch:
         self._doors: WeakKeyDictionary[asyncio.AbstractEventLoop, Door] = WeakKeyDictionary()
         engine_threads.install()
         frameworks.install()
+        install_guard()
         describe_endpoint(app, path, self._limits)
 
     @property
@@ -96,7 +98,7 @@ class AtomicBatch:
                 self._describe(scope)
             await self._pass_on(scope, receive, send)
             return
-        patches.catch_up()
+        begin_batch()
         running = RunningBatch()
         endpoint = BatchEndpoint(partial(self._answer, running), limits=self._limits)
         try:
@@ -223,6 +225,7 @@ class _Attempts:
         door: Door,
     ) -> None:
         self._transaction = transaction
+        self._outside = getattr(transaction, "outside", ())
         self._target = target
         self._scope = scope
         self._limits = limits
@@ -243,12 +246,10 @@ class _Attempts:
         alone = self._alone or (wants_alone is not None and wants_alone())
         async with self._door.alone() if alone else self._door.shared():
             try:
-                async with manager as joined:
-                    # Each call runs inside of what the transaction has for calls, if anything.
-                    around = getattr(joined, "call", nullcontext)
-                    if hasattr(joined, "is_alone"):
-                        joined.is_alone, joined.number = self._is_alone, self._number
-                    yield Dispatcher(self._target, self._scope, self._limits, around)
+                async with guarded(manager, outside=self._outside) as watch:
+                    if hasattr(watch.joined, "is_alone"):
+                        watch.joined.is_alone, watch.joined.number = self._is_alone, self._number
+                    yield Dispatcher(self._target, self._scope, self._limits, watch)
             except ConflictError as error:
                 self._alone = self._alone or error.alone
                 raise

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
 from atomicbatch.asgi.types import App, Message, Scope
@@ -55,6 +55,14 @@ class Target(NamedTuple):
         return call.path[len(prefix) :] or b"/" if inside else call.path
 
 
+class Around(Protocol):
+    """What calls run inside of."""
+
+    def call(self) -> AbstractAsyncContextManager[Any]:
+        """Make an async context manager for one call."""
+        ...
+
+
 class Dispatcher:
     """
     Sends the calls of one attempt at a batch to the app, one after the other.
@@ -63,7 +71,8 @@ class Dispatcher:
         target: Where to.
         outer: The batch request's scope, as it was when it reached us.
         limits: Their ``max_reply_bytes`` is for all replies together.
-        around: Makes an async context manager for each call to run inside of.
+        around: What each call runs inside of. It may have a method ``took_part()``, as
+            transactions/base.py says.
     """
 
     def __init__(
@@ -71,7 +80,7 @@ class Dispatcher:
         target: Target,
         outer: Scope,
         limits: Limits,
-        around: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
+        around: Around | None = None,
     ) -> None:
         self._target = target
         self._outer = outer
@@ -88,8 +97,13 @@ class Dispatcher:
             LimitError: The replies of the batch are too long together.
             TransactionError: The app let it through, or the transaction cannot go on after it.
         """
-        async with self._around():
+        async with nullcontext() if self._around is None else self._around.call():
             return await self._perform(call)
+
+    def took_part(self) -> bool | None:
+        """Tell whether the call that was performed last used a database that takes part."""
+        told: Callable[[], bool | None] | None = getattr(self._around, "took_part", None)
+        return None if told is None else told()
 
     async def _perform(self, call: Call) -> Reply:
         running = _Running(call, self._bytes_left)

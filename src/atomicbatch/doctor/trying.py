@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from atomicbatch.asgi.dispatch import Dispatcher, Target
@@ -69,7 +69,7 @@ async def try_call(
     """
     outside: set[object] = set()
     if isinstance(transaction, SQLAlchemyTransaction):
-        outside = {engine.url for engine in transaction.outside}
+        outside = {one.url for one in transaction.outside if hasattr(one, "url")}
         transaction = transaction.rehearsal()
     batch, undone = Batch((call,)), _Undone(app, transaction, scope, limits, watch)
     reply: Reply | None = None
@@ -164,7 +164,7 @@ class _Undone:
         try:
             async with self._transaction.begin(batch, deadline=deadline) as joined:
                 self._watch.joined = joined
-                around = getattr(joined, "call", nullcontext)
+                around = joined if hasattr(joined, "call") else None
                 yield Dispatcher(Target(self._run, "", False), self._scope, self._limits, around)
                 # Inside the block: leaving it by this error is what undoes the work.
                 raise Rollback

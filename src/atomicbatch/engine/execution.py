@@ -16,11 +16,12 @@ class Execution:
         error: Why the running call failed where it left no reply to say so, or None.
     """
 
-    __slots__ = ("_calls", "_replies", "error", "failed", "running")
+    __slots__ = ("_calls", "_replies", "_took_part", "error", "failed", "running")
 
     def __init__(self, batch: Batch) -> None:
         self._calls = batch.calls
         self._replies: list[Reply] = []
+        self._took_part: list[bool | None] = []
         self.failed = False
         self.running: int | None = None
         self.error: AtomicBatchError | None = None
@@ -33,9 +34,13 @@ class Execution:
         self.running = index
         return self._calls[index]
 
-    def record(self, reply: Reply) -> None:
+    def record(self, reply: Reply, *, took_part: bool | None = None) -> None:
         """
         Take the running call's reply.
+
+        Args:
+            reply: What it answered.
+            took_part: It has used a database that takes part in the batch. None: nobody knows.
 
         A status of 400 or more is a failure. So is one below 200, which is no answer: an interim
         response, or 101. 3xx is success and is not followed.
@@ -44,6 +49,7 @@ class Execution:
             self.record_error(AtomicBatchError("the call's handler gave no final response"))
             return
         self._replies.append(reply)
+        self._took_part.append(took_part)
         if reply.status >= 400:
             self.failed = True
 
@@ -92,4 +98,6 @@ class Execution:
         # After a conflict no call is to blame: each of them may be right the next time.
         failed = self.running if self.failed and not isinstance(error, ConflictError) else None
         replies = self._replies if failed is None or error is None else self._replies[:failed]
-        return Outcome(False, tuple(replies), failed, error, attempts)
+        known = any(one is not None for one in self._took_part)
+        took_part = tuple(self._took_part) if known else ()
+        return Outcome(False, tuple(replies), failed, error, attempts, took_part)

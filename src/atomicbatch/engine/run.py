@@ -120,7 +120,8 @@ def _attempts(
                 run.check_start()
                 while (call := execution.next_call()) is not None:
                     try:
-                        execution.record(perform(call, connection))
+                        reply = perform(call, connection)
+                        execution.record(reply, took_part=_took_part(connection))
                     except Exception as error:
                         execution.record_error(error)
                     if not run.deadline.seconds_left:
@@ -219,7 +220,8 @@ async def _perform_all(
     execution, task = run.execution, asyncio.current_task()
     while (call := execution.next_call()) is not None:
         try:
-            execution.record(await perform(call, connection))
+            reply = await perform(call, connection)
+            execution.record(reply, took_part=_took_part(connection))
         except Exception as error:
             execution.record_error(error)
         if limit.expired() or not run.deadline.seconds_left:
@@ -227,6 +229,12 @@ async def _perform_all(
         elif task is not None and task.cancelling():
             # The call has swallowed its cancellation; that must not make the batch commit.
             raise asyncio.CancelledError
+
+
+def _took_part(connection: object) -> bool | None:
+    """Ask what the transaction's block gave whether the last call used it; None: nobody knows."""
+    told: Callable[[], bool | None] | None = getattr(connection, "took_part", None)
+    return None if told is None else told()
 
 
 async def _to_the_end(task: asyncio.Task[None], run: _Run) -> None:

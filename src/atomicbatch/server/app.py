@@ -240,7 +240,9 @@ class Application:
             """The answer in place of a thread that hangs, before COMMIT: what is known of it."""
             replies = tuple(ticket.replies or ())
             failed = error.call_index = len(replies) if len(replies) < len(batch.calls) else None
-            return finish(batch, Outcome(False, replies, failed, error))
+            return finish(
+                batch, Outcome(False, replies, failed, error, took_part=(True,) * len(replies))
+            )
 
         return await self._database.run(
             work,

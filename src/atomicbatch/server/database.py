@@ -112,6 +112,10 @@ class Session:
         """The rows of a SELECT, one after another; close it before anything else is executed."""
         return self.backend.stream(self._raw, sql, parameters)
 
+    def took_part(self) -> bool:
+        """All that a call can do, it does in this transaction; see ``transactions.base``."""
+        return True
+
     def raced(self, what: tuple[str, ...]) -> bool:
         """Whether this was asked before in a run of the same batch."""
         before = what in self._ticket.raced

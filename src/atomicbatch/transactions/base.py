@@ -38,6 +38,15 @@ returns, where it has them: ``interrupt()``, ``sever()`` and ``give_up()``; ``en
 says when. None may block. ``give_up()`` promises that COMMIT is not sent any more, or tells, by
 returning true, that it has been sent: the outcome is unknown then, and nobody waits for it.
 
+It may have a method ``took_part()``: whether the call that ran last has used the transaction. True:
+a client is told that what the call did is undone. False: that what it did elsewhere stays. None, or
+no such method: nobody knows, and nothing is said but that the transaction is undone.
+
+It may have a method ``takes_part(connection)``: whether a driver's connection works in the
+transaction. Writes by others are refused, see ``guard/``. A connection that was used while the
+transaction was begun takes part anyhow. The adapter itself may have an attribute ``outside``: what
+its batches leave alone (paths of SQLite files, URLs of databases, names of libraries).
+
 Either way the connection is given back clean, or closed. Errors of the driver never get out.
 ``atomicbatch.testing.check_transaction`` tests an adapter against all of this.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from atomicbatch.transactions.kinds import Family
 
@@ -62,3 +63,30 @@ def both_ways(sql: str) -> tuple[str, str]:
 def uncommented(sql: str, family: Family) -> str:
     """The statement without comments, but with its quotes."""
     return _BARE[family].sub(lambda found: found[0] if found[1] is None else " ", sql)
+
+
+def text_of(operation: Any) -> str:
+    """The text of a statement, in whatever form a driver takes it."""
+    if isinstance(operation, str):
+        return operation
+    if isinstance(operation, bytes | bytearray | memoryview):
+        return bytes(operation).decode("utf-8", "replace")
+    if hasattr(operation, "as_string"):
+        # psycopg's sql.SQL and its kin; psycopg2 wants a real cursor, which is of no use here.
+        try:
+            return str(operation.as_string(None))
+        except TypeError:
+            return "".join(_strings(operation))
+    strings = getattr(operation, "strings", None)
+    if isinstance(strings, tuple):
+        return " x ".join(strings)  # a template string (Python 3.14)
+    return str(operation)
+
+
+def _strings(part: Any) -> list[str]:
+    """The texts of a Composed, which may hold others; of values, that they are some."""
+    if hasattr(part, "seq"):
+        return [text for one in part.seq for text in _strings(one)]
+    if hasattr(part, "strings"):
+        return [".".join('"' + name.replace('"', '""') + '"' for name in part.strings)]
+    return [str(getattr(part, "string", "'x'"))]

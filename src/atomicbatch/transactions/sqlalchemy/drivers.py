@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Dialect
@@ -124,32 +124,6 @@ def level_of(dialect: Dialect) -> str | None:
     chosen = getattr(dialect, "_on_connect_isolation_level", None)
     level = chosen if chosen not in (None, "AUTOCOMMIT") else dialect.default_isolation_level
     return str(level) if level else None
-
-
-def text_of(operation: Any) -> str:
-    """The text of a statement, in whatever form a driver takes it."""
-    if isinstance(operation, str):
-        return operation
-    if isinstance(operation, bytes):
-        return operation.decode("utf-8", "replace")
-    if hasattr(operation, "as_string"):
-        # psycopg's sql.SQL and its kin; psycopg2 wants a real cursor, which is of no use here.
-        try:
-            return str(operation.as_string(None))
-        except TypeError:
-            return "".join(_strings(operation))
-    return str(operation)
-
-
-def _strings(part: Any) -> Iterable[str]:
-    """The texts of a Composed, which may hold others; of values, that they are some."""
-    if hasattr(part, "seq"):
-        for one in part.seq:
-            yield from _strings(one)
-    elif hasattr(part, "strings"):
-        yield ".".join('"' + name.replace('"', '""') + '"' for name in part.strings)
-    else:
-        yield str(getattr(part, "string", "'x'"))
 
 
 def buffered(cursor_class: Any) -> Any:

@@ -22,6 +22,7 @@ from sqlalchemy.util import immutabledict
 
 from atomicbatch import patches
 from atomicbatch.errors import NotBatchableError
+from atomicbatch.transactions.guard import aside, let_pass
 from atomicbatch.transactions.sqlalchemy.connection import VirtualConnection
 from atomicbatch.transactions.sqlalchemy.joined import Call, current_call
 
@@ -47,8 +48,11 @@ def _raw_connection(
     def raw_connection(self: Engine) -> PoolProxiedConnection:
         """Return a connection of the pool; inside a batch, one of the batch's transaction."""
         call = current_call.get()
-        if call is None or call.joined.is_outside(self.dialect):
+        if call is None:
             return found(self)
+        if call.joined.is_outside(self.dialect):
+            with aside():
+                return found(self)
         joined = call.joined
         if not joined.active:
             if joined.undone:
@@ -122,11 +126,13 @@ def _refuse_older(fairy: _ConnectionFairy, call: Call) -> None:
     joined = call.joined
     if not joined.active or any(fairy is own for own in joined.fairies):
         return
-    if not joined.is_outside(fairy._pool._dialect):  # type: ignore[arg-type]
-        joined.refuse(
-            "a handler uses a session or connection that was opened before the batch; open it "
-            "within the call"
-        )
+    if joined.is_outside(fairy._pool._dialect):  # type: ignore[arg-type]
+        let_pass(fairy.driver_connection)
+        return
+    joined.refuse(
+        "a handler uses a session or connection that was opened before the batch; open it "
+        "within the call"
+    )
 
 
 class _Guarded(ConnectionCharacteristic):

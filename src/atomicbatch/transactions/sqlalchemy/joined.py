@@ -26,6 +26,7 @@ from atomicbatch.errors import (
     TransactionError,
 )
 from atomicbatch.transactions.conflicts import is_conflict
+from atomicbatch.transactions.guard import aside
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.engines import (
     are_alike,
@@ -80,6 +81,8 @@ class Options:
 
     engines: tuple[Engine, ...] = ()
     """The engines that batches work on; empty: all."""
+    names: tuple[str | os.PathLike[str], ...] = ()
+    """What else batches leave alone: paths, URLs, libraries."""
     outside: tuple[Engine, ...] = ()
     """Engines that batches leave alone: what is done with them is not part of the batch."""
     isolation_level: str | None = None
@@ -134,6 +137,7 @@ class Joined:
         self.thread = threading.get_ident()
         self.is_alone: Callable[[], bool] = _is_not_alone
         self.number = 1
+        self._last_call: Call | None = None
 
     # For diagnosis -----------------------------------------------------------------------------
 
@@ -156,7 +160,16 @@ class Joined:
 
     def call(self) -> Call:
         """What to run one call inside of; its end is the end of all sessions that it opened."""
-        return Call(self)
+        self._last_call = Call(self)
+        return self._last_call
+
+    def took_part(self) -> bool:
+        """Tell whether the call that ran last has used a session of the batch's."""
+        return self._last_call is not None and bool(self._last_call.leases)
+
+    def takes_part(self, connection: Any) -> bool:
+        """Tell whether a driver's connection is the one of a real transaction."""
+        return any(connection is real.driver for real in self.reals)
 
     def connection(self, engine: Engine, call: Call) -> PoolProxiedConnection:
         """Give a session its connection."""
@@ -210,7 +223,8 @@ class Joined:
         watchdog.watch(self)
         token = current_call.set(None)
         try:
-            act()
+            with aside():
+                act()
         finally:
             current_call.reset(token)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sqlalchemy.exc import MissingGreenlet
 
 from atomicbatch.errors import NotBatchableError, TransactionError
+from atomicbatch.transactions.lexing import text_of
 from atomicbatch.transactions.sqlalchemy.connection import VirtualCursor
-from atomicbatch.transactions.sqlalchemy.drivers import buffered, text_of, value_of
+from atomicbatch.transactions.sqlalchemy.drivers import buffered, value_of
 from atomicbatch.transactions.sqlalchemy.settings import OwnSettings
 from atomicbatch.transactions.statements import Family, Kind, Statement, read_statement
 from atomicbatch.transactions.virtual import Virtual

@@ -124,6 +124,11 @@ class RealTransaction:
         return self.engine.url
 
     @property
+    def driver(self) -> Any:
+        """The driver's own connection, or None before there is one."""
+        return self._driver
+
+    @property
     def wrote(self) -> bool:
         return self.savepoints.wrote
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from copy import copy
 from dataclasses import replace
@@ -17,11 +18,15 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from atomicbatch.model import Batch
+from atomicbatch.transactions import guard
 from atomicbatch.transactions.sqlalchemy.hook import install
 from atomicbatch.transactions.sqlalchemy.joined import Joined, Options
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+_NAMES = (str, os.PathLike)
 
 
 class SQLAlchemyTransaction:
@@ -35,8 +40,9 @@ class SQLAlchemyTransaction:
 
     Args:
         engines: The engines that batches work on; a batch that uses another fails. None: all.
-        outside: Engines that batches leave alone: what is done with them happens at once, and is
-            not undone by a rollback.
+        outside: What batches leave alone: what is done with it happens at once, and is not undone
+            by a rollback. Engines; paths of SQLite files; URLs of databases, of which host, port
+            and name count; names of libraries or drivers, as ``"peewee"``.
         isolation_level: Of the batch's transaction; None: the engine's own.
         allow_sync_engine_on_loop: Has no effect any more: ``async def`` handlers may use sync
             engines.
@@ -51,7 +57,7 @@ class SQLAlchemyTransaction:
     def __init__(
         self,
         *engines: sa.Engine | AsyncEngine,
-        outside: tuple[sa.Engine | AsyncEngine, ...] = (),
+        outside: Iterable[sa.Engine | AsyncEngine | str | os.PathLike[str]] = (),
         isolation_level: str | None = None,
         allow_sync_engine_on_loop: bool | None = None,
         max_batches: int | None = None,
@@ -65,13 +71,17 @@ class SQLAlchemyTransaction:
                 DeprecationWarning,
                 stacklevel=2,
             )
+        outside = tuple(outside)
+        guard.Allowed(outside)  # says what is wrong with them
         self._options = Options(
             engines=tuple(_sync(engine) for engine in engines),
-            outside=tuple(_sync(engine) for engine in outside),
+            outside=tuple(_sync(one) for one in outside if not isinstance(one, _NAMES)),
+            names=tuple(one for one in outside if isinstance(one, _NAMES)),
             isolation_level=isolation_level,
             max_batches=max_batches,
         )
         install()
+        guard.install()
         _check_once()
 
     def begin(
@@ -92,9 +102,9 @@ class SQLAlchemyTransaction:
         return self._options.memory().has_conflicts()
 
     @property
-    def outside(self) -> tuple[sa.Engine, ...]:
-        """The engines that batches leave alone."""
-        return self._options.outside
+    def outside(self) -> tuple[sa.Engine | str | os.PathLike[str], ...]:
+        """What batches leave alone."""
+        return self._options.outside + self._options.names
 
     def rehearsal(self) -> SQLAlchemyTransaction:
         """Make one that leaves no engine alone, for batches of which nothing may be stored."""

@@ -25,7 +25,8 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.queue import Queue
 
 from atomicbatch.errors import NotBatchableError
-from atomicbatch.transactions.sqlalchemy.drivers import family_of, text_of
+from atomicbatch.transactions.lexing import text_of
+from atomicbatch.transactions.sqlalchemy.drivers import family_of
 from atomicbatch.transactions.sqlalchemy.lease import Lease
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 from atomicbatch.transactions.statements import Family, Kind, read_statement

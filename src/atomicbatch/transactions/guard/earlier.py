@@ -1,0 +1,83 @@
+"""
+Connections of sqlite3 and psycopg2 that were opened before the doors were there.
+
+They are written in C and have no doors. They are looked for once, before the first batch, and
+named in the log. Those of sqlite3 that belong to this thread tell at least that they write:
+afterwards, so that the batch fails and says that something may be stored.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sqlite3
+import sys
+from functools import partial
+from typing import Any
+
+from atomicbatch.transactions.guard import postgresql, sqlite
+from atomicbatch.transactions.guard.places import of_file
+from atomicbatch.transactions.guard.watch import watching
+from atomicbatch.transactions.guard.writing import verb_of
+from atomicbatch.transactions.kinds import Family
+
+logger = logging.getLogger("atomicbatch")
+_looked: list[bool] = []
+
+
+def look_once() -> None:
+    """Look for such connections; again does nothing. Takes some ten milliseconds."""
+    if _looked:
+        return
+    _looked.append(True)
+    look()
+
+
+def look() -> None:
+    """Look for such connections among all objects that the garbage collector knows."""
+    early: list[Any] = []
+    known: set[int] = set()
+    psycopg2 = sys.modules.get("psycopg2.extensions")
+    of_drivers = (sqlite3.Connection, getattr(psycopg2, "connection", sqlite3.Connection))
+    for one in gc.get_objects():
+        kind = type(one)
+        if issubclass(kind, of_drivers):
+            if not issubclass(kind, (sqlite.Connection, postgresql.Connection)):
+                early.append(one)
+        elif kind.__name__ == "_ConnectionRecord":
+            # SQLAlchemy's pools have doors of their own.
+            known.add(id(getattr(one, "dbapi_connection", None)))
+        elif kind.__module__ == "aiosqlite.core":
+            known.add(id(getattr(one, "_connection", None)))
+    names = [_watch(one) for one in early if id(one) not in known]
+    if names:
+        logger.warning(
+            "connections that were opened before AtomicBatch was made are not watched; what a "
+            "call of a batch writes on them stays when the batch is rolled back: %s; make "
+            "AtomicBatch before they are opened",
+            ", ".join(names),
+        )
+
+
+def _watch(connection: Any) -> str:
+    """Watch one as far as that is possible; name it."""
+    if not isinstance(connection, sqlite3.Connection):
+        return f"psycopg2's to {postgresql.PSYCOPG2.place(connection)}"
+    try:
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        name = str(of_file(cursor.execute("PRAGMA database_list").fetchone()[2]))
+        connection.set_trace_callback(partial(_traced, name))
+    except sqlite3.Error:
+        return "one of sqlite3's that belongs to another thread"
+    return f"sqlite3's to {name}"
+
+
+def _traced(name: str, sql: str) -> None:
+    watch = watching.get()
+    if watch is not None and (verb := verb_of(sql, Family.SQLITE)):
+        watch.has_written(
+            f"a handler writes ({verb}) to {name} by a connection of sqlite3 that was opened "
+            f"before AtomicBatch was made and takes no part in the batch: that may be stored; "
+            f"make AtomicBatch before it is opened, or use the batch's own connections"
+        )

@@ -1,0 +1,304 @@
+"""One attempt at a batch, as the drivers' doors see it: whose a connection is, what is refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from contextvars import ContextVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+
+from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
+from atomicbatch.model import Batch
+from atomicbatch.transactions.guard.callers import caller
+from atomicbatch.transactions.guard.places import Allowed, Place
+from atomicbatch.transactions.guard.writing import verb_of
+from atomicbatch.transactions.kinds import Family
+
+C = TypeVar("C")
+logger = logging.getLogger("atomicbatch")
+
+watching: ContextVar[Watch | None] = ContextVar("atomicbatch_watching", default=None)
+"""The attempt that this code works for; None outside of calls. It follows into threads."""
+
+
+class Driver(NamedTuple):
+    """A driver, as its doors name themselves."""
+
+    name: str
+    family: Family
+    place: Callable[[Any], Place | None]
+    """Tells which database a connection leads to, or None where that is not known."""
+
+
+class Watch:
+    """
+    What one attempt at a batch is told by the drivers' doors.
+
+    Args:
+        allowed: What is none of the batch's business.
+
+    Attributes:
+        joined: What the transaction's block gave. It may have ``takes_part(connection)``, which
+            tells whether a driver's connection works in the batch's transaction.
+        error: Why the batch cannot be committed, or None.
+        wrote_outside: The call that runs, or ran last, has written what is allowed by name.
+    """
+
+    def __init__(self, allowed: Allowed) -> None:
+        self.joined: Any = None
+        self.error: TransactionError | None = None
+        self.wrote_outside = False
+        self._allowed = allowed
+        # The transaction is being begun: what works now is what begins it.
+        self._entering = True
+        self._active = True
+        self._undone = False
+        # Identities must not be reused while the batch runs, so the connections are kept.
+        self._own: list[Any] = []
+        self._passing: list[Any] = []
+
+    # What doors call ---------------------------------------------------------------------------
+
+    def sends(self, connection: Any, driver: Driver, operation: Any) -> None:
+        """
+        A driver is about to send SQL.
+
+        Raises:
+            TransactionError: It must not: it would write past the batch.
+        """
+        if not self._is_own(connection):
+            verb = verb_of(operation, driver.family)
+            if verb:
+                self._writes(connection, driver, verb)
+
+    def writes(self, connection: Any, driver: Driver, verb: str) -> None:
+        """
+        A driver is about to write without SQL that could be read.
+
+        Raises:
+            TransactionError: It must not.
+        """
+        if not self._is_own(connection):
+            self._writes(connection, driver, verb)
+
+    def has_written(self, what: str) -> None:
+        """Something was written past the batch that could not be stopped."""
+        if self._active and not self._entering:
+            self._doom(BrokenTransactionError(what))
+
+    def let_pass(self, connection: Any) -> None:
+        """A connection is none of the batch's business."""
+        if not any(one is connection for one in self._passing):
+            self._passing.append(connection)
+
+    # What the engine's side calls --------------------------------------------------------------
+
+    def begun(self, joined: Any) -> None:
+        """The transaction has been begun."""
+        self.joined, self._entering = joined, False
+
+    def call(self) -> AbstractAsyncContextManager[Any]:
+        """Make what one call runs inside of, around it what the transaction has for calls."""
+        return _call(self, getattr(self.joined, "call", nullcontext)())
+
+    def check(self) -> None:
+        """Refuse to commit, if there is a reason."""
+        if self.error is not None:
+            raise self.error
+
+    def took_part(self) -> bool | None:
+        """Tell of the call that ran last what :func:`~atomicbatch.transactions.base` says."""
+        told: Callable[[], bool | None] | None = getattr(self.joined, "took_part", None)
+        took_part = told() if told is not None else None
+        # What it wrote outside stays, so nobody may say that all of it is undone.
+        return None if took_part and self.wrote_outside else took_part
+
+    def end(self, *, undone: bool) -> None:
+        """The attempt is over; the contexts of what calls have left running still hold it."""
+        self._active, self._undone = False, undone
+        self.joined = None
+        self._own.clear()
+        self._passing.clear()
+
+    # Decisions ---------------------------------------------------------------------------------
+
+    def _is_own(self, connection: Any) -> bool:
+        if not self._active:
+            return not self._undone
+        for one in self._own:
+            if one is connection:
+                return True
+        if self._entering:
+            self._own.append(connection)
+            return True
+        takes_part = getattr(self.joined, "takes_part", None)
+        return takes_part is not None and takes_part(connection) is True
+
+    def _writes(self, connection: Any, driver: Driver, verb: str) -> None:
+        if any(one is connection for one in self._passing):
+            self.wrote_outside = True
+            return
+        who = caller()
+        if who.is_logging:
+            self.wrote_outside = True
+            return
+        place = driver.place(connection)
+        if self._allowed.allows((*who.libraries, driver.name), place):
+            self.wrote_outside = True
+            return
+        if not self._active:
+            _refuse_left_behind()
+        library = who.libraries[-1] if who.libraries else driver.name
+        by = driver.name if library == driver.name else f"{library} ({driver.name})"
+        to = f" to {place}" if place is not None else ""
+        at = f", at {who.line}" if who.line else ""
+        self._refuse(
+            f"a handler writes ({verb}){to} by {by}{at}: that connection takes no part in the "
+            f"batch, whose rollback could not undo it; use the batch's own connections (those of "
+            f"an SQLAlchemy engine, say), do it in on_commit(), or, if it may stay when the batch "
+            f'is rolled back, allow it by name: outside=("{library}",)'
+        )
+
+    def _refuse(self, what: str) -> NoReturn:
+        error = NotBatchableError(what)
+        self._doom(error)
+        raise error
+
+    def _doom(self, error: TransactionError) -> None:
+        self.error = self.error or error
+        doom = getattr(self.joined, "doom", None)
+        if doom is not None:
+            doom(error)
+
+
+def _refuse_left_behind() -> NoReturn:
+    logger.warning(
+        "a thread or a task that outlives a batch which was rolled back is refused a database"
+    )
+    raise TransactionError(
+        "the batch of this call was rolled back, and what it has left running may store nothing; "
+        "start workers when the app starts, not in a call"
+    )
+
+
+@asynccontextmanager
+async def _call(watch: Watch, around: AbstractAsyncContextManager[Any]) -> AsyncIterator[None]:
+    watch.wrote_outside = False
+    async with around:
+        token = watching.set(watch)
+        try:
+            yield
+        finally:
+            watching.reset(token)
+    # Also where the handler has swallowed it, or a task of an earlier call has met it.
+    watch.check()
+
+
+@asynccontextmanager
+async def guarded(
+    manager: AbstractAsyncContextManager[Any], *, outside: Iterable[object] = ()
+) -> AsyncIterator[Watch]:
+    """
+    Begin a transaction and watch what its calls do; the async twin of :class:`Guarded`.
+
+    Args:
+        manager: What an adapter's ``begin()`` has returned.
+        outside: What batches leave alone, see
+            :class:`~atomicbatch.transactions.guard.places.Allowed`.
+    """
+    watch = Watch(Allowed(outside))
+    undone = True
+    try:
+        with _entering(watch) as entered:
+            async with manager as joined:
+                entered(joined)
+                yield watch
+                watch.check()
+        undone = False
+    finally:
+        watch.end(undone=undone)
+
+
+class Guarded(Generic[C]):
+    """
+    A sync transaction whose block is watched from begin to end.
+
+    Args:
+        transaction: The adapter; its attribute ``outside`` is looked at, if it has one.
+    """
+
+    def __init__(self, transaction: Any) -> None:
+        self._transaction = transaction
+
+    def begin(self, batch: Batch, *, deadline: float) -> AbstractContextManager[C]:
+        """Begin the adapter's transaction; what is written past it inside is refused."""
+        manager = self._transaction.begin(batch, deadline=deadline)
+        block = self._begin(manager)
+        # By these the time limit stops a transaction.
+        for name in ("interrupt", "sever", "give_up"):
+            if hasattr(manager, name):
+                setattr(block, name, getattr(manager, name))
+        return block
+
+    @contextmanager
+    def _begin(self, manager: AbstractContextManager[C]) -> Iterator[C]:
+        watch = Watch(Allowed(getattr(self._transaction, "outside", ())))
+        undone = True
+        try:
+            with _entering(watch) as entered, manager as joined:
+                entered(joined)
+                token = watching.set(watch)
+                try:
+                    yield joined
+                finally:
+                    watching.reset(token)
+                watch.check()
+            undone = False
+        finally:
+            watch.end(undone=undone)
+
+
+@contextmanager
+def _entering(watch: Watch) -> Iterator[Callable[[Any], None]]:
+    """Watch the beginning of a transaction, until it says what its block gives."""
+    token = watching.set(watch)
+    is_over = False
+
+    def over() -> None:
+        nonlocal is_over
+        if not is_over:
+            is_over = True
+            watching.reset(token)
+
+    def entered(joined: Any) -> None:
+        over()
+        watch.begun(joined)
+
+    try:
+        yield entered
+    finally:
+        over()
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let an adapter do something inside a call that is its own business: open a connection."""
+    token = watching.set(None)
+    try:
+        yield
+    finally:
+        watching.reset(token)
+
+
+def let_pass(connection: Any) -> None:
+    """Tell the watch on this call, if any, that a connection is none of the batch's business."""
+    watch = watching.get()
+    if watch is not None:
+        watch.let_pass(connection)
