@@ -98,14 +98,20 @@ class Dispatcher:
             TransactionError: The app let it through, or the transaction cannot go on after it.
         """
         async with nullcontext() if self._around is None else self._around.call():
-            return await self._perform(call)
+            reply, error = await self._perform(call)
+        if error is not None:
+            # The app's error page, sent by its outermost middleware, which then raises again. Not
+            # told where a conflict was behind it: then the batch runs again, or says so itself.
+            logger.error("a call's handler raised", exc_info=error)
+        return reply
 
     def took_part(self) -> bool | None:
         """Tell whether the call that was performed last used a database that takes part."""
         told: Callable[[], bool | None] | None = getattr(self._around, "took_part", None)
         return None if told is None else told()
 
-    async def _perform(self, call: Call) -> Reply:
+    async def _perform(self, call: Call) -> tuple[Reply, BaseException | None]:
+        """Perform one call; return its reply, and the exception that its error page is for."""
         running = _Running(call, self._bytes_left)
         # A task of its own, so that context variables set in one call do not show in the next.
         task: asyncio.Task[None] = asyncio.create_task(self._run(call, running))
@@ -128,7 +134,7 @@ class Dispatcher:
                 maximum=self._max_bytes,
             )
         self._bytes_left -= running.size
-        return running.reply(error)
+        return running.reply(error), error
 
     async def _run(self, call: Call, running: _Running) -> None:
         await self._target.app(self._scope(call), running.receive, running.send)
@@ -252,8 +258,6 @@ class _Running:
             if error is None:
                 return reply
             if reply.status >= 400:
-                # The app's error page, sent by its outermost middleware, which then raises again.
-                logger.error("a call's handler raised", exc_info=error)
                 return reply
         if error is not None:
             raise AtomicBatchError("the call's handler raised an exception") from error

@@ -287,6 +287,7 @@ class _Run:
     """What both shells share: the attempts at one batch, and what follows from how each ended."""
 
     __slots__ = (
+        "_last_conflict",
         "_last_error",
         "_left_behind_by",
         "_manager",
@@ -319,6 +320,7 @@ class _Run:
         self.turns: Line = Turns() if turns is None else turns
         self._turn: Turn | None = None
         self._last_error: TransactionError | None = None
+        self._last_conflict: ConflictError | None = None
         self._manager: object = None
         self._left_behind_by: Exception | None = None
 
@@ -385,11 +387,16 @@ class _Run:
         """
         execution = self.execution
         if problem is None and not execution.failed:
+            if self._last_conflict is not None:
+                reason = _in_short(self._last_conflict)
+                logger.warning("batch committed, %d attempts: %s", self.attempts, reason)
             return execution.outcome(committed=True, attempts=self.attempts)
         error = self._last_error = self._transaction_error(problem)
         conflict = error or execution.error
-        if isinstance(conflict, ConflictError) and self._again():
-            return None
+        if isinstance(conflict, ConflictError):
+            self._last_conflict = conflict
+            if self._again():
+                return None
         self.started = self.started or execution.running is not None
         return self.given_up()
 

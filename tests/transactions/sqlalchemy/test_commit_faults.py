@@ -8,6 +8,7 @@ the tests' own.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -114,6 +115,7 @@ def test_the_answer_to_commit_is_lost(
     at: At,
     garble: Callable[[bytes], bytes],
     databases: Databases,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The outcome is unknown, nothing is run again, and the connection is never used again."""
     database = databases(DRIVERS[driver])
@@ -132,6 +134,10 @@ def test_the_answer_to_commit_is_lost(
     assert answer.problem["type"].endswith("outcome-unknown")
     assert "batch-attempts" not in answer.headers
     assert closed[:1] == ["invalidated"]
+    # One line, whoever has noticed: SQLAlchemy's pool, asyncio or we.
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.levelname for record in told] == ["ERROR"], caplog.text
+    assert "Traceback" not in caplog.text
     assert later.outcome == "committed"
     rows = [row for row in database.rows() if row[0] not in ("first", "later")]
     # A COMMIT that was only held up arrives later: the unknown outcome was one indeed.
