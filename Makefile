@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 SHOP ?= shop.sqlite
 PORT ?= 8000
 
-.PHONY: help run test lint types fuzz bench clean
+.PHONY: help run test prove lint types fuzz bench clean
 
 help:
 	@echo "make run    serve a sample shop on http://127.0.0.1:8000"
 	@echo "make test   run all tests"
+	@echo "make prove  run the long variants of tests, which make test leaves out"
 	@echo "make lint   check style; make types: check types"
 	@echo "make bench  measure; make fuzz: throw random bytes at the wire"
 	@echo "make clean  remove the environment and the sample shop"
@@ -20,6 +21,9 @@ run: $(VENV)/run
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n $(or $(JOBS),auto)
+
+prove: $(VENV)/test
+	$(BIN)/python -m pytest -m prove
 
 lint: $(VENV)/test
 	$(BIN)/ruff check

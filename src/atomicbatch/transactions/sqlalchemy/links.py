@@ -20,6 +20,7 @@ import copy
 import logging
 import selectors
 import socket
+import sqlite3
 import struct
 import threading
 import time
@@ -151,6 +152,26 @@ class Link:
                 with suppress(OSError):  # the other side was faster
                     self._socket.shutdown(socket.SHUT_RDWR)
 
+    def behind_statements(self, act: Callable[[sqlite3.Connection], object]) -> threading.Event:
+        """
+        Do something in the thread of an aiosqlite connection, after what runs there now.
+
+        sqlite3's connections must not be used in one thread while another one closes them.
+
+        Returns:
+            Is set when it is done, and never if the connection has been closed before.
+        """
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                act(self._driver._conn)
+            finally:
+                done.set()
+
+        self._driver._tx.put_nowait((_NobodyWaits(), run))
+        return done
+
     def close(self) -> None:
         """Forget the connection, which goes back to its pool, or is closed."""
         with self._lock:
@@ -256,6 +277,16 @@ class Link:
         creator: Any = self._pool._creator
         with closing(creator()) as other, closing(other.cursor()) as cursor:
             cursor.execute(f"KILL QUERY {self._server_id}")
+
+
+class _NobodyWaits:
+    """Stands for the future, and for its event loop, that aiosqlite tells of a result."""
+
+    def get_loop(self) -> _NobodyWaits:
+        return self
+
+    def call_soon_threadsafe(self, *_: object) -> None:
+        pass
 
 
 def _file_number(driver: str, connection: Any) -> int:

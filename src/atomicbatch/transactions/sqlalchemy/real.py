@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -492,19 +493,25 @@ class RealTransaction:
             logger.exception("a batch that others wait for could not be undone")
 
     def _cut_off(self) -> None:
-        if self._link is None:
-            return
+        link = self._link
         self._is_cut_off = True
-        if self.family is Family.SQLITE:
-            # It has no server that would roll back. What the event loop has begun to send may
-            # still come, and must not be stored.
-            self._link.interrupt()
-            connection = self._driver._conn
+        # In this order: who gives the connection back looks for the one after the other.
+        if link is None or not self.is_open:
+            return
+        link.interrupt()
+        if self.family is not Family.SQLITE:
+            link.sever()
+            return
+        # SQLite has no server that would roll back.
+        done = link.behind_statements(self._undo_for_good)
+        while self.is_open and not done.wait(0.05):
+            link.interrupt()
+
+    def _undo_for_good(self, connection: sqlite3.Connection) -> None:
+        if self.is_open:
+            # What the event loop is about to send may still come, and must not be stored.
             connection.execute("PRAGMA query_only=1").close()
             connection.rollback()
-        else:
-            self._link.interrupt()
-            self._link.sever()
 
     def _prove_for_commit(self) -> None:
         """Put back what sessions have set; fail if the transaction is not the one begun."""
@@ -659,6 +666,9 @@ class RealTransaction:
             return
         self.is_open = False
         try:
+            if not self._lost:
+                # Nobody can stop or cut off what the next one does on it.
+                self._unlink()
             # A pool that a handler has disposed of would keep it open for nobody.
             if self._lost or self._is_cut_off or self.engine.pool is not self._pool:
                 self._discard()
