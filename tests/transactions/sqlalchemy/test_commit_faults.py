@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +23,9 @@ from sqlalchemy import event
 
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+from tests import databases as databases_of_tests
 from tests.asgi.asking import Answer, ask
+from tests.disks import FaultyDisk
 from tests.proxies import At, Fault, Proxy, flipped, proxied
 from tests.transactions.sqlalchemy.test_oracle import Databases, add, app_of
 from tests.transactions.sqlalchemy.worlds import DRIVERS, SEED, Database, World
@@ -142,3 +148,65 @@ def test_the_answer_to_commit_is_lost(
     rows = [row for row in database.rows() if row[0] not in ("first", "later")]
     # A COMMIT that was only held up arrives later: the unknown outcome was one indeed.
     assert rows == (SEED if at is At.REQUEST and fault is not Fault.STOP else STORED)
+
+
+@pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])
+@pytest.mark.parametrize(
+    ("how", "stored"), [("sync", ["first", "new1", "new2"]), ("full", ["first"])]
+)
+def test_sqlite_on_a_faulty_disk(
+    driver: str, how: str, stored: list[str], sqlite_path: Path, tmp_path: Path
+) -> None:
+    """Not synced, the frame that commits is there after a crash; nobody knew. Nor with no room."""
+    database = Database("sqlite", sa.make_url(f"sqlite:///{sqlite_path}"))
+    database.create()
+    disk = FaultyDisk(tmp_path, "-wal")
+    program = "tests.transactions.sqlalchemy.on_a_faulty_disk"
+    done = subprocess.run(
+        [sys.executable, "-m", program, driver, str(sqlite_path), how],
+        env=disk.environment,
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["503", "unknown", "0"], done.stderr
+    assert [name for name, _ in database.rows()] == stored
+
+
+def test_commit_waits_for_a_standby_that_is_away() -> None:
+    """The driver's time limit strikes while the rows are stored already, but not shown: unknown."""
+    with databases_of_tests.postgresql() as server:
+        database = Database("postgresql", sa.make_url(f"{server}/postgres"))
+        database.create()
+        world = World("asyncpg", database, {"connect_args": {"command_timeout": 1}})
+        answer = asyncio.run(send_without_standby(world, database))
+        assert (answer.status, answer.outcome) == (503, "unknown")
+        set_standby(database, "")  # who waits for it waits no more
+        deadline = time.monotonic() + 20
+        while len(database.rows()) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [name for name, _ in database.rows()] == ["first", "new1", "new2"]
+
+
+async def send_without_standby(world: World, database: Database) -> Answer:
+    try:
+        app = AtomicBatch(app_of(world), transaction=SQLAlchemyTransaction())
+        assert (await ask(app, add("first"))).outcome == "committed"
+        set_standby(database, "away")
+        async with asyncio.timeout(30):
+            return await ask(app, add("new1"), add("new2"))
+    finally:
+        await world.dispose()
+
+
+def set_standby(database: Database, name: str) -> None:
+    """Let every COMMIT wait for a standby of this name; none: for nobody."""
+    database.run(
+        f"ALTER SYSTEM SET synchronous_standby_names = '{name}'", "SELECT pg_reload_conf()"
+    )
+    deadline = time.monotonic() + 20
+    while database.run("SHOW synchronous_standby_names") != [(name,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
