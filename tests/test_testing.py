@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from atomicbatch import Batch, BrokenTransactionError
+from atomicbatch import (
+    Batch,
+    BrokenTransactionError,
+    CommitError,
+    ConflictError,
+    TransactionError,
+    UnknownOutcomeError,
+)
 from atomicbatch.testing import check_transaction
 from atomicbatch.transactions.base import commit_error
+from tests.proxies import At, Fault, proxied
 
 
 class Good:
@@ -87,6 +99,14 @@ class TrustsACleanExit(Good):
             super().commit()
 
 
+class NeverKnows(Good):
+    def commit(self) -> None:
+        try:
+            super().commit()
+        except CommitError as error:
+            raise UnknownOutcomeError("who knows") from error
+
+
 class Autocommit(Good):
     @contextmanager
     def begin(self, batch: Batch, *, deadline: float) -> Iterator[sqlite3.Connection]:
@@ -132,9 +152,122 @@ def test_a_good_adapter_passes(tmp_path: Path) -> None:
         (LeaksTheDriversError, "a COMMIT that fails is reported as IntegrityError"),
         (TrustsACleanExit, "a transaction that ended early is reported as None"),
         (Autocommit, "rows show before COMMIT"),
+        (NeverKnows, "a COMMIT that fails is reported as unknown"),
     ],
 )
 def test_bad_adapters_are_found(bad: type[Good], complaint: str, tmp_path: Path) -> None:
     """Each breach of the contract is found, and named."""
     with pytest.raises(AssertionError, match=complaint):
         check(bad(tmp_path / "x"), tmp_path / "x")
+
+
+class OnPostgreSQL:
+    """Keeps the contract, by psycopg; a connection for each batch, and a time limit for COMMIT."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @contextmanager
+    def begin(self, batch: Batch, *, deadline: float) -> Iterator[psycopg.Connection]:
+        connection = psycopg.connect(self.url)
+        try:
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            self.commit(connection)
+        finally:
+            connection.close()
+
+    def commit(self, connection: psycopg.Connection) -> None:
+        with connection.cursor() as proof:
+            proof.execute("SELECT 1")
+        if connection.info.transaction_status != psycopg.pq.TransactionStatus.INTRANS:
+            raise BrokenTransactionError("it ended early")
+        # What psycopg has no option for: give up after a second.
+        late = threading.Timer(1, lambda: shutdown(connection.fileno()))
+        late.start()
+        try:
+            connection.commit()
+        except BaseException as error:
+            raise self.meaning(error) from error
+        finally:
+            late.cancel()
+
+    def meaning(self, error: BaseException) -> TransactionError:
+        return commit_error(error)
+
+
+def shutdown(descriptor: int) -> None:
+    with socket.socket(fileno=os.dup(descriptor)) as own:
+        own.shutdown(socket.SHUT_RDWR)
+
+
+class TakesItForAConflict(OnPostgreSQL):
+    def meaning(self, error: BaseException) -> TransactionError:
+        return ConflictError("the connection was lost")
+
+
+class TakesItForARefusal(OnPostgreSQL):
+    def meaning(self, error: BaseException) -> TransactionError:
+        return CommitError("COMMIT failed")
+
+
+class LetsItOut(OnPostgreSQL):
+    def commit(self, connection: psycopg.Connection) -> None:
+        connection.commit()
+
+
+class TakesItForSuccess(OnPostgreSQL):
+    def commit(self, connection: psycopg.Connection) -> None:
+        with suppress(UnknownOutcomeError):
+            super().commit(connection)
+
+
+def check_on_postgresql(adapter: type[OnPostgreSQL], url: str, fault: Fault) -> None:
+    with psycopg.connect(url, autocommit=True) as other, proxied(url) as (proxy, through):
+        other.execute("CREATE TABLE t (x INTEGER)")
+
+        def write(connection: psycopg.Connection) -> None:
+            connection.execute("INSERT INTO t VALUES (1)")
+
+        def count() -> int:
+            proxy.resume()
+            row = other.execute("SELECT count(*) FROM t").fetchone()
+            assert row is not None
+            return int(row[0])
+
+        def arrange(connection: psycopg.Connection) -> None:
+            proxy.when(b"COMMIT", fault, at=At.ANSWER)
+
+        check_transaction(
+            adapter(through),
+            write=write,
+            count=count,
+            lose=arrange if fault is Fault.RESET else None,
+            stall=arrange if fault is Fault.STOP else None,
+        )
+
+
+@pytest.mark.parametrize("fault", [Fault.RESET, Fault.STOP])
+def test_a_good_adapter_does_not_know(postgresql_url: str, fault: Fault) -> None:
+    """An adapter that says so when COMMIT was not answered is not complained about."""
+    check_on_postgresql(OnPostgreSQL, postgresql_url, fault)
+
+
+@pytest.mark.parametrize(
+    ("bad", "fault", "complaint"),
+    [
+        (TakesItForAConflict, Fault.RESET, "connection is lost is reported as Conflict.* stored"),
+        (TakesItForARefusal, Fault.STOP, "not answered in time is reported as Commit.* stored"),
+        (LetsItOut, Fault.RESET, "connection is lost is reported as OperationalError"),
+        (TakesItForSuccess, Fault.STOP, "not answered in time is reported as None"),
+    ],
+)
+def test_adapters_that_claim_to_know_are_found(
+    postgresql_url: str, bad: type[OnPostgreSQL], fault: Fault, complaint: str
+) -> None:
+    """Whatever an adapter makes of a COMMIT without an answer, it is named."""
+    with pytest.raises(AssertionError, match=complaint):
+        check_on_postgresql(bad, postgresql_url, fault)

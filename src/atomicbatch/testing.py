@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from atomicbatch.engine import AsyncTransaction, Rollback, Transaction
-from atomicbatch.errors import BrokenTransactionError, TransactionError
+from atomicbatch.errors import BrokenTransactionError, TransactionError, UnknownOutcomeError
 from atomicbatch.model import Batch, Call
 
 __all__ = ["check_async_transaction", "check_transaction"]
@@ -30,6 +30,8 @@ def check_transaction(
     count: Callable[[], int],
     refuse: Callable[[C], None] | None = None,
     escape: Callable[[C], None] | None = None,
+    lose: Callable[[C], None] | None = None,
+    stall: Callable[[C], None] | None = None,
 ) -> None:
     """
     Check a sync adapter; the async twin is :func:`check_async_transaction`.
@@ -40,6 +42,10 @@ def check_transaction(
         count: Counts the stored rows through an independent connection; must not wait for locks.
         refuse: Does what lets COMMIT alone fail, like breaking a deferred constraint.
         escape: Ends the transaction behind the adapter's back, by a ROLLBACK of its own say.
+        lose: Arranges that the database performs the next COMMIT and that the connection is lost
+            before its answer arrives: by a proxy between the two, say.
+        stall: Arranges that the database performs the next COMMIT and that its answer never
+            arrives. The adapter needs a time limit; the check waits for it.
 
     Raises:
         AssertionError: The adapter breaks the contract; the message says how.
@@ -68,6 +74,8 @@ def check_transaction(
             count=count_async,
             refuse=as_async(refuse),
             escape=as_async(escape),
+            lose=as_async(lose),
+            stall=as_async(stall),
         )
     )
 
@@ -79,6 +87,8 @@ async def check_async_transaction(
     count: Callable[[], Awaitable[int]],
     refuse: Callable[[C], Awaitable[None]] | None = None,
     escape: Callable[[C], Awaitable[None]] | None = None,
+    lose: Callable[[C], Awaitable[None]] | None = None,
+    stall: Callable[[C], Awaitable[None]] | None = None,
 ) -> None:
     """Check an async adapter; the arguments are those of :func:`check_transaction`, but async."""
     check = _Check(transaction, write, count)
@@ -89,6 +99,10 @@ async def check_async_transaction(
         await check.reports("a COMMIT that fails", refuse, TransactionError)
     if escape is not None:
         await check.reports("a transaction that ended early", escape, BrokenTransactionError)
+    if lose is not None:
+        await check.does_not_know("a COMMIT whose connection is lost", lose)
+    if stall is not None:
+        await check.does_not_know("a COMMIT that is not answered in time", stall)
     # Whatever happened before must not have spoilt the connection.
     await check.commits()
 
@@ -133,7 +147,26 @@ class _Check(Generic[C]):
         expected: type[TransactionError],
     ) -> None:
         before = await self._count()
-        reported: Exception | None = None
+        reported = await self._left_cleanly(act)
+        _demand(isinstance(reported, expected), f"{what} is reported as {reported!r}")
+        _demand(
+            not isinstance(reported, UnknownOutcomeError),
+            f"{what} is reported as unknown, although the database has said what became of it",
+        )
+        _demand(await self._count() == before, f"rows are stored after {what}")
+
+    async def does_not_know(self, what: str, act: Callable[[C], Awaitable[None]]) -> None:
+        before = await self._count()
+        reported = await self._left_cleanly(act)
+        stored = await self._count() != before
+        _demand(
+            isinstance(reported, UnknownOutcomeError),
+            f"{what} is reported as {reported!r}, and the rows are "
+            f"{'stored' if stored else 'not stored'}; it must be an UnknownOutcomeError",
+        )
+
+    async def _left_cleanly(self, act: Callable[[C], Awaitable[None]]) -> Exception | None:
+        """Write a row, act, and leave the block cleanly; return what comes out of that."""
         try:
             async with self._transaction.begin(
                 _BATCH, deadline=time.monotonic() + 30
@@ -141,9 +174,8 @@ class _Check(Generic[C]):
                 await self._write(connection)
                 await act(connection)
         except Exception as raised:
-            reported = raised
-        _demand(isinstance(reported, expected), f"{what} is reported as {reported!r}")
-        _demand(await self._count() == before, f"rows are stored after {what}")
+            return raised
+        return None
 
 
 class _Async(Generic[C]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -39,10 +40,14 @@ class Fake:
         self,
         *,
         begin: Sequence[Exception | None] = (),
-        commit: Sequence[Exception | None] = (),
+        commit: Sequence[BaseException | None] = (),
         rollback: Sequence[Exception | None] = (),
     ) -> None:
-        self.plans = {"begin": list(begin), "commit": list(commit), "rollback": list(rollback)}
+        self.plans: dict[str, list[BaseException | None]] = {
+            "begin": list(begin),
+            "commit": list(commit),
+            "rollback": list(rollback),
+        }
         self.events: list[str] = []
         self.left_by: list[BaseException] = []
 
@@ -202,7 +207,8 @@ def test_a_conflict_runs_the_batch_again(
     shell: Run, fake: Fake, steps: list[Step], events: list[str]
 ) -> None:
     """Wherever a conflict shows, the whole batch runs again in a fresh transaction (SPEC 6.1)."""
-    copy = Fake(**{name: list(plan) for name, plan in fake.plans.items()})
+    copy = Fake()
+    copy.plans = {name: list(plan) for name, plan in fake.plans.items()}
     outcome = shell(copy, steps)
     assert copy.events == events + ONCE
     assert outcome == Outcome(True, (OK, OK, OK), attempts=2)
@@ -251,6 +257,59 @@ def test_a_driver_error_from_commit_is_unknown(run: Run) -> None:
     with pytest.raises(UnknownOutcomeError) as caught:
         run(Fake(commit=[OSError("reset")]), [OK] * 3)
     assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError(),
+        ConnectionResetError(),
+        OSError(5, "Input/output error"),
+        struct.error(),
+        Rollback(),
+        AtomicBatchError("no transaction error"),
+        ExceptionGroup("tasks", [ConflictError("one of them")]),
+    ],
+    ids=repr,
+)
+def test_whatever_comes_out_of_commit_is_unknown(
+    run: Run, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only what an adapter calls by one of our names is known; the rest is told, in one line."""
+    fake = Fake(commit=[error])
+    with pytest.raises(UnknownOutcomeError) as caught:
+        run(fake, [OK] * 6)
+    assert caught.value.__cause__ is error
+    assert fake.events == ONCE
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "Traceback" not in caplog.text
+
+
+def test_an_interrupt_during_commit_claims_nothing(run: Run) -> None:
+    """Ctrl-C goes through: no outcome is told at all."""
+    with pytest.raises(KeyboardInterrupt):
+        run(Fake(commit=[KeyboardInterrupt()]), [OK] * 3)
+
+
+def test_commit_cancelled_by_others_is_unknown() -> None:
+    """Code that cancels all tasks it finds hits COMMIT as well, which nobody asked us to cancel."""
+
+    class Cancelled(AsyncFake):
+        @asynccontextmanager
+        async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Fake]:
+            yield self.fake
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(10)
+
+    async def perform(call: Call, connection: Fake) -> Reply:
+        return OK
+
+    with pytest.raises(UnknownOutcomeError, match="cancelled"):
+        asyncio.run(
+            execute_async(BATCH, Cancelled(Fake()), perform, timeout_seconds=30, replay=AT_ONCE)
+        )
 
 
 def test_a_driver_error_from_rollback_is_a_broken_transaction(run: Run) -> None:
