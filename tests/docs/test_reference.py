@@ -11,7 +11,7 @@ import pytest
 
 from atomicbatch.cli import cli
 from atomicbatch.limits import Limits, ServerLimits
-from atomicbatch.server import api, app, faults, hosts, traffic
+from atomicbatch.server import api, app, faults, hosts
 from atomicbatch.server.filters import OPERATORS
 from atomicbatch.server.schema import Kind
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
@@ -50,7 +50,7 @@ def test_every_problem_of_the_server_is_documented() -> None:
         assert rows.get(meaning.slug) == str(meaning.status), meaning.slug
     elsewhere = {"internal-error", "limit-exceeded", "unsupported-media-type"}
     assert set(api._TITLES) - elsewhere <= set(rows)
-    assert set(hosts.TITLES) | set(traffic.TITLES) <= set(rows)
+    assert set(hosts.TITLES) <= set(rows)
     for reply in (app.STOPPING,):
         assert reply.body.decode().partition("problem:")[2].partition('"')[0] in rows
 

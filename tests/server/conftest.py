@@ -38,7 +38,7 @@ def serve() -> Iterator[Serve]:
         listener = socket.create_server(("127.0.0.1", 0))
         traffic = Traffic(server_limits or ServerLimits(), log)
         server = Server(
-            Application(database, limits=limits),
+            Application(database, limits=limits, check_room=traffic.check_unsent),
             listener,
             traffic,
             drain_seconds=20,

@@ -414,6 +414,21 @@ def test_a_client_that_does_not_read_is_cut_off(url: str, serve: Serve, connect:
     assert served.client.get("/v1/api/items/1").status_code == 200
 
 
+def test_answers_that_nobody_takes_are_bounded_together(
+    url: str, serve: Serve, connect: Connect
+) -> None:
+    """Also where all of them were asked for before the first was there."""
+    on_its_own(url, "CREATE TABLE big (id INTEGER PRIMARY KEY, text TEXT)")
+    on_its_own(url, "INSERT INTO big VALUES (1, hex(zeroblob(2000000)))")
+    served = serve(url, server_limits=ServerLimits(max_unsent_bytes=9_000_000, max_readers=1))
+    clients = [connect(served, receive_buffer=4096) for _ in range(20)]
+    for client in clients:
+        client.send(b"GET /v1/api/big/1 HTTP/1.1\r\n" + HOST + b"\r\n")
+    first = [client.socket.recv(12) for client in clients]
+    assert served.traffic.unsent_bytes < 9_000_000 + 2 * 4_000_000
+    assert set(first) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+
+
 def test_a_slow_reader_gets_its_answer(url: str, serve: Serve, connect: Connect) -> None:
     """Whoever takes a part of it now and then is waited for, longer than ``write_seconds``."""
     on_its_own(url, "CREATE TABLE big (id INTEGER PRIMARY KEY, text TEXT)")

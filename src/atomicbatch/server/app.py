@@ -69,6 +69,7 @@ class Application:
         limits: Bounds on a batch.
         address: Where it is served, for the examples on its page.
         hosts: For which hosts, and from which pages, requests are taken.
+        check_room: Called right before a batch runs; raises where no answer may be made now.
 
     Attributes:
         draining: New requests are refused with 503; set when the server is told to stop.
@@ -81,9 +82,11 @@ class Application:
         limits: Limits | None = None,
         address: str = "http://127.0.0.1:8000",
         hosts: Hosts | None = None,
+        check_room: Callable[[], None] | None = None,
     ) -> None:
         self._database = database
         self._hosts = hosts or Hosts()
+        self._check_room = check_room or (lambda: None)
         self._limits = limits or Limits()
         self._address = address
         self._api = self._api_for(database.catalog.schema)
@@ -227,6 +230,7 @@ class Application:
             seconds = deadline - time.monotonic()
             if seconds <= 0:
                 raise BusyError("the batch has waited too long for its turn")
+            self._check_room()
             outcome = execute(
                 batch,
                 session,

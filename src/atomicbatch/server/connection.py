@@ -20,7 +20,6 @@ import httptools
 from atomicbatch.model import Header, Reply
 from atomicbatch.problems import TITLES, problem_reply
 from atomicbatch.server.request import App, Request
-from atomicbatch.server.traffic import TITLES as OWN_TITLES
 from atomicbatch.server.traffic import Traffic, closing
 
 # Answers in a row before we stop reading: pipelining is rare, and floods are cheap to send.
@@ -407,7 +406,7 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         slug = "malformed-request"
-        self._refuse(problem_reply(400, slug, OWN_TITLES[slug], f"this is no HTTP request: {why}"))
+        self._refuse(problem_reply(400, slug, TITLES[slug], f"this is no HTTP request: {why}"))
 
     def _refuse(self, reply: Reply) -> None:
         """Answer in the application's place, when its turn comes, and end the connection."""

@@ -155,14 +155,18 @@ def _server(
 ) -> Server:
     writer = LineWriter()
     configure_logging(writer)
+    traffic = Traffic(settings.server_limits, None if settings.quiet else AccessLog(writer))
     application = Application(
-        database, limits=settings.limits, address=settings.address, hosts=settings.hosts
+        database,
+        limits=settings.limits,
+        address=settings.address,
+        hosts=settings.hosts,
+        check_room=traffic.check_unsent,
     )
-    log = None if settings.quiet else AccessLog(writer)
     return Server(
         application,
         listener,
-        Traffic(settings.server_limits, log),
+        traffic,
         drain_seconds=settings.drain_seconds,
         ready=ready,
         writer=writer,

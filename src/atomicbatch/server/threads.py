@@ -131,7 +131,7 @@ class Threads(Generic[S]):
                     limit=self._limit,
                     maximum=self._max_waiting,
                 )
-                error.status = 503
+                error.status, error.slug = 503, "server-busy"
                 raise error
             self._line.append(ticket)
             if len(self._line) <= self._idle:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from atomicbatch.errors import LimitError
 from atomicbatch.limits import ServerLimits
 from atomicbatch.model import Header, Reply
-from atomicbatch.problems import RETRY_AFTER, problem_reply
+from atomicbatch.problems import error_reply
 from atomicbatch.server.access_log import AccessLog
 
 _SWEEP_SECONDS = 0.25
 _CLOSE: Header = (b"connection", b"close")
 _NOT_STARTED: Header = (b"batch-outcome", b"not-started")
-TITLES = {
-    "malformed-request": "The request is malformed",
-    "server-busy": "The server has its hands full",
-}
-"""Every slug of a connection's own, with the title of its problem."""
 
 
 class Held(Protocol):
@@ -72,34 +68,48 @@ class Traffic:
 
     def admits(self) -> Reply | None:
         """Why no further request is taken now, or None: it may run."""
-        limits = self.limits
-        if len(self.running) >= limits.max_requests:
-            what = "requests are being answered already"
-            return busy("max_requests", f"{limits.max_requests} {what}", limits.max_requests)
-        if self.unsent_bytes > limits.max_unsent_bytes:
-            detail = f"clients have yet to take more than {limits.max_unsent_bytes} bytes"
-            return busy("max_unsent_bytes", f"{detail} of answers", limits.max_unsent_bytes)
+        maximum = self.limits.max_requests
+        if len(self.running) >= maximum:
+            return _refusal("max_requests", maximum, f"{maximum} requests are being answered")
+        try:
+            self.check_unsent()
+        except LimitError as error:
+            return closing(error_reply(error))
         return None
+
+    def check_unsent(self) -> None:
+        """
+        See whether another answer may be made, right before it is: many may have waited.
+
+        Raises:
+            LimitError: Clients have yet to take too many.
+        """
+        maximum = self.limits.max_unsent_bytes
+        if self.unsent_bytes > maximum:
+            detail = f"clients have yet to take {maximum} bytes of answers"
+            raise _busy("max_unsent_bytes", maximum, detail)
 
     def too_many_connections(self) -> Reply:
         """Answer a connection beyond the bound."""
         maximum = self.limits.max_connections
-        return busy("max_connections", f"{maximum} connections are open already", maximum)
+        return _refusal("max_connections", maximum, f"{maximum} connections are open")
 
     def too_much_uploaded(self) -> Reply:
         """Answer a request whose body would be more than all bodies together may be."""
         maximum = self.limits.max_upload_bytes
         detail = f"the request bodies held at this moment come to {maximum} bytes"
-        return busy("max_upload_bytes", detail, maximum)
+        return _refusal("max_upload_bytes", maximum, detail)
 
 
-def busy(limit: str, detail: str, maximum: float | None = None) -> Reply:
-    """503 with Retry-After: a bound of ``ServerLimits`` is reached."""
-    detail += "; send the request again later"
-    reply = problem_reply(
-        503, "server-busy", TITLES["server-busy"], detail, limit=limit, maximum=maximum
-    )
-    return closing(reply._replace(headers=(*reply.headers, RETRY_AFTER)))
+def _busy(limit: str, maximum: float, detail: str) -> LimitError:
+    """503: a bound of ``ServerLimits`` is reached."""
+    error = LimitError(f"{detail} already; try again later", limit=limit, maximum=maximum)
+    error.status, error.slug = 503, "server-busy"
+    return error
+
+
+def _refusal(limit: str, maximum: float, detail: str) -> Reply:
+    return closing(error_reply(_busy(limit, maximum, detail)))
 
 
 def closing(reply: Reply) -> Reply:
