@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# The numbers of MySQL's client library (CR_MIN_ERROR to CR_MAX_ERROR, and MariaDB's own): what
-# the client has found out, not what the server has said.
-_CLIENT_NUMBERS = (range(2000, 3000), range(5000, 6000))
+from atomicbatch.transactions.kinds import Family
 
 
 class Answer(NamedTuple):
@@ -28,17 +26,11 @@ class Answer(NamedTuple):
     """The driver's message. It may hold values of rows: never for the log or the client."""
 
     @property
-    def by_client(self) -> bool:
-        """The code is the client library's own: the database has said nothing."""
-        number = self.number
-        return number is not None and (
-            number < 1000 or any(number in numbers for numbers in _CLIENT_NUMBERS)
-        )
-
-    @property
-    def code(self) -> str:
-        """The code alone, for the log."""
-        return self.result or (self.state if self.number is None else str(self.number))
+    def family(self) -> Family:
+        """What kind of database has said it."""
+        if self.result:
+            return Family.SQLITE
+        return Family.POSTGRESQL if self.number is None else Family.MYSQL
 
 
 def answer_of(error: BaseException) -> Answer | None:

@@ -86,6 +86,14 @@ def is_conflict(error: BaseException, *, by_driver: bool = False) -> bool:
     return _meaning(error, by_driver=by_driver) is _Meaning.CONFLICT
 
 
+def conflict_behind(error: BaseException) -> Answer | None:
+    """Find the database's answer that makes a handler's exception a conflict, see is_conflict."""
+    for link in _databases_errors(error):
+        if (meaning := _drivers_meaning(link)) is not None:
+            return answer_of(link) if meaning is _Meaning.CONFLICT else None
+    return None
+
+
 def is_lost(error: BaseException, *, by_driver: bool = False) -> bool:
     """
     Tell whether the connection is lost; before COMMIT the transaction is then surely rolled back.

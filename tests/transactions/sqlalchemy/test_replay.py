@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from atomicbatch.engine import Replay
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from tests.asgi.asking import Answer, ask, call
+from tests.transactions.sqlalchemy.patterns import busy_elsewhere
 from tests.transactions.sqlalchemy.test_oracle import Databases, add, app_of
 from tests.transactions.sqlalchemy.worlds import DRIVERS, Item, World
 
@@ -389,3 +391,39 @@ def test_a_connection_lost_during_commit(
     assert answer.outcome == "unknown"
     assert commits == 1
     assert (("new", 0) in database.rows()) is stored
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "pymysql", "asyncpg"])
+@pytest.mark.parametrize("how", ["409", "raises", "in a group"])
+def test_a_conflict_of_another_database_is_the_handler_s(
+    driver: str, how: str, databases: Databases
+) -> None:
+    """A locked file of the handler's own is no reason to run the batch again."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+    app = app_of(world)
+    runs: list[str] = []
+
+    @app.post("/busy")
+    async def busy() -> None:
+        runs.append(how)
+        try:
+            busy_elsewhere()
+        except sqlite3.OperationalError as error:
+            if how == "409":
+                raise HTTPException(409) from error
+            if how == "raises":
+                raise
+            raise ExceptionGroup("tasks", [error]) from None
+
+    async def send() -> Answer:
+        try:
+            batch = AtomicBatch(app, transaction=SQLAlchemyTransaction())
+            return await ask(batch, add("new"), call("POST", "/busy"))
+        finally:
+            await world.dispose()
+
+    answer = asyncio.run(send())
+    assert answer.outcome == f"rolled-back; failed=2; status={409 if how == '409' else 500}"
+    assert runs == [how]
+    assert "batch-attempts" not in answer.headers

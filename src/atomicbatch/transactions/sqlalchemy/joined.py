@@ -25,7 +25,7 @@ from atomicbatch.errors import (
     TimeoutExceededError,
     TransactionError,
 )
-from atomicbatch.transactions.conflicts import is_conflict
+from atomicbatch.transactions.conflicts import conflict_behind
 from atomicbatch.transactions.guard import aside
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.engines import (
@@ -461,6 +461,11 @@ class Joined:
             await self._in_its_place(real, real.rollback)
         watchdog.forget(self)
 
+    def is_own_conflict(self, error: BaseException) -> bool:
+        """Tell whether a handler's exception is a conflict of a database that has taken part."""
+        answer = conflict_behind(error)
+        return answer is not None and any(real.family is answer.family for real in self.begun)
+
     async def end_call(self, leases: list[Lease]) -> None:
         """What nobody has committed is rolled back; whoever still holds a lease cannot use it."""
         for lease in reversed(leases):
@@ -511,8 +516,8 @@ class Call:
         joined = self._joined
         if error is not None and not isinstance(error, Exception):
             return  # cancelled: everything is rolled back at once
-        if error is not None and is_conflict(error):
-            # Met by a driver's connection that we do not see.
+        if error is not None and joined.is_own_conflict(error):
+            # Met by a statement that we have not seen: COPY, say.
             joined.doom(ConflictError("another transaction was in the way"))
         if joined.error is None and self.leases:
             try:
