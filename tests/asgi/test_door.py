@@ -24,7 +24,7 @@ class House:
     """A door, and a log of who came in and who left."""
 
     def __init__(self, **options: float) -> None:
-        self.door = Door(**options)
+        self.door = Door(asyncio.get_running_loop(), **options)
         self.log: list[str] = []
         self.may_leave: dict[str, asyncio.Event] = {}
 

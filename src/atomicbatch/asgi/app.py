@@ -77,6 +77,7 @@ class AtomicBatch:
         self._not_overridable = frozenset(name.lower().encode() for name in not_overridable)
         self._consumed_query = frozenset(consumed_query)
         self._doors: WeakKeyDictionary[asyncio.AbstractEventLoop, Door] = WeakKeyDictionary()
+        self._door_at_hand: Door | None = None
         engine_threads.install()
         frameworks.install()
         install_guard()
@@ -93,10 +94,23 @@ class AtomicBatch:
         return self._transaction
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in self._paths(scope):
-            if scope["type"] == "http" and "app" in scope:
+        kind = scope["type"]
+        if kind != "http" or scope["path"] not in self._paths(scope):
+            if kind == "http" and "app" in scope:
                 self._describe(scope)
-            await self._pass_on(scope, receive, send)
+            loop = asyncio._get_running_loop()
+            # On another kind of event loop, trio's say, there are no batches.
+            if kind != "http" or loop is None or inside_batch():
+                await self._app(scope, receive, send)
+                return
+            door = self._door_at_hand
+            if door is None or door.loop() is not loop:
+                door = self._door(loop)
+            entered = await door.enter_later() if door.is_shut else door.enter()
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                door.leave(entered)
             return
         begin_batch()
         running = RunningBatch()
@@ -109,25 +123,12 @@ class AtomicBatch:
             if running.committed:
                 await _to_the_end(running.run_deferred())
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand what is no batch to the app; a request waits while a batch has to be alone."""
-        # On another kind of event loop, trio's say, there are no batches.
-        if scope["type"] != "http" or inside_batch() or asyncio._get_running_loop() is None:
-            await self._app(scope, receive, send)
-            return
-        door = self._door()
-        entered = await door.enter_later() if door.is_shut else door.enter()
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            door.leave(entered)
-
-    def _door(self) -> Door:
-        """The door of the event loop that runs now."""
-        loop = asyncio.get_running_loop()
+    def _door(self, loop: asyncio.AbstractEventLoop) -> Door:
+        """The door of an event loop."""
         door = self._doors.get(loop)
         if door is None:
-            door = self._doors[loop] = Door()
+            door = self._doors[loop] = Door(loop)
+        self._door_at_hand = door
         return door
 
     def _describe(self, scope: Scope) -> None:
@@ -166,7 +167,7 @@ class AtomicBatch:
                     scope,
                     self._limits,
                     running,
-                    self._door(),
+                    self._door(asyncio.get_running_loop()),
                 ),
                 _perform,
                 timeout_seconds=self._limits.timeout_seconds,

@@ -25,6 +25,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import ref
 
 
 class Door:
@@ -32,17 +33,26 @@ class Door:
     The door of one app on one event loop.
 
     Args:
+        loop: The event loop.
         hold_seconds: Longest that a request waits outside; then it goes in, whatever happens.
         grace_seconds: Longest that a batch waits for requests to leave. Those that are still inside
             then, streams for instance, are waited for never again.
 
     Attributes:
+        loop: Gives the event loop, while there is one.
         is_shut: A request has to wait: :meth:`enter_later`.
         requests: How many are inside, without those that nobody waits for.
         batches: How many are inside, the one that is alone included.
     """
 
-    def __init__(self, *, hold_seconds: float = 5.0, grace_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        hold_seconds: float = 5.0,
+        grace_seconds: float = 1.0,
+    ) -> None:
+        self.loop = ref(loop)
         self.hold_seconds = hold_seconds
         self.grace_seconds = grace_seconds
         self.is_shut = False
