@@ -122,6 +122,21 @@ def test_another_server_s_answer_is_not_believed(tmp_path: Path) -> None:
     assert output.endswith("unknown\n")
 
 
+def test_what_is_given_twice_or_would_be_lost(tmp_path: Path) -> None:
+    """Of two headers of one name only one would count; a query of --url would take the path in."""
+    path = tmp_path / "one.http"
+    path.write_text("DELETE /v1/api/orders?id=eq.{{id}}\n")
+    for arguments, told in [
+        (["--header", "Prefer: max-affected=1", "--header", "prefer: return=minimal"], "twice"),
+        (["--var", "id=1", "--var", "id=2"], "twice"),
+        (["--var", "id=1", "--url", "http://127.0.0.1:1/?x=1"], "has a query"),
+    ]:
+        status, _, errors = run("send", str(path), "--url", "http://127.0.0.1:1", *arguments)
+        assert (status, told in errors) == (2, True)
+    status, printed, _ = run("check", str(path), "--var", "id= 1")
+    assert (status, printed) == (0, "ok: 1 call\n1. DELETE /v1/api/orders?id=eq.%201\n")
+
+
 def test_check(tmp_path: Path) -> None:
     """0 and the calls for a batch, 1 and the place for anything else; - is standard input."""
     good = b"--b\r\n\r\nGET /a HTTP/1.1\r\n\r\n--b--\r\n"

@@ -163,13 +163,20 @@ def _not_served() -> NoReturn:
 
 
 def _pairs(delimiter: str) -> Callable[..., dict[str, str]]:
+    of_headers = delimiter == ":"
+    fold = str.lower if of_headers else str
+
     def read(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-        pairs = {}
+        pairs: dict[str, str] = {}
         for value in values:
             name, found, rest = value.partition(delimiter)
-            if not found or not name.strip():
+            name = name.strip()
+            if not found or not name:
                 raise click.BadParameter(f"{value!r} is no 'name{delimiter}value'")
-            pairs[name.strip()] = rest.strip()
+            # Only one of two would count.
+            if fold(name) in map(fold, pairs):
+                raise click.BadParameter(f"{name!r} is given twice")
+            pairs[name] = rest.strip() if of_headers else rest
         return pairs
 
     return read

@@ -61,6 +61,9 @@ HOSTILE: dict[str, Callable[[int], Hostile]] = {
     "what nobody sees": lambda n: one(b"POST /\r\n\r\n\n" + repeated(b"\xc2\xa0", n) + b"--b"),
     "look-alikes within a line": lambda n: one(b"POST /\r\n\r\nx" + repeated(b"--b", n)),
     "a second request": lambda n: one(b"POST /\r\n\r\n" + repeated(b"\r\n A / HTTP/1", n)),
+    "headers of parts": lambda n: one(
+        b"POST /\r\n\r\n" + repeated(b"\ncontent-type: application/http \t", n)
+    ),
     "delimiters": lambda n: Hostile(repeated(b"--b\r\n\r\n", n)),
     "padding": lambda n: Hostile(b"--b" + repeated(b" \t", n) + b"x\r\n--b--"),
     "padding everywhere": lambda n: Hostile(repeated(b"--b" + b" " * 99 + b"\r\nx\r\n", n)),

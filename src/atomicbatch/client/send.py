@@ -106,6 +106,8 @@ def send_file(
     server = url or file.origin
     if server is None:
         raise SendError(f"{path} names no server in its URLs: say --url http://host:port")
+    if "?" in server or "#" in server:
+        raise SendError(f"{server} has a query: --url takes scheme, host, port and a prefix only")
     with httpx.Client(timeout=timeout_seconds) as client:
         try:
             content_type, body = write_batch(file.calls)

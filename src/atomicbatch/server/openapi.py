@@ -115,7 +115,7 @@ _PARAMETERS: Document = {
     "Prefer": _header(
         "Prefer",
         "return=minimal, return=representation, count=exact, resolution=merge-duplicates,"
-        " resolution=ignore-duplicates",
+        " resolution=ignore-duplicates, missing=default, max-affected=N, handling=strict",
     ),
     "If-Match": _header("If-Match", "412 unless the row has this ETag"),
     "If-None-Match": _header("If-None-Match", "304 (or 412 on writes) if it has this ETag"),

@@ -24,7 +24,12 @@ _REQUEST_LINE = re.compile(
 )
 # RFC 9112, section 6.3: for an HTTP server a request without Content-Length has no body, and what
 # follows is the next request. For us it is the body; taken for one, that request would get lost.
-_SECOND_REQUEST = re.compile(rb"\s*[A-Za-z-]{1,32} [^\s]+ HTTP/[0-9](?:\.[0-9])?[ \t]*\r?(?:\n|\Z)")
+_SECOND_REQUEST = re.compile(
+    rb"\s*(?:[A-Za-z-]{1,32} [^\s]+ HTTP/[0-9](?:\.[0-9])?"
+    rb"|(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /[^\s]*)[ \t]*\r?(?:\n|\Z)"
+)
+# What is left of the next part where its delimiter is broken beyond recognition.
+_NEXT_PART = re.compile(rb"[\r\n]content-type:[ \t]*application/http[ \t]*[;\r\n]")
 # Without what they ask for, a call would do something else than it says.
 _UNSUPPORTED = {
     b"batch-references": "Batch-References: references to earlier replies are",
@@ -89,9 +94,8 @@ class CallReader(PartReader):
                 raise
         headers, declared = known
         body = read_body(content, rest, declared)
-        if declared == NOT_DECLARED and body and _SECOND_REQUEST.match(body):
-            what = "a second request in the part: each has a part of its own, or a Content-Length"
-            raise MalformedError(what, offset=len(content) - len(body.lstrip()))
+        if declared == NOT_DECLARED and body:
+            _refuse_second_request(body, len(content) - len(body))
         if body or declared != NOT_DECLARED:
             length = self._lengths.get(len(body))
             if length is None:
@@ -129,6 +133,22 @@ class CallReader(PartReader):
         if declared != NOT_DECLARED:
             fields = tuple(field for field in fields if field[0] != b"content-length")
         return self._inheritance.headers_for(fields), declared
+
+
+def _refuse_second_request(body: bytes, offset: int) -> None:
+    """Refuse a body without Content-Length that seems to be, or to hold, the next call."""
+    if _SECOND_REQUEST.match(body):
+        what = "a second request in the part: each has a part of its own, or a Content-Length"
+        raise MalformedError(what, offset=offset + len(body) - len(body.lstrip()))
+    lower = body.lower()
+    if b"application/http" in lower:
+        # The first line may be a header too, behind a delimiter's rest or without one.
+        found = _NEXT_PART.search(b"\n" + lower)
+        if found is not None:
+            what = (
+                "the headers of a part in a body: is its delimiter broken? Or add a Content-Length"
+            )
+            raise MalformedError(what, offset=offset + found.start())
 
 
 def _resolved(path: bytes) -> bytes | None:
