@@ -51,8 +51,14 @@ def of_server(family: str, host: object, port: object, database: object) -> Plac
     return Place(family, name, number or _PORTS[family], _text(database))
 
 
-def of_file(database: object) -> Place:
-    """Name an SQLite file; a database in memory has an empty name."""
+def of_file(database: object, folder: str = "") -> Place:
+    """
+    Name an SQLite file; a database in memory has an empty name.
+
+    Args:
+        database: As it is opened: a path, or a ``file:`` URI.
+        folder: Where a path begins that is not whole; empty: here.
+    """
     name = os.fsdecode(database) if isinstance(database, str | bytes | os.PathLike) else ""
     if name.startswith("file:"):
         name, _, options = name.removeprefix("file:").partition("?")
@@ -61,7 +67,7 @@ def of_file(database: object) -> Place:
         name = unquote(re.sub(r"\A//(?:localhost)?(?=/)", "", name))
     if name in ("", ":memory:"):
         return Place("sqlite", "", 0, "")
-    return Place("sqlite", "", 0, str(Path(name).resolve()))
+    return Place("sqlite", "", 0, str(Path(folder, name).resolve()))
 
 
 def of_url(url: str) -> Place:

@@ -7,6 +7,7 @@ of a subclass of the class that the caller wants, and their cursors are of a sub
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Callable
@@ -28,8 +29,9 @@ _LEAVES_MEMORY = re.compile(r"\b(?:ATTACH|VACUUM)\b", re.IGNORECASE)
 
 
 def _place(connection: Any) -> Place | None:
-    place: Place | None = getattr(connection, "_atomicbatch_place", None)
-    return place
+    if not isinstance(connection, Connection):
+        return None
+    return of_file(connection._atomicbatch_database, connection._atomicbatch_folder)
 
 
 SQLITE3 = Driver("sqlite3", Family.SQLITE, _place)
@@ -38,8 +40,10 @@ SQLITE3 = Driver("sqlite3", Family.SQLITE, _place)
 class Connection(sqlite3.Connection):
     """A connection whose cursors ask before they write."""
 
-    _atomicbatch_place = Place("sqlite", "", 0, "")
-    # If in memory: the attempt inside of which it was opened.
+    # What it was opened by, and the folder that was current then.
+    _atomicbatch_database: Any = ""
+    _atomicbatch_folder = ""
+    # The attempt inside of which it was opened, if in memory.
     _atomicbatch_opened_in: Any = None
 
     def cursor(self, factory: Any = None) -> Any:
@@ -158,9 +162,9 @@ def _connecting(found: Callable[..., Any]) -> Callable[..., Any]:
                 options["factory"] = _asking(factory)
         connection = found(database, *args, **options)
         if isinstance(connection, Connection):
-            connection._atomicbatch_place = place = of_file(database)
-            if not place.database:
-                connection._atomicbatch_opened_in = watching.get()
+            connection._atomicbatch_database = database
+            connection._atomicbatch_folder = os.getcwd()
+            _note_memory(connection, watching.get())
         return connection
 
     return connect
@@ -213,10 +217,12 @@ def _unwatched(watch: Any, fn: Callable[..., Any], *args: Any, **options: Any) -
         result = fn(*args, **options)
     finally:
         watching.reset(token)
-    if (
-        watch is not None
-        and isinstance(result, Connection)
-        and not result._atomicbatch_place.database
-    ):
-        result._atomicbatch_opened_in = watch
+    if isinstance(result, Connection):
+        _note_memory(result, watch)
     return result
+
+
+def _note_memory(connection: Connection, watch: Watch | None) -> None:
+    place = None if watch is None else _place(connection)
+    if place is not None and not place.database:
+        connection._atomicbatch_opened_in = watch

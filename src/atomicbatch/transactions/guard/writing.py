@@ -18,11 +18,14 @@ _SESSION = frozenset(
     "USE".split()
 )
 _STORED_SETTING = re.compile(
-    r"SET\s+(?:STATEMENT|PASSWORD|DEFAULT\s+ROLE|GLOBAL|PERSIST)\b|@@(?:GLOBAL|PERSIST)\b"
+    r"\s*SET\s+(?:STATEMENT|PASSWORD|DEFAULT\s+ROLE)\b"
+    r"|\s*SET\b.*(?:@@|\b)(?:GLOBAL|PERSIST|PERSIST_ONLY)\b",
+    re.DOTALL,
 )
 _STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
-_WITHIN = re.compile(r"DECLARE\b.*?\bFOR\b|COPY\s*\((?=.*\)\s*TO\s+STDOUT\b)", re.DOTALL)
-_COPY_OUT = re.compile(r"COPY\s+[^()]*(?:\([^()]*\)\s*)?TO\s+STDOUT\b", re.DOTALL)
+# What a cursor or a copy reads by: a query.
+_WITHIN = re.compile(r"DECLARE\b.*?\bFOR\b(.*)|COPY\s*\((.*)\)\s*TO\s+STDOUT\b.*", re.DOTALL)
+_COPY_OUT = re.compile(r"COPY\s+[^\s()][^()]*(?:\([^()]*\)\s*)?\bTO\s+STDOUT\b", re.DOTALL)
 _SESSION_LOCK = re.compile(
     r"(?<![\w$.@])(?:PG_(?:TRY_)?ADVISORY_(?:XACT_)?(?:UN)?LOCK(?:_ALL|_SHARED)?"
     r"|GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS|IS_FREE_LOCK|IS_USED_LOCK)\s*\("
@@ -50,7 +53,8 @@ def verb_of(operation: Any, family: Family) -> str:
 
 @lru_cache(maxsize=2048)
 def _verb_of(sql: str, family: Family) -> str:
-    if read_statement(sql, family).kind in _PASSES:
+    is_setting = family is Family.MYSQL and _STORED_SETTING.match(sql[:1000].upper())
+    if read_statement(sql, family).kind in _PASSES and not is_setting:
         return ""
     if "/*!" in sql or "/*M!" in sql:
         return "an executable comment"
@@ -66,8 +70,10 @@ def _stores(text: str, family: Family) -> bool:
     """Tell whether one statement, without comments and values, may store something."""
     if _COPY_OUT.match(text):
         return False
-    if family is Family.POSTGRESQL:
-        text = _WITHIN.sub("", text, count=1)
+    if family is Family.POSTGRESQL and (within := _WITHIN.match(text)):
+        text = (within[1] or within[2]).strip()
+    if family is Family.MYSQL and _STORED_SETTING.match(text):
+        return True
     text = _SESSION_LOCK.sub("ABS(", text)
     if read_statement(text, family).kind in _PASSES:
         return False
@@ -78,5 +84,4 @@ def _stores(text: str, family: Family) -> bool:
     if first == "PRAGMA":
         return _STORED_PRAGMA.search(text) is not None
     # A value may call a function, whose name the reader has looked at.
-    calls = "(" in text and read_statement(text, family).kind is Kind.WRITE
-    return calls or _STORED_SETTING.search(text) is not None
+    return "(" in text and read_statement(text, family).kind is Kind.WRITE
