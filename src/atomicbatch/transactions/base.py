@@ -33,6 +33,12 @@ What the block gives may have a method ``call()``: it returns an async context m
 call runs inside of one. Leaving it is the end of all that the call has opened; it raises the
 TransactionError that keeps the batch from going on, so that the right call is blamed.
 
+An adapter whose batches may be in the way of other requests on their event loop says so by a
+ConflictError that has ``alone`` set: the batch then runs again while nothing else does. It may have
+a method ``wants_alone()``, asked before each batch. If what the block gives has the attributes
+``is_alone`` and ``number``, they are set: a function that tells, in any thread, whether nothing
+else runs now, and which attempt this is, from 1.
+
 When time is up, or the client is gone, another thread may call three methods of what ``begin``
 returns, where it has them: ``interrupt()``, ``sever()`` and ``give_up()``; ``engine/deadline.py``
 says when. None may block. ``give_up()`` promises that COMMIT is not sent any more, or tells, by

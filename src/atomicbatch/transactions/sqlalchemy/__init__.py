@@ -13,6 +13,7 @@ In reading order::
     connection.py    what a session gets instead of a connection of the pool
     own.py           what a handler gets instead of an async driver's own connection
     drivers.py       what differs between drivers
+    links.py         how any thread stops a statement, or cuts a connection off
     gate.py          one at a time, for threads and for tasks
     slots.py         at most so many batches at a time
     loops.py         what is known of an event loop: which sync engines are used on it

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from types import CodeType, FrameType
-from typing import Any
 from weakref import ref
 
 from sqlalchemy import URL
@@ -196,19 +195,22 @@ def _driver(frame: FrameType) -> Wait | None:
 _READERS: dict[CodeType, Callable[[FrameType], Wait | None]] = {}
 
 
-def _know(owner: Any, names: str, reader: Callable[[FrameType], Wait | None]) -> None:
-    for name in names.split():
-        function = getattr(owner, name, None)
-        if function is not None:
-            _READERS[function.__code__] = reader
-
-
+# A name that is missing is an error at once, rather than a watchdog that sees nothing.
 _STATEMENTS = frozenset(
-    getattr(Connection, name).__code__
-    for name in ("_exec_single_context", "_exec_insertmany_context", "_cursor_execute")
+    {
+        Connection._exec_single_context.__code__,
+        Connection._exec_insertmany_context.__code__,
+        Connection._cursor_execute.__code__,
+    }
 )
 _READERS |= dict.fromkeys(_STATEMENTS, _statement)
-_know(Connection, "_commit_impl", _commit)
-_know(Queue, "get", _queue)
-_know(Lease, "perform fetch commit rollback close copies", _lease)
-_know(RealTransaction, "lease", _real)
+_READERS[Connection._commit_impl.__code__] = _commit
+_READERS[Queue.get.__code__] = _queue
+_READERS |= dict.fromkeys(
+    [
+        *(Lease.perform.__code__, Lease.fetch.__code__, Lease.copies.__code__),
+        *(Lease.commit.__code__, Lease.rollback.__code__, Lease.close.__code__),
+    ],
+    _lease,
+)
+_READERS[RealTransaction.lease.__code__] = _real
