@@ -21,7 +21,8 @@ In reading order::
     query.py      the query string of a collection: filters, select, order, limit
     statements.py the SQL for one table
     api.py        which resource a call is for, and what becomes of what goes wrong
-    rows.py       which method does what; reading.py, creating.py, changing.py do it
+    rows.py       which method does what; reading.py, creating.py, changing.py,
+                  updating.py do it; keeping.py leaves alone what is sent as it is shown
     resource.py   what these three have in common: keys, bodies, conditions
     conditions.py what a call's headers ask; representation.py: rows -> JSON and ETag
     openapi.py    /openapi.json

@@ -124,6 +124,8 @@ class Api:
             raise trouble from None
         if trouble is not None:
             raise trouble from error
+        if session.takes_any_text(error):
+            raise ConflictError("a text is not UTF-8") from error
         if is_outdated(error) and session.outdated(surely=True):
             raise _schema_changed() from error
         fault = fault_of(error)

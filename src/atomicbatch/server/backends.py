@@ -13,6 +13,7 @@ import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
+from operator import methodcaller
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,6 +70,10 @@ class Backend(ABC):
 
     def moved(self, raw: Raw) -> bool:  # noqa: ARG002 - only a file can be
         """Whether another database has taken the place of the one that ``raw`` has open."""
+        return False
+
+    def takes_any_text(self, raw: Raw, error: Exception) -> bool:  # noqa: ARG002 - only SQLite
+        """Whether ``error`` came of a text that is not UTF-8, and ``raw`` reads such texts now."""
         return False
 
     def leave(self, raw: Raw) -> None:
@@ -184,6 +189,13 @@ class SQLiteBackend(Backend):
     def moved(self, raw: FileConnection) -> bool:
         return raw.moved()
 
+    def takes_any_text(self, raw: sqlite3.Connection, error: Exception) -> bool:
+        if raw.text_factory is not str or "Could not decode to UTF-8" not in str(error):
+            return False
+        # Slower, so only once there is one: other programs can store any bytes as text.
+        raw.text_factory = methodcaller("decode", "utf-8", "surrogateescape")
+        return True
+
     def leave(self, raw: FileConnection) -> None:
         self.rollback(raw)
         leave_file(raw)
@@ -265,12 +277,17 @@ class PostgreSQLBackend(Backend):
         *("numeric", "date", "time", "timetz", "timestamp", "timestamptz", "interval"),
         *("json", "jsonb", "uuid", "inet", "cidr"),
     )
+    # How values are written as text: a role's or a database's own settings could lose digits.
+    _SETTINGS = (
+        *("TimeZone = 'UTC'", "DateStyle = 'ISO'", "IntervalStyle = 'iso_8601'"),
+        *("bytea_output = 'hex'", "extra_float_digits = 1", "xmloption = 'content'"),
+    )
 
     def connect(self, *, reader: bool) -> Raw:  # noqa: ARG002 - every connection does both
         raw = self._connect(**self._keywords, autocommit=True)
         for name in self._TEXT_TYPES:
             raw.adapters.register_loader(name, self._text_loader)
-        for setting in ("TimeZone = 'UTC'", "DateStyle = 'ISO'", "IntervalStyle = 'iso_8601'"):
+        for setting in self._SETTINGS:
             raw.execute(f"SET {setting}")
         if self.read_only:
             raw.execute("SET default_transaction_read_only = on")
@@ -355,9 +372,11 @@ class MariaDBBackend(Backend):
         raw = self._open(self._keywords["connect_timeout"])
         cursor = raw.cursor()
         cursor.execute(
-            # Without strict mode the server cuts and rounds values, and says nothing.
-            "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES,NO_ZERO_IN_DATE'),"
-            " SESSION time_zone = '+00:00'"
+            # Whatever the server's own mode is. Without the first the server cuts and rounds
+            # values, and says nothing; without the second it numbers a row anew whose key is 0.
+            # Zero dates are taken, so that those which are there can be sent back.
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,"
+            "ERROR_FOR_DIVISION_BY_ZERO', SESSION time_zone = '+00:00'"
         )
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
         cursor.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.conditions import Conditions, read_conditions
 from atomicbatch.server.creating import Creating
@@ -14,7 +16,8 @@ from atomicbatch.server.preferences import NO_PREFERENCES, ON_CHANGES
 from atomicbatch.server.query import Query
 from atomicbatch.server.representation import etag
 from atomicbatch.server.resource import JSON, Row, applied
-from atomicbatch.server.schema import Column
+from atomicbatch.server.schema import Column, Kind
+from atomicbatch.server.values import decode_json
 
 
 class Changing(Creating):
@@ -68,11 +71,11 @@ class Changing(Creating):
             if row is None:
                 self._no_row()
             reply = self._changed(conditions, query, row, 201)
-            location = (b"location", self._location(call.path.rpartition(b"/")[0], row))
-            return reply._replace(headers=(*reply.headers, location))
-        row = self._overwrite(session, key, body)
-        if row is None:
-            self._no_row()
+            location = self._location(call.path.rpartition(b"/")[0], row)
+            if location is None:
+                return reply
+            return reply._replace(headers=(*reply.headers, (b"location", location)))
+        row = self._overwrite(session, key, body, before)
         return self._changed(conditions, query, row)
 
     def _with_key(self, body: dict[str, Any], key: Row, call: Call) -> dict[str, Any]:
@@ -83,7 +86,9 @@ class Changing(Creating):
         for column, part, text in zip(self.table.key, key, texts, strict=True):
             if column.name not in body:
                 whole[column.name] = _json_of(column, text)
-            elif body[column.name] is None or column.codec.from_json(body[column.name]) != part:
+            elif body[column.name] is None or not _is_same(
+                column, column.codec.from_json(body[column.name]), part
+            ):
                 raise RowFault(
                     400, "key-mismatch", f"column {column.name!r} is not the key in the URL"
                 )
@@ -96,30 +101,6 @@ class Changing(Creating):
         elif conditions.if_match is not None:
             self._precondition_failed()
 
-    def _overwrite(self, session: Session, key: Row, body: dict[str, Any]) -> Row | None:
-        """Set every column: those not in ``body`` to their defaults."""
-        keys = {column.name for column in self.table.key}
-        sent = {name: value for name, value in body.items() if name not in keys}
-        rest = [
-            column
-            for column in self.table.columns
-            if column.writable and column.name not in sent and column.name not in keys
-        ]
-        write = self._sql.update(tuple(sent)) if sent else None
-        defaults = self._sql.defaults(rest)
-        if write is None and not rest:
-            return self._row(session, key)
-        sql = write.sql if write else f"UPDATE {self._sql.name} SET {defaults}"
-        if write and rest:
-            sql += f", {defaults}"
-        parameters = (write.parameters(sent.values()) if write else []) + list(key)
-        if session.execute(f"{sql} WHERE {self._sql.by_key}", parameters).rowcount == 0:
-            self._not_written(session, key)
-        row = self._row(session, key)
-        if row is None:
-            self._dropped()
-        return row
-
     def _delete(self, call: Call, session: Session, key: Row) -> Reply:
         conditions = read_conditions(call.headers, ON_CHANGES)
         query = self._item_query(call)
@@ -129,7 +110,7 @@ class Changing(Creating):
             before = self._row(session, key)
         cursor = session.execute(f"{self._sql.delete} WHERE {self._sql.by_key}", key)
         if cursor.rowcount == 0:
-            self._not_written(session, key)
+            self._not_written(session, self._sql.by_key, key)
         self._check_affected(conditions, 1)
         if self.table.has_triggers and self._row(session, key) is not None:
             self._dropped()
@@ -226,7 +207,18 @@ class Changing(Creating):
         return query
 
 
+def _is_same(column: Column, one: Any, other: Any) -> bool:
+    """Whether two parameters of a column are the same, however they are written."""
+    if column.kind is Kind.JSON:
+        return bool(decode_json(one.encode()) == decode_json(other.encode()))
+    if column.kind is Kind.ARRAY and column.codec.to_json is not None:
+        return bool(column.codec.to_json(one) == column.codec.to_json(other))
+    return bool(one == other)
+
+
 def _json_of(column: Column, text: str) -> Any:
     """The text of a key in a URL as the JSON value that means the same."""
     parameter = column.codec.from_text(text)
+    if column.kind is Kind.JSON:
+        return msgspec.Raw(parameter.encode())
     return column.codec.to_json(parameter) if column.codec.to_json else parameter

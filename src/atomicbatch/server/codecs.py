@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from atomicbatch.server.codecs_arrays import array_codec
 from atomicbatch.server.codecs_calendar import (
     date_codec,
     datetime_codec,
@@ -91,18 +92,18 @@ def _bytes(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
     def to_json(value: Any) -> Any:
         if isinstance(value, bytes | bytearray | memoryview):
             return base64.b64encode(value).decode("ascii")
-        return value
+        return as_stored(value)
 
     return Codec(from_json, from_text, to_json)
 
 
 def _json(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
+    sqlite = dialect.name == "sqlite"
+
     def from_json(value: Any) -> str:
-        text = encode_json(value).decode()
-        if dialect.name == "postgresql" and "\\u0000" in text:
-            raise ValueProblem(
-                name, "holds a NUL character, which PostgreSQL cannot store", status=422
-            )
+        text = (bytes(value) if isinstance(value, msgspec.Raw) else encode_json(value)).decode()
+        if sqlite and text[:1] in "-0123456789":
+            _check_sqlite_number(name, text)
         return text
 
     def from_text(text: str) -> str:
@@ -110,7 +111,7 @@ def _json(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
             json.loads(text)
         except (ValueError, RecursionError):
             raise ValueProblem(name, "must be JSON") from None
-        return text
+        return from_json(msgspec.Raw(text.encode()))
 
     def to_json(value: Any) -> Any:
         if value.__class__ is not str:
@@ -120,11 +121,20 @@ def _json(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         if dialect.name != "postgresql":
             try:
                 msgspec.json.decode(value)
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
                 return value
         return msgspec.Raw(value.encode())
 
     return Codec(from_json, from_text, to_json)
+
+
+def _check_sqlite_number(name: str, text: str) -> None:
+    """Refuse a document that is but a number, where SQLite would keep a rounded one."""
+    value = Decimal(text)
+    if not (WHOLE.fullmatch(text) and -(2**63) <= int(text) < 2**63):
+        stored = float(value)
+        if not math.isfinite(stored) or Decimal(repr(stored)) != value:
+            raise ValueProblem(name, "has more digits than SQLite keeps in a number", status=422)
 
 
 def _uuid(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
@@ -141,32 +151,12 @@ def _uuid(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
             raise ValueProblem(name, f"must be a UUID, not {json_type(value)}")
         return from_text(value)
 
-    return Codec(from_json, from_text, None)
+    return Codec(from_json, from_text, as_stored if dialect.name == "sqlite" else None)
 
 
 def _array(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
-    item = codec_for(dialect, name, bounds.item or Kind.OTHER, Bounds())
-    to_item = item.to_json
-
-    def from_json(value: Any) -> list[Any]:
-        if value.__class__ is not list:
-            raise ValueProblem(name, f"must be an array, not {json_type(value)}")
-        return [
-            None if v is None else from_json(v) if v.__class__ is list else item.from_json(v)
-            for v in value
-        ]
-
-    def from_text(text: str) -> Any:
-        raise ValueProblem(name, "is an array and cannot be written in a URL")
-
-    def to_json(value: Any) -> Any:
-        if value.__class__ is not list or to_item is None:
-            return value
-        return [
-            None if v is None else to_json(v) if v.__class__ is list else to_item(v) for v in value
-        ]
-
-    return Codec(from_json, from_text, to_json)
+    item = codec_for(dialect, name, bounds.item or Kind.OTHER, bounds.items or Bounds())
+    return array_codec(name, bounds, item)
 
 
 def _any(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
@@ -211,7 +201,7 @@ def _other(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
     def to_json(value: Any) -> Any:
         if isinstance(value, bytes | bytearray | memoryview):
             return base64.b64encode(value).decode("ascii")
-        return value if isinstance(value, str | int | float | bool) else str(value)
+        return as_stored(value) if isinstance(value, str | int | float | bool) else str(value)
 
     return Codec(from_json, from_text, to_json)
 

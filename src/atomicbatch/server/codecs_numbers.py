@@ -47,7 +47,8 @@ def integer_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
             raise ValueProblem(name, "must be a whole number")
         return from_json(int(text))
 
-    return Codec(from_json, from_text, None)
+    # SQLite lets any column hold anything, and infinity would be shown as null.
+    return Codec(from_json, from_text, as_stored if dialect.name == "sqlite" else None)
 
 
 def decimal_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
@@ -66,7 +67,7 @@ def decimal_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         if plain is not None and plain.fullmatch(text):
             return float(text)
         if not DECIMAL.fullmatch(text):
-            if dialect.name == "postgresql" and text == "NaN":
+            if dialect.name == "postgresql" and text in ("NaN", "Infinity", "-Infinity"):
                 return text
             raise ValueProblem(name, "must be a decimal number")
         return checked(Decimal(text))
@@ -162,6 +163,8 @@ def float_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
     def from_text(text: str) -> Any:
         if special and text in ("NaN", "Infinity", "-Infinity"):
             return text
+        if dialect.name == "sqlite" and text in ("Infinity", "-Infinity"):
+            return float(text)
         if not DECIMAL.fullmatch(text):
             raise ValueProblem(name, "must be a number")
         return from_json(Decimal(text))

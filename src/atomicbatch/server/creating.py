@@ -12,12 +12,13 @@ from atomicbatch.server.faults import RowFault, fault_of
 from atomicbatch.server.preferences import NO_PREFERENCES, ON_CREATES
 from atomicbatch.server.query import Query
 from atomicbatch.server.representation import etag
-from atomicbatch.server.resource import JSON, Resource, Row, applied
+from atomicbatch.server.resource import JSON, Row, applied
 from atomicbatch.server.schema import Column
+from atomicbatch.server.updating import Updating
 from atomicbatch.server.values import ValueProblem
 
 
-class Creating(Resource):
+class Creating(Updating):
     """POST."""
 
     def _create(self, call: Call, session: Session) -> Reply:
@@ -41,8 +42,10 @@ class Creating(Resource):
     ) -> Reply:
         status = 201 if created else 200
         headers: list[Header] = []
-        if row is not None and self._key_positions and self._has_address(row):
-            headers.append((b"location", self._location(call.path, row)))
+        if row is not None and self._key_positions:
+            location = self._location(call.path, row)
+            if location is not None:
+                headers.append((b"location", location))
         if conditions.preferences is not NO_PREFERENCES:
             headers += applied(conditions, b"return=", b"resolution=")
         if row is None or b"return=minimal" in conditions.prefer:
@@ -93,16 +96,18 @@ class Creating(Resource):
         conditions: Conditions,
     ) -> tuple[Row | None, bool]:
         """INSERT, or what ``Prefer: resolution`` says; the row as stored, and whether it is new."""
-        if target is not None and all(body.get(column.name) is not None for column in target):
-            found = self._find(session, body, target)
-            if found is not None:
-                if _ignores(conditions):
-                    return found, False
-                names = {column.name for column in target}
-                changes = {name: value for name, value in body.items() if name not in names}
-                return self._change(session, self._key_of(found), changes, found), False
+        if target is None:
+            return self._insert(session, body), True
+        found = self._find(session, body, target)
+        if found is None:
             return self._insert_unless_raced(session, body, target), True
-        return self._insert(session, body), True
+        if _ignores(conditions):
+            return found, False
+        names = {column.name for column in target}
+        changes = {name: value for name, value in body.items() if name not in names}
+        by = self.table.key or target
+        values = [found[self._positions[column.name]] for column in by]
+        return self._change(session, values, changes, found, by=by), False
 
     def _insert_unless_raced(
         self, session: Session, body: dict[str, Any], target: tuple[Column, ...]
@@ -118,7 +123,7 @@ class Creating(Resource):
             return self._insert(session, body)
         except session.driver_error as error:
             fault = fault_of(error)
-            what = (self.table.name, *(str(body[column.name]) for column in target))
+            what = (self.table.name, *(str(body.get(column.name)) for column in target))
             if fault is None or fault.slug != "unique-violation" or session.raced(what):
                 raise
             raise ConflictError("another transaction has just stored this row") from error
@@ -175,37 +180,23 @@ class Creating(Resource):
         self, session: Session, body: dict[str, Any], target: tuple[Column, ...]
     ) -> Row | None:
         # Looking first is safe: the transaction is serializable, and has the write lock on SQLite.
-        where = " AND ".join(
-            f"{self._dialect.quote(column.name)} = {self._dialect.placeholder}" for column in target
-        )
-        parameters = [column.codec.from_json(body[column.name]) for column in target]
+        nulls_equal = frozenset(column.name for column in target) in self.table.nulls_equal
+        terms, parameters = [], []
+        for column in target:
+            quoted, value = self._dialect.quote(column.name), body.get(column.name)
+            if value is not None:
+                terms.append(f"{quoted} = {self._dialect.placeholder}")
+                parameters.append(column.codec.from_json(value))
+            elif column.name not in body and column.default_sql is not None:
+                terms.append(f"{quoted} = {column.default_sql}")
+            elif nulls_equal:
+                terms.append(f"{quoted} IS NULL")
+            else:
+                return None  # a NULL is like no other, and a number is given anew each time
+        where = " AND ".join(terms)
         row: Row | None = session.execute(
             f"{self._sql.select} WHERE {where}", parameters
         ).fetchone()
-        return row
-
-    def _change(
-        self, session: Session, key: Row, body: dict[str, Any], before: Row | None
-    ) -> Row | None:
-        """UPDATE one row; the row as stored, or None where there is none."""
-        if not body:
-            return before
-        write = self._sql.update(tuple(body))
-        sql = f"{write.sql} WHERE {self._sql.by_key}"
-        parameters = write.parameters(body.values())
-        sent = dict(zip(body, parameters, strict=True))
-        parameters += key
-        if self._sql.update_returns:
-            row: Row | None = session.execute(sql + self._sql.returning, parameters).fetchone()
-            if row is None:
-                self._not_written(session, key)
-            return row
-        if session.execute(sql, parameters).rowcount == 0:
-            self._not_written(session, key)
-        pairs = zip(self.table.key, key, strict=True)
-        row = self._row(session, [sent.get(column.name, old) for column, old in pairs])
-        if row is None:
-            self._dropped()
         return row
 
 

@@ -172,6 +172,10 @@ class Session:
             self.schema, self._version = schema, version
         return True
 
+    def takes_any_text(self, error: Exception) -> bool:
+        """Whether the batch is to be run again, because now it can read what it could not."""
+        return self.backend.takes_any_text(self._raw, error)
+
     def outdated(self, *, surely: bool = False) -> bool:
         """
         Whether the schema may have changed since it was read; True once for each batch.

@@ -102,8 +102,9 @@ def _value(kind: Kind, column: Column | None, *, written: bool) -> Document:
     if kind is Kind.ARRAY:
         item = column.item if column is not None and column.item is not None else Kind.OTHER
         items = _value(item, None, written=written)
-        items["type"] = [*(items["type"] if isinstance(items["type"], list) else [items["type"]])]
-        items["type"].append("null")
+        if "type" in items:
+            types = items["type"]
+            items["type"] = [*(types if isinstance(types, list) else [types]), "null"]
         return {"type": "array", "items": items}
     if kind in _STRINGS:
         text: Document = {"type": "string", **_STRINGS[kind]}

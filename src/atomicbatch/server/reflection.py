@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
-from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.dialects import mysql
 from sqlalchemy.engine.interfaces import (
     ReflectedColumn,
     ReflectedIndex,
@@ -20,6 +20,7 @@ from sqlalchemy.engine.reflection import Inspector, ObjectKind
 from atomicbatch.server.codecs import codec_for
 from atomicbatch.server.dialect import MARIADB, Dialect
 from atomicbatch.server.reflection_effects import Effects, effects
+from atomicbatch.server.reflection_postgresql import PostgreSQLTypes
 from atomicbatch.server.schema import Column, ForeignKey, Kind, Schema, Table
 from atomicbatch.server.values import Bounds
 
@@ -53,6 +54,8 @@ class _Reader:
         self._connection = connection
         self._dialect = dialect
         self._inspector: Inspector = sa.inspect(connection)
+        self._geometries = self._mysql_geometries()
+        self._types = PostgreSQLTypes(connection) if dialect.name == "postgresql" else None
 
     def tables(self) -> dict[str, Table]:
         inspector = self._inspector
@@ -62,6 +65,7 @@ class _Reader:
         uniques = inspector.get_multi_unique_constraints(kind=ObjectKind.TABLE)
         indexes = inspector.get_multi_indexes(kind=ObjectKind.TABLE)
         views = {name for _, name in inspector.get_multi_columns(kind=ObjectKind.ANY_VIEW)}
+        nulls_equal = {} if self._types is None else self._types.nulls_equal
         beyond = effects(self._connection, self._dialect.name)
         read_only = beyond.read_only | dict.fromkeys(views, "it is a view")
         found: dict[str, Table] = {}
@@ -88,6 +92,7 @@ class _Reader:
                 uniques=self._sqlite_uniques(name)
                 if self._dialect.name == "sqlite"
                 else _unique_sets(uniques.get(full_name, []), indexes.get(full_name, [])),
+                nulls_equal=nulls_equal.get(name, frozenset()),
                 has_triggers=name in beyond.indirect,
                 place=self._place(name, made, beyond),
                 read_only=name in read_only,
@@ -112,10 +117,18 @@ class _Reader:
         made = []
         for column in reflected:
             name = column["name"]
-            kind, facts = _kind_of(
-                column["type"], self._dialect, declared.get(name), is_json=name in json_columns
-            )
-            bounds = Bounds(**{k: v for k, v in facts.items() if k in Bounds.__slots__})
+            if self._types is not None:
+                held = self._types.of(table, name)
+                kind, bounds, cast = held.kind, held.bounds, _POSTGRESQL_CASTS.get(held.kind)
+            else:
+                held = None
+                kind, facts = _kind_of(
+                    column["type"], self._dialect, declared.get(name), is_json=name in json_columns
+                )
+                cast = facts.pop("cast", None)
+                bounds = Bounds(**facts)
+                if (table, name) in self._geometries:
+                    kind = Kind.BYTES
             computed = "computed" in column or (
                 bool(column.get("identity", {}).get("always")) if "identity" in column else False
             )
@@ -131,20 +144,22 @@ class _Reader:
                 or "identity" in column
                 or computed
                 or numbered
+                or (held is not None and held.has_default)
             )
+            nullable = bool(column["nullable"]) and not (held is not None and held.not_null)
             made.append(
                 Column(
                     name=name,
                     kind=kind,
-                    nullable=bool(column["nullable"]) and name not in key,
-                    required=not (column["nullable"] or has_default) and not is_view,
+                    nullable=nullable and name not in key,
+                    required=not (nullable or has_default) and not is_view,
                     writable=not computed,
                     default_sql=_default_sql(column, self._dialect),
-                    select_sql=self._select_sql(name, facts.get("cast")),
+                    select_sql=self._select_sql(name, cast),
                     sql_type=_type_name(column["type"], declared.get(name), self._connection),
                     comment=column.get("comment"),
                     codec=codec_for(self._dialect, name, kind, bounds),
-                    **{k: v for k, v in facts.items() if k != "cast"},
+                    **{fact: getattr(bounds, fact) for fact in _FACTS},
                 )
             )
         return made
@@ -175,6 +190,18 @@ class _Reader:
         # An index on an expression has no column name there.
         return tuple(tuple(filter(None, names)) for names in found.values() if all(names))
 
+    def _mysql_geometries(self) -> set[tuple[str, str]]:
+        """Columns of which SQLAlchemy does not know that they hold geometry, in bytes."""
+        if self._dialect.name != "mysql":
+            return set()
+        rows = self._connection.exec_driver_sql(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = database() AND data_type IN ('geometry', 'point', 'linestring',"
+            " 'polygon', 'multipoint', 'multilinestring', 'multipolygon', 'geometrycollection',"
+            " 'geomcollection')"
+        )
+        return {(row[0], row[1]) for row in rows}
+
     def _mariadb_json_columns(self, table: str) -> set[str]:
         """MariaDB's JSON is LONGTEXT with a check that it holds JSON."""
         if self._dialect is not MARIADB:
@@ -188,6 +215,11 @@ class _Reader:
         )
         found = (re.fullmatch(r"json_valid\(`(.+)`\)", row[0]) for row in rows)
         return {match[1] for match in found if match}
+
+
+# In the server's own text form, whatever the driver knows of the type.
+_POSTGRESQL_CASTS = {Kind.OTHER: "{}::text", Kind.ARRAY: "{}::text"}
+_FACTS = tuple(name for name in Bounds.__slots__ if name in Column.__slots__)
 
 
 def _unique_sets(
@@ -206,9 +238,24 @@ def _unique_sets(
 
 def _default_sql(column: ReflectedColumn, dialect: Dialect) -> str | None:
     default = column.get("default")
-    if dialect.name != "sqlite" or default is None or "computed" in column:
+    if default is None or "computed" in column:
         return None
+    if dialect.name == "mysql":
+        return f"DEFAULT({dialect.quote(column['name'])})"
+    if dialect.name == "postgresql":
+        return None if "nextval(" in default else f"({default})".replace("%", "%%")
+    # SQLite takes "a" and a for texts in a default, and for columns everywhere else.
+    if len(default) > 1 and default[0] == default[-1] == '"':
+        text = default[1:-1].replace('""', '"')
+        return "'" + text.replace("'", "''") + "'"
+    if re.fullmatch(r"[A-Za-z_]\w*", default) and default.upper() not in _SQLITE_WORDS:
+        return f"'{default}'"
     return f"({default})"
+
+
+_SQLITE_WORDS = frozenset(
+    ("NULL", "TRUE", "FALSE", "CURRENT_TIME", "CURRENT_DATE", "CURRENT_TIMESTAMP")
+)
 
 
 def _type_name(type_: sa.types.TypeEngine[Any], declared: str | None, bind: sa.Connection) -> str:
@@ -283,13 +330,9 @@ def _other_kind_of(
         # MySQL's TEXT types carry a length in bytes, or none: the server checks those itself.
         counted = not isinstance(type_, sa.Text)
         return Kind.TEXT, {"length": type_.length if counted else None}
-    if isinstance(type_, postgresql.ARRAY):
-        item, facts = _kind_of(type_.item_type, dialect, None, is_json=False)
-        plain = item not in (Kind.OTHER, Kind.JSON, Kind.ARRAY) and "cast" not in facts
-        return (Kind.ARRAY, {"item": item}) if plain else (Kind.OTHER, {"cast": "{}::text"})
     if isinstance(type_, sa.types.NullType) and dialect.name == "sqlite":
         return Kind.ANY, {}
-    return Kind.OTHER, {"cast": "{}::text"} if dialect.name == "postgresql" else {}
+    return Kind.OTHER, {}
 
 
 def _sqlite_kind(declared: str) -> Kind | None:

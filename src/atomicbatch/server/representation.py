@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -33,14 +34,43 @@ class Representation:
 
     def one(self, row: Sequence[Any]) -> bytes:
         """One row as a JSON object."""
-        return encode_json(self.value(row))
+        return _encode(self.value(row))
 
     def many(self, rows: Iterable[Sequence[Any]]) -> bytes:
         """Rows as a JSON array."""
         if not self._converters:
             names = self.names
-            return encode_json([dict(zip(names, row, strict=True)) for row in rows])
-        return encode_json([self.value(row) for row in rows])
+            return _encode([dict(zip(names, row, strict=True)) for row in rows])
+        return _encode([self.value(row) for row in rows])
+
+
+def shown(column: Column, value: Any) -> Any:
+    """One value, not None, as it is shown."""
+    value = value if column.codec.to_json is None else column.codec.to_json(value)
+    return _text(value) if value.__class__ is str else value
+
+
+def _encode(value: Any) -> bytes:
+    try:
+        return encode_json(value)
+    except UnicodeEncodeError:
+        return encode_json(_texts(value))
+
+
+def _texts(value: Any) -> Any:
+    """Rows whose texts are not all UTF-8, with those in base64."""
+    if value.__class__ is list:
+        return [_texts(row) for row in value]
+    return {name: _text(v) if v.__class__ is str else v for name, v in value.items()}
+
+
+def _text(text: str) -> str:
+    """A text; in base64 where SQLite holds bytes for it that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return base64.b64encode(text.encode(errors="surrogateescape")).decode("ascii")
+    return text
 
 
 def etag(representation: bytes) -> bytes:

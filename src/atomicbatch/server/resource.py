@@ -15,13 +15,15 @@ from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.faults import RowFault
 from atomicbatch.server.query import Query, read_query
 from atomicbatch.server.representation import Representation
-from atomicbatch.server.schema import Table
+from atomicbatch.server.schema import Column, Kind, Table
 from atomicbatch.server.statements import Statements
-from atomicbatch.server.values import decode_json
+from atomicbatch.server.values import ValueProblem, decode_json
 
 JSON: Header = (b"content-type", b"application/json")
 Row = Sequence[Any]
 _NO_QUERY = Query()
+_decode_documents = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Resource:
@@ -37,6 +39,7 @@ class Resource:
         positions = {column.name: index for index, column in enumerate(table.columns)}
         self._key_positions = tuple(positions[column.name] for column in table.key)
         self._positions = positions
+        self._documents = tuple(c for c in table.columns if c.kind is Kind.JSON)
 
     def _query(self, call: Call) -> Query:
         return read_query(self.table, self._dialect, call.query) if call.query else _NO_QUERY
@@ -62,11 +65,27 @@ class Resource:
         if conditions.content_encoding not in (None, b"identity"):
             raise RowFault(415, "unsupported-media-type", "the body of a call is never compressed")
         try:
-            return decode_json(call.body)
+            body = decode_json(call.body)
+            return self._with_documents(body, call.body) if self._documents else body
         except msgspec.DecodeError as error:
             raise RowFault(400, "malformed-json", f"the body is not JSON: {error}") from None
         except RecursionError:
             raise RowFault(400, "malformed-json", "the body is nested too deeply") from None
+
+    def _with_documents(self, body: Any, text: bytes) -> Any:
+        """The body with its JSON columns as they were written, to the last digit and blank."""
+        if body.__class__ is dict:
+            documents = _decode_documents(text)
+            for column in self._documents:
+                if column.name in body:
+                    document = documents[column.name]
+                    # NULL where the column takes it; else null can only be the document.
+                    is_null = column.nullable and body[column.name] is None
+                    body[column.name] = None if is_null else document
+        elif body.__class__ is list:
+            texts = _decode_list(text)
+            return [self._with_documents(row, bytes(texts[n])) for n, row in enumerate(body)]
+        return body
 
     def _object_body(self, call: Call, conditions: Conditions) -> dict[str, Any]:
         body = self._json_body(call, conditions)
@@ -92,22 +111,23 @@ class Resource:
     def _key_of(self, row: Row) -> Row:
         return [row[position] for position in self._key_positions]
 
-    def _has_address(self, row: Row) -> bool:
-        """Whether a row's key can stand in a path: SQLite's may be NULL, and a text empty."""
-        key = self._key_of(row)
-        return None not in key and list(key) != [""]
-
-    def _location(self, path: bytes, row: Row) -> bytes:
+    def _location(self, path: bytes, row: Row) -> bytes | None:
+        """The path of a row; None where its key cannot stand in one."""
         parts = []
-        for column, position in zip(self.table.key, self._key_positions, strict=True):
-            value = row[position]
+        for column, value in zip(self.table.key, self._key_of(row), strict=True):
             if value.__class__ is int:
                 parts.append(str(value))
                 continue
-            if column.codec.to_json is not None:
-                value = column.codec.to_json(value)
-            parts.append(quote(str(value), safe=""))
-        return path.rstrip(b"/") + b"/" + ",".join(parts).encode()
+            text = _key_text(column, value)
+            # SQLite lets any column hold anything; the text must lead back to the row.
+            if text is None or (self._dialect.name == "sqlite" and _read(column, text) != value):
+                return None
+            parts.append(quote(text, safe=""))
+        segment = ",".join(parts)
+        # Clients take dots out of a path, percent-encoded ones too (RFC 3986 section 6.2.2).
+        if segment in ("", ".", ".."):
+            return None
+        return path.rstrip(b"/") + b"/" + segment.encode()
 
     def _row(self, session: Session, key: Row) -> Row | None:
         row: Row | None = session.execute(self._sql.select_by_key, key).fetchone()
@@ -149,9 +169,14 @@ class Resource:
     def _no_row(self) -> NoReturn:
         raise RowFault(404, "not-found", f"{self.table.name!r} has no row with this key")
 
-    def _not_written(self, session: Session, key: Row) -> NoReturn:
-        """A write by key has reached no row: there is none, or the write was dropped."""
-        if self._row(session, key) is not None:
+    def _row_where(self, session: Session, where: str, parameters: Row) -> Row | None:
+        sql = f"{self._sql.select} WHERE {where}"
+        row: Row | None = session.execute(sql, parameters).fetchone()
+        return row
+
+    def _not_written(self, session: Session, where: str, key: Row) -> NoReturn:
+        """A write of one row has reached none: there is none, or the write was dropped."""
+        if self._row_where(session, where, key) is not None:
             self._dropped()
         self._no_row()
 
@@ -186,6 +211,39 @@ class Resource:
 
     def _precondition_failed(self) -> NoReturn:
         raise RowFault(412, "precondition-failed", "the row is not in the state that was asked for")
+
+
+def _key_text(column: Column, value: Any) -> str | None:
+    """A part of a key as it is written in a path, or None where it cannot be."""
+    if value is None:
+        return None
+    if isinstance(value, bytes) and column.kind is not Kind.BYTES:
+        return None
+    shown = value if column.codec.to_json is None else column.codec.to_json(value)
+    if isinstance(shown, msgspec.Raw):
+        return bytes(shown).decode()
+    if column.kind is Kind.ARRAY:
+        return str(value)  # the database's text form, which a path takes
+    if isinstance(shown, bool):
+        return "true" if shown else "false"
+    if isinstance(shown, str) and not _is_utf8(shown):
+        return None
+    return str(shown) if isinstance(shown, str | int | float) else None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read(column: Column, text: str) -> Any:
+    try:
+        return column.codec.from_text(text)
+    except ValueProblem:
+        return None
 
 
 def applied(conditions: Conditions, *kinds: bytes) -> list[Header]:

@@ -53,7 +53,8 @@ class Column:
         required: A create without it fails: not nullable, no default.
         writable: False for computed columns.
         select_sql: How the column is read where its plain name would lose something, or None.
-        default_sql: The default as SQL text (SQLite only, which has no ``SET c = DEFAULT``).
+        default_sql: The default as SQL text; None where there is none, or where it gives another
+            value each time.
         item: The kind of an array's items.
         sql_type: The type's name as the database writes it, for people.
         codec: JSON values <-> the driver's.
@@ -95,6 +96,7 @@ class Table:
 
     Attributes:
         key: The primary key's columns, in key order; empty for views and tables without one.
+        nulls_equal: Those of ``uniques`` that take one NULL only (NULLS NOT DISTINCT).
         has_triggers: Writes may do something else than they say: by triggers, by rules, by
             SQLite's ON CONFLICT IGNORE. RETURNING may show a row before they changed it.
         place: The database's own columns that tell where it keeps a row; empty where it has none.
@@ -108,6 +110,7 @@ class Table:
     key: tuple[Column, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     uniques: tuple[tuple[str, ...], ...] = ()
+    nulls_equal: frozenset[frozenset[str]] = frozenset()
     has_triggers: bool = False
     place: tuple[str, ...] = ()
     read_only: bool = False

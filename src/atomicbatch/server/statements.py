@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from atomicbatch.server.dialect import Dialect
-from atomicbatch.server.schema import Column, Kind, Table
+from atomicbatch.server.schema import Column, Table
 from atomicbatch.server.values import ValueProblem
 
 
@@ -69,6 +69,19 @@ class Statements:
         self._inserts: dict[tuple[str, ...], Write] = {}
         self._updates: dict[tuple[str, ...], Write] = {}
 
+    def where(
+        self, columns: tuple[Column, ...], values: Sequence[Any]
+    ) -> tuple[str, Sequence[Any]]:
+        """What finds the row with these values, and its parameters."""
+        if columns is self.table.key:
+            return self.by_key, values
+        names = [self.dialect.quote(column.name) for column in columns]
+        terms = [
+            f"{name} IS NULL" if value is None else f"{name} = {self._mark}"
+            for name, value in zip(names, values, strict=True)
+        ]
+        return " AND ".join(terms), [value for value in values if value is not None]
+
     def _read_back(self) -> tuple[str, str | None]:
         """What tells where a new row is, and the SELECT that reads it from there."""
         if not self.returns_stale:
@@ -107,9 +120,7 @@ class Statements:
         write = self._updates.get(names)
         if write is None:
             columns = self._writable(names)
-            assignments = ", ".join(
-                f"{self.dialect.quote(n)} = {self._value(c)}" for n, c in columns
-            )
+            assignments = ", ".join(f"{self.dialect.quote(n)} = {self._mark}" for n, c in columns)
             sql = f"UPDATE {self.name} SET {assignments}"
             write = self._keep(self._updates, names, _write(sql, columns))
         return write
@@ -129,7 +140,7 @@ class Statements:
         columns = self._writable(names)
         if names:
             listed = ", ".join(self.dialect.quote(name) for name in names)
-            marks = ", ".join(self._value(column) for _, column in columns)
+            marks = ", ".join([self._mark] * len(columns))
             sql = f"INSERT INTO {self.name} ({listed}) VALUES ({marks})"
         elif self.dialect.name == "mysql":
             sql = f"INSERT INTO {self.name} () VALUES ()"
@@ -138,12 +149,6 @@ class Statements:
         if self.dialect.insert_returning:
             sql += self.returning_place if self.returns_stale else self.returning
         return _write(sql, columns)
-
-    def _value(self, column: Column) -> str:
-        # An array's parameter carries its items' type, which need not be the column's.
-        if column.kind is Kind.ARRAY:
-            return f"CAST({self._mark} AS {column.sql_type})"
-        return self._mark
 
     def _writable(self, names: tuple[str, ...]) -> list[tuple[str, Column]]:
         by_name = self.table.by_name

@@ -69,7 +69,13 @@ class Bounds:
     minimum: int | None = None
     maximum: int | None = None
     choices: tuple[str, ...] | None = None
+    zone: bool = False
+    """Whether times are kept with their offset."""
     item: Kind | None = None
+    items: Bounds | None = None
+    """What the type of an array's items declares."""
+    delimiter: str = ","
+    """What stands between an array's items in the database's text form."""
 
 
 # Arithmetic on floats is never wanted between JSON and a column: 0.1 stays "0.1".
@@ -89,7 +95,9 @@ DECIMAL = re.compile(
 
 
 def as_stored(value: Any) -> Any:
-    """A value that is not of its column's declared type, which SQLite allows."""
+    """A value that may not be of its column's declared type, which SQLite allows."""
+    if value.__class__ is int:
+        return value
     if value.__class__ is bytes:
         return base64.b64encode(value).decode("ascii")
     if value.__class__ is float and not math.isfinite(value):
