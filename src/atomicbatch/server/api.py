@@ -110,6 +110,8 @@ class Api:
                 raise _schema_changed()
             return page
         if path == b"/readyz":
+            if call.method not in ("GET", "HEAD"):
+                return _get_only(call.method)
             session.execute("SELECT 1", ()).fetchone()
             return Reply(200, ((b"content-type", b"application/json"),), b'{"status":"ready"}')
         if path.startswith(self._base):
