@@ -135,11 +135,14 @@ def test_an_app_without_a_document() -> None:
 def test_a_file(tmp_path: Path) -> None:
     """Each request is one operation; a full URL gives the Host."""
     path = tmp_path / "a.http"
-    path.write_text("### First\nGET http://shop.example:81/a?b={{c}}\n###\nPUT /d\nhost: x\n\ny")
+    second_host = "host: shop.example:81"
+    path.write_text(
+        f"### First\nGET http://shop.example:81/a?b={{{{c}}}}\n###\nPUT /d\n{second_host}\n\ny"
+    )
     first, second = from_http_file(path, {"c": "1"})
     assert (first.path, first.name, first.call.query) == ("/a", "First", b"b=1")
     assert first.call.headers == ((b"host", b"shop.example:81"),)
-    assert second.call == Call("PUT", b"/d", b"", ((b"host", b"x"),), b"y")
+    assert second.call == Call("PUT", b"/d", b"", ((b"host", b"shop.example:81"),), b"y")
     path.write_text("GET /{{c}}")
     with pytest.raises(DoctorError, match=r"a\.http:1"):
         from_http_file(path, {})

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.doctor.watching import Watch
-from atomicbatch.engine import AsyncTransaction, Replay, Rollback, execute_async
+from atomicbatch.engine import AsyncTransaction, Replay, execute_async
 from atomicbatch.engine.afterwards import Act
 from atomicbatch.engine.current import RunningBatch, running_batch
-from atomicbatch.errors import AtomicBatchError
+from atomicbatch.errors import AtomicBatchError, TransactionError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Reply
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
@@ -85,6 +85,8 @@ async def try_call(
                 replay=Replay(max_attempts=1),
             )
         reply, error = (outcome.replies or (None,))[0], outcome.error
+        if isinstance(error, _Rehearsed):
+            error = None
     except AtomicBatchError as problem:
         error = problem
     joined = watch.joined
@@ -108,6 +110,10 @@ def _engines(joined: Joined, outside: Collection[object]) -> tuple[Engine, ...]:
 
 async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:
     return await dispatcher.perform(call)
+
+
+class _Rehearsed(TransactionError):
+    """The transaction refuses to commit: that is all that was wrong."""
 
 
 class _Running(RunningBatch):
@@ -167,7 +173,7 @@ class _Undone:
                 around = joined if hasattr(joined, "call") else None
                 yield Dispatcher(Target(self._run, "", False), self._scope, self._limits, around)
                 # Inside the block: leaving it by this error is what undoes the work.
-                raise Rollback
+                raise _Rehearsed("only tried")
         finally:
             if isinstance(self._watch.joined, Joined):
                 self._watch.joined.shut()
