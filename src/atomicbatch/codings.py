@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from atomicbatch.big_bytes import concatenated, slices
 from atomicbatch.errors import LimitError, MalformedError, MediaTypeError
 
 _Decode = Callable[[bytes, int], bytes]
@@ -166,12 +167,16 @@ def _inflate_any(body: bytes, limit: int) -> bytes:
 
 
 def _gzip(body: bytes) -> bytes:
-    compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return compressor.compress(body) + compressor.flush()
+    return _compressed(body, zlib.compressobj(1, zlib.DEFLATED, 31))
 
 
 def _deflate(body: bytes) -> bytes:
-    return zlib.compress(body, 1)
+    return _compressed(body, zlib.compressobj(1))
+
+
+def _compressed(body: bytes, compressor: Any) -> bytes:
+    # In slices, since zlib puts together what it gives while it holds Python's lock.
+    return concatenated([*map(compressor.compress, slices(body)), compressor.flush()])
 
 
 def _module(*names: str) -> Any:

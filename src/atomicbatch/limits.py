@@ -32,6 +32,31 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointLimits:
+    """
+    Bounds on what one batch endpoint in front of an app holds, for all its batches together.
+
+    Beyond a bound a batch is refused with 503 and Retry-After; the problem names the bound.
+
+    Raises:
+        ValueError: A bound is not positive.
+    """
+
+    max_batches: int = 100
+    """Batches being received, run or answered at once. Pools have 5 to 20 connections as a rule."""
+    max_held_bytes: int = 256 * 1024 * 1024
+    """Bytes of request bodies and replies that are held at once; a response being written takes
+    as many again."""
+    max_threads: int = 200
+    """Worker threads for ``def`` handlers of all batches; beyond it each batch has two."""
+    max_batch_threads: int = 40
+    """Worker threads for one batch: what a call may do at a time. anyio's default is 40."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
     """
     Bounds on what one process of ``atomicbatch serve`` holds for its clients.
@@ -69,7 +94,7 @@ class ServerLimits:
         _check_positive(self)
 
 
-def _check_positive(limits: Limits | ServerLimits) -> None:
+def _check_positive(limits: Limits | EndpointLimits | ServerLimits) -> None:
     for field in fields(limits):
         if not getattr(limits, field.name) > 0:
             value = getattr(limits, field.name)

@@ -15,6 +15,8 @@ from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.document import describe_endpoint
 from atomicbatch.asgi.door import Door
 from atomicbatch.asgi.endpoint import BatchEndpoint
+from atomicbatch.asgi.heavy import work
+from atomicbatch.asgi.holding import Held, Holding
 from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.engine import AsyncTransaction, Replay, Turns, execute_async
@@ -22,8 +24,8 @@ from atomicbatch.engine import threads as engine_threads
 from atomicbatch.engine.current import RunningBatch, inside_batch, running_batch
 from atomicbatch.errors import ConflictError, NotBatchableError
 from atomicbatch.exchange import Response, read_request, write_response
-from atomicbatch.limits import Limits
-from atomicbatch.model import Batch, Call, Headers, Reply
+from atomicbatch.limits import EndpointLimits, Limits
+from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
 from atomicbatch.transactions.guard import begin_batch, guarded
 from atomicbatch.transactions.guard import install as install_guard
 
@@ -41,6 +43,7 @@ class AtomicBatch:
         transaction: Begins the transaction that the app's handlers work in.
         path: Of the batch endpoint, without the prefix the app is mounted at.
         limits: Bounds on one batch.
+        endpoint_limits: Bounds on what all batches of this endpoint hold together.
         replay: When to run a batch again after a conflict.
         rolled_back_status: The response's status when the batch was rolled back.
         not_overridable: Header names that calls cannot change, besides those that never can be.
@@ -58,6 +61,7 @@ class AtomicBatch:
         transaction: AsyncTransaction[Any],
         path: str = "/v1/api/batch",
         limits: Limits | None = None,
+        endpoint_limits: EndpointLimits | None = None,
         replay: Replay | None = None,
         rolled_back_status: int = 200,
         not_overridable: Collection[str] = (),
@@ -71,6 +75,7 @@ class AtomicBatch:
         self._transaction = transaction
         self._path = path
         self._limits = limits or Limits()
+        self._holding = Holding(endpoint_limits or EndpointLimits())
         self._replay = replay or Replay()
         self._turns = Turns()
         self._rolled_back_status = rolled_back_status
@@ -113,11 +118,14 @@ class AtomicBatch:
                 door.leave(entered)
             return
         begin_batch()
-        running = RunningBatch()
-        endpoint = BatchEndpoint(partial(self._answer, running), limits=self._limits)
+        held = Held(self._holding)
+        running = RunningBatch(held.take_threads)
+        answer = partial(self._answer, running, held)
+        endpoint = BatchEndpoint(answer, limits=self._limits, held=held)
         try:
             await endpoint(scope, receive, send)
         finally:
+            held.give_back()
             # Also if the client has gone meanwhile: what is stored is stored. In a task of its
             # own, since this one may have been cancelled.
             if running.committed:
@@ -147,9 +155,10 @@ class AtomicBatch:
         return scope.get("root_path", "").rstrip("/") + self._path, self._path
 
     async def _answer(
-        self, running: RunningBatch, scope: Scope, headers: Headers, body: bytes
+        self, running: RunningBatch, held: Held, scope: Scope, headers: Headers, body: bytes
     ) -> Response:
-        batch = read_request(
+        read = partial(
+            read_request,
             headers,
             scope.get("query_string", b""),
             body,
@@ -158,6 +167,9 @@ class AtomicBatch:
             not_overridable=self._not_overridable,
             consumed_query=self._consumed_query,
         )
+        # A few bytes that are compressed may become many.
+        encoded = any(name == b"content-encoding" for name, _ in headers)
+        batch = await work(self._limits.max_body_bytes if encoded else len(body), read)
         with running_batch(running):
             outcome = await execute_async(
                 batch,
@@ -168,13 +180,17 @@ class AtomicBatch:
                     self._limits,
                     running,
                     self._door(asyncio.get_running_loop()),
+                    held,
                 ),
                 _perform,
                 timeout_seconds=self._limits.timeout_seconds,
                 replay=self._replay,
                 turns=self._turns,
             )
-        return write_response(headers, batch, outcome, rolled_back_status=self._rolled_back_status)
+        write = partial(
+            write_response, headers, batch, outcome, rolled_back_status=self._rolled_back_status
+        )
+        return await work(_size(batch, outcome), write)
 
     def _target(self, scope: Scope) -> Target:
         """
@@ -224,6 +240,7 @@ class _Attempts:
         limits: Limits,
         running: RunningBatch,
         door: Door,
+        held: Held,
     ) -> None:
         self._transaction = transaction
         self._outside = getattr(transaction, "outside", ())
@@ -232,6 +249,7 @@ class _Attempts:
         self._limits = limits
         self._running = running
         self._door = door
+        self._held = held
         self._alone = False
         self._number = 0
 
@@ -250,7 +268,7 @@ class _Attempts:
                 async with guarded(manager, outside=self._outside) as watch:
                     if hasattr(watch.joined, "is_alone"):
                         watch.joined.is_alone, watch.joined.number = self._is_alone, self._number
-                    yield Dispatcher(self._target, self._scope, self._limits, watch)
+                    yield Dispatcher(self._target, self._scope, self._limits, watch, self._held)
             except ConflictError as error:
                 self._alone = self._alone or error.alone
                 raise
@@ -284,6 +302,16 @@ class _Attempt(AbstractAsyncContextManager[Dispatcher]):
         traceback: TracebackType | None,
     ) -> bool | None:
         return await self._block.__aexit__(kind, error, traceback)
+
+
+# What the part around a reply takes, roughly.
+_HEAD_BYTES = 200
+
+
+def _size(batch: Batch, outcome: Outcome) -> int:
+    """About how many bytes the response to a batch has before it is compressed."""
+    bodies = sum(len(reply.body) for reply in outcome.replies) if outcome.committed else 0
+    return bodies + _HEAD_BYTES * len(batch.calls)
 
 
 async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:

@@ -7,11 +7,15 @@ import copy
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
+from atomicbatch.asgi.heavy import work
+from atomicbatch.asgi.holding import Held
 from atomicbatch.asgi.types import App, Message, Scope
+from atomicbatch.big_bytes import concatenated
 from atomicbatch.errors import AtomicBatchError, LimitError, TransactionError
 from atomicbatch.exchange import is_writable
 from atomicbatch.limits import Limits
@@ -73,6 +77,7 @@ class Dispatcher:
         limits: Their ``max_reply_bytes`` is for all replies together.
         around: What each call runs inside of. It may have a method ``took_part()``, as
             transactions/base.py says.
+        held: Counts the bytes of the replies, for whoever bounds all batches together.
     """
 
     def __init__(
@@ -81,10 +86,12 @@ class Dispatcher:
         outer: Scope,
         limits: Limits,
         around: Around | None = None,
+        held: Held | None = None,
     ) -> None:
         self._target = target
         self._outer = outer
         self._around = around
+        self._held = held
         self._max_bytes = limits.max_reply_bytes
         self._bytes_left = limits.max_reply_bytes
 
@@ -112,7 +119,7 @@ class Dispatcher:
 
     async def _perform(self, call: Call) -> tuple[Reply, BaseException | None]:
         """Perform one call; return its reply, and the exception that its error page is for."""
-        running = _Running(call, self._bytes_left)
+        running = _Running(call, self._bytes_left, self._held)
         # A task of its own, so that context variables set in one call do not show in the next.
         task: asyncio.Task[None] = asyncio.create_task(self._run(call, running))
         error: BaseException | None = None
@@ -127,6 +134,8 @@ class Dispatcher:
             error = raised
         finally:
             running.close()
+        if running.refused is not None:
+            raise running.refused
         if running.too_long:
             raise LimitError(
                 f"the replies of one batch hold at most {self._max_bytes} bytes together",
@@ -134,6 +143,7 @@ class Dispatcher:
                 maximum=self._max_bytes,
             )
         self._bytes_left -= running.size
+        await running.gather()
         return running.reply(error), error
 
     async def _run(self, call: Call, running: _Running) -> None:
@@ -177,14 +187,18 @@ class _Running:
         "_closed",
         "_complete",
         "_headers",
+        "_held",
         "_status",
         "_waiting",
+        "refused",
         "size",
         "too_long",
     )
 
-    def __init__(self, call: Call, bytes_left: int) -> None:
+    def __init__(self, call: Call, bytes_left: int, held: Held | None) -> None:
         self._call = call
+        self._held = held
+        self.refused: LimitError | None = None
         self._body: bytes | None = call.body
         self._bytes_left = bytes_left
         self._status = 0
@@ -232,6 +246,11 @@ class _Running:
         elif kind not in _IGNORED:
             raise RuntimeError(f"unexpected ASGI message {kind!r}")
 
+    async def gather(self) -> None:
+        """Put the pieces of a long body together, beside the event loop."""
+        if len(self._chunks) > 1:
+            self._chunks = [await work(self.size, partial(concatenated, self._chunks))]
+
     def close(self) -> None:
         """End the call: whoever still waits in receive() is told that the client is gone."""
         self._closed = True
@@ -278,6 +297,13 @@ class _Running:
             self.too_long = True
             self._chunks.clear()
             raise _TooLong
+        if self._held is not None:
+            try:
+                self._held.take(len(chunk))
+            except LimitError as error:
+                self.refused = error
+                self._chunks.clear()
+                raise _TooLong from error
         self._chunks.append(chunk)
 
     def _end(self) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
+from atomicbatch.asgi.heavy import PIECE_BYTES, work
+from atomicbatch.asgi.holding import Held
 from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import Receive, Scope, Send
+from atomicbatch.big_bytes import concatenated
 from atomicbatch.engine.current import inside_batch
 from atomicbatch.errors import AtomicBatchError, TimeoutExceededError
 from atomicbatch.exchange import Response, body_too_long, check_head, nested_batch, refusal
@@ -26,11 +30,15 @@ class BatchEndpoint:
             response. It is cancelled when the client hangs up. What it raises of our errors
             becomes a refusal; anything else goes to the server.
         limits: Bounds on the body and on the time it takes to arrive.
+        held: Counts what the batch holds, for whoever bounds all batches together.
     """
 
-    def __init__(self, answer: Answer, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, answer: Answer, *, limits: Limits | None = None, held: Held | None = None
+    ) -> None:
         self._answer = answer
         self._limits = limits or Limits()
+        self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._response(scope, receive)
@@ -44,7 +52,12 @@ class BatchEndpoint:
             }
         )
         body = b"" if scope["method"] == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body})
+        for start in range(0, len(body) or 1, PIECE_BYTES):
+            end = start + PIECE_BYTES
+            piece, more = body[start:end], end < len(body)
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+            if more:
+                await asyncio.sleep(0)  # servers that wait for nobody may not let others run
 
     async def _response(self, scope: Scope, receive: Receive) -> Response | None:
         """Answer the request, or return None: the client has hung up."""
@@ -55,6 +68,8 @@ class BatchEndpoint:
         if response is not None:
             return response
         try:
+            if self._held is not None:
+                self._held.enter()
             body = await self._read_body(receive)
             if body is None:
                 return None
@@ -76,8 +91,10 @@ class BatchEndpoint:
                     size += len(chunk)
                     if size > self._limits.max_body_bytes:
                         raise body_too_long(self._limits)
+                    if self._held is not None:
+                        self._held.take(len(chunk))
                     if not message.get("more_body", False):
-                        return b"".join(chunks)
+                        return await work(size, partial(concatenated, chunks))
         except TimeoutError:
             error = TimeoutExceededError("the body took too long to arrive")
             error.status = 408

@@ -18,9 +18,6 @@ from atomicbatch import patches
 from atomicbatch.engine import afterwards
 from atomicbatch.engine.current import current_batch
 
-# A call that gathers many blocking functions waits for itself at most.
-_THREADS_PER_BATCH = 40
-
 
 def install() -> None:
     """Give every batch worker threads of its own, whenever anyio is imported."""
@@ -57,7 +54,7 @@ def _limiter_of_batch(found: Callable[[], Any]) -> Callable[[], Any]:
         if batch.thread_limiter is None:
             from anyio import CapacityLimiter
 
-            batch.thread_limiter = CapacityLimiter(_THREADS_PER_BATCH)
+            batch.thread_limiter = CapacityLimiter(batch.take_threads())
         return batch.thread_limiter
 
     return current_default_thread_limiter

@@ -24,6 +24,7 @@ class RunningBatch:
         active: It has not ended.
         committed: COMMIT has returned.
         thread_limiter: What bounds its calls' worker threads; belongs to ``asgi/threads.py``.
+        take_threads: Asked once how many that may be.
     """
 
     __slots__ = (
@@ -33,13 +34,15 @@ class RunningBatch:
         "_waiting",
         "active",
         "committed",
+        "take_threads",
         "thread_limiter",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, take_threads: Callable[[], int] = lambda: 40) -> None:
         self.active = True
         self.committed = False
         self.thread_limiter: Any = None
+        self.take_threads = take_threads
         self._attempt = 0
         self._waiting: list[tuple[Context, Act]] = []
         # What waited for COMMIT has been done.

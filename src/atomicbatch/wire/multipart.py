@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable
 
+from atomicbatch.big_bytes import concatenated, occurs
 from atomicbatch.errors import LimitError, MalformedError, MediaTypeError
 
 # RFC 2046, section 5.1.1: bchars, at most 70, the last of them no space.
@@ -261,8 +262,8 @@ def _joined(parts: list[Content], boundary: bytes) -> bytes | None:
     delimiter = b"\r\n--%b\r\n" % boundary
     pieces = [delimiter[2:]]
     for head, body in parts:
-        if boundary in head or boundary in body:
+        if boundary in head or occurs(boundary, body):
             return None
         pieces += (head, body, delimiter)
     pieces[-1] = b"\r\n--%b--\r\n" % boundary
-    return b"".join(pieces)
+    return concatenated(pieces)
