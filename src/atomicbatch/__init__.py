@@ -37,7 +37,7 @@ from atomicbatch.errors import (
     UnsupportedError,
     WireError,
 )
-from atomicbatch.limits import Limits
+from atomicbatch.limits import EndpointLimits, Limits
 from atomicbatch.model import Batch, Call, Header, Headers, Outcome, Reply
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Call",
     "CommitError",
     "ConflictError",
+    "EndpointLimits",
     "Header",
     "Headers",
     "LimitError",

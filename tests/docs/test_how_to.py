@@ -64,7 +64,7 @@ def test_the_page_s_adapter_serves_an_app(
     shop.app, shop.transaction = Starlette(routes=routes), written["SQLiteTransaction"](path)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "shop", shop)
     names: dict[str, Any] = {"routes": routes}
-    paths = ["/v1/api/batch", "/batch", "/v1/api/batch"]
+    paths = ["/v1/api/batch", "/batch", "/v1/api/batch", "/v1/api/batch"]
     # One is about handlers that use SQLAlchemy, which these do not.
     blocks = [block for block in blocks_of("mount-in-an-asgi-app.md") if "SQLAlchemy" not in block]
     assert len(blocks) == len(paths)
@@ -83,6 +83,7 @@ def test_the_page_s_adapter_serves_an_app(
 def test_every_option_is_documented() -> None:
     """The page lists each option of AtomicBatch."""
     page = (HOW_TO / "mount-in-an-asgi-app.md").read_text("utf-8")
-    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    section = page.partition("\n## Options\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     options = set(AtomicBatch.__init__.__annotations__) - {"app", "transaction", "return"}
     assert set(listed) == options

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from atomicbatch.cli import cli
-from atomicbatch.limits import Limits, ServerLimits
+from atomicbatch.limits import EndpointLimits, Limits, ServerLimits
 from atomicbatch.server import api, app, faults, hosts
 from atomicbatch.server.filters import OPERATORS
 from atomicbatch.server.schema import Kind
@@ -38,6 +38,9 @@ def test_every_limit_is_documented() -> None:
     for limits in (Limits(), ServerLimits()):
         for field in dataclasses.fields(limits):
             assert f"`{field.name}` | {getattr(limits, field.name):.0f} |" in text, field.name
+    text = (REFERENCE.parent / "how-to" / "mount-in-an-asgi-app.md").read_text()
+    for field in dataclasses.fields(EndpointLimits()):
+        assert f"`{field.name}` | {getattr(EndpointLimits(), field.name)} |" in text, field.name
 
 
 def test_every_problem_of_the_server_is_documented() -> None:

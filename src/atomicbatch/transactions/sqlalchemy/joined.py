@@ -58,7 +58,7 @@ class _Threads:
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        self.ending = ThreadPoolExecutor(max_workers=256, thread_name_prefix="atomicbatch")
+        self.ending = ThreadPoolExecutor(max_workers=128, thread_name_prefix="atomicbatch")
         self.beginning = ThreadPoolExecutor(max_workers=64, thread_name_prefix="atomicbatch-begin")
 
 
