@@ -193,7 +193,7 @@ def mariadb() -> Iterator[str]:
                 connection = pymysql.connect(user="root", unix_socket=socket_name, autocommit=True)
                 with connection, connection.cursor() as cursor:
                     cursor.execute("CREATE USER tester@'127.0.0.1' IDENTIFIED BY 'secret'")
-                    cursor.execute("GRANT ALL ON *.* TO tester@'127.0.0.1'")
+                    cursor.execute("GRANT ALL ON *.* TO tester@'127.0.0.1' WITH GRANT OPTION")
 
             _wait(probe, OSError, process, scratch / "log")
             yield f"mysql://tester:secret@127.0.0.1:{port}"
