@@ -648,3 +648,27 @@ async def insert_or_find(world: World) -> str:
             await session.commit()
             return "is there"
     return "new"
+
+
+@pattern(families=SERVERS)
+async def gives_up_waiting(world: World) -> Any:
+    """In a batch sessions stand in line for the one connection; nothing of this one was sent."""
+    nap = "SELECT pg_sleep(0.4)" if world.family == "postgresql" else "SELECT SLEEP(0.4)"
+
+    async def sleep() -> None:
+        async with AsyncSession(world.async_engine) as session:
+            await session.execute(sa.text(nap))
+
+    async with asyncio.TaskGroup() as group, AsyncSession(world.async_engine) as session:
+        await session.scalar(sa.select(Item.n))
+        group.create_task(sleep())
+        await asyncio.sleep(0.1)
+        try:
+            async with asyncio.timeout(0.1):
+                found = await session.scalar(sa.select(Item.n).where(Item.name == "one"))
+        except TimeoutError:
+            await session.rollback()
+            found = await session.scalar(sa.select(Item.n).where(Item.name == "one"))
+        session.add(Item(name="new", n=1))
+        await session.commit()
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -438,9 +439,18 @@ class Lease:
         return error
 
     def lose(self, error: BaseException | None) -> None:
-        """The connection cannot be used any more."""
-        self.virtual, self.closed = None, True
-        self._real.lose(error)
+        """The session cannot use the connection any more."""
+        virtual, self.virtual, self.closed = self.virtual, None, True
+        real = self._real
+        cancelled = error is None or isinstance(error, asyncio.CancelledError)
+        has_work = virtual is not None and (virtual.wrote or virtual.failed)
+        if cancelled and not has_work and real.joined.error is None:
+            # Cancelled while it stood in line for the connection, or given up of its own accord:
+            # nothing was under way, and it has nothing that would have to be undone.
+            if virtual is not None:
+                real.savepoints.commit(virtual)
+            return
+        real.lose(error)
 
     def _check(self) -> None:
         if self.closed or not self._real.joined.active:
