@@ -11,6 +11,7 @@ In reading order::
     lease.py         one session's use of it: its statements, and what it takes for a transaction
     settings.py      what sessions have set by SET, each for itself
     connection.py    what a session gets instead of a connection of the pool
+    attributes.py    what of a driver's connection a handler may use
     own.py           what a handler gets instead of an async driver's own connection
     drivers.py       what differs between drivers
     links.py         how any thread stops a statement, or cuts a connection off

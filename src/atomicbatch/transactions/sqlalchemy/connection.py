@@ -8,26 +8,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import await_only
 
+from atomicbatch.transactions.sqlalchemy.attributes import CHANGING, HARMLESS, OF_CURSORS
 from atomicbatch.transactions.sqlalchemy.own import OwnConnection
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.lease import Lease
 
 _set = object.__setattr__
-# Of the drivers' connections, what neither runs SQL nor changes the connection for others.
-_HARMLESS = frozenset(
-    """
-    Warning Error InterfaceError DatabaseError DataError OperationalError IntegrityError
-    InternalError ProgrammingError NotSupportedError
-    adapters await_ broken character_set_name charset closed create_aggregate create_collation
-    create_function create_window_function dbapi deferrable encoding escape escape_string fileno
-    get_backend_pid get_dsn_parameters get_parameter_status get_server_info get_transaction_status
-    host_info in_transaction info literal notices protocol_version read_only readonly
-    server_status server_version show_warnings status thread_id total_changes
-    """.split()
-)
-# What is taken from the connection when a cursor is made.
-_OF_CURSORS = frozenset({"row_factory", "cursor_factory"})
 
 
 class VirtualConnection:
@@ -93,7 +80,11 @@ class VirtualConnection:
             return _nothing
         if name == "isolation_level":
             return self._lease.isolation_level()
-        return self._lease.attribute(name, harmless=name in _HARMLESS, kept=name in _OF_CURSORS)
+        if name == "in_transaction":
+            return self._lease.in_transaction()
+        if name in CHANGING:
+            self._lease.refuse_change(name)
+        return self._lease.attribute(name, harmless=name in HARMLESS, kept=name in OF_CURSORS)
 
     def _get_autocommit(self) -> bool:
         return self._lease.auto
@@ -111,7 +102,7 @@ class VirtualConnection:
         elif name == "deferrable":
             pass
         else:
-            self._lease.set_attribute(name, value, kept=name in _OF_CURSORS)
+            self._lease.set_attribute(name, value, kept=name in OF_CURSORS)
 
 
 def _nothing(_: object) -> None:

@@ -390,6 +390,19 @@ class Lease:
     def set_read_only(self, read_only: bool) -> None:
         self._read_only = read_only
 
+    def in_transaction(self) -> bool:
+        """What sqlite3's own ``in_transaction`` would be, for this session alone."""
+        getattr(self._real.fairy.dbapi_connection, "in_transaction")  # noqa: B009  # it may have none
+        return self._has_begun() if self._real.begins_lazily else self.virtual is not None
+
+    def refuse_change(self, name: str) -> NoReturn:
+        """A handler wants to change how the connection works for everybody who shares it."""
+        self.refuse(
+            f"a handler uses {name} of the driver's connection, which would change it for all "
+            f"calls of the batch, and for whoever gets it next; do that when connections are made "
+            f"(the pool's event 'connect')"
+        )
+
     def attribute(self, name: str, *, harmless: bool, kept: bool) -> Any:
         """An attribute of the driver's connection; what may leave the transaction is refused."""
         if name in self._attributes:

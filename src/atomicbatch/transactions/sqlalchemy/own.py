@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from atomicbatch.transactions.sqlalchemy.attributes import CHANGING, OF_ASYNC_DRIVERS
+
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.lease import Lease
 
@@ -14,12 +16,6 @@ if TYPE_CHECKING:
 _QUERIES = frozenset({"execute", "executemany", "fetch", "fetchrow", "fetchval"})
 _COPIES = frozenset(
     {"copy_from_query", "copy_from_table", "copy_records_to_table", "copy_to_table"}
-)
-_HARMLESS = frozenset(
-    """
-    broken closed encoding get_server_pid get_server_version get_settings in_transaction info
-    is_closed is_in_transaction set_builtin_type_codec set_type_codec total_changes
-    """.split()
 )
 
 
@@ -38,8 +34,10 @@ class OwnConnection:
 
     def __getattr__(self, name: str) -> Any:
         real = self._lease.real
-        if name in _HARMLESS:
+        if name in OF_ASYNC_DRIVERS:
             return getattr(real.fairy.driver_connection, name)
+        if name in CHANGING:
+            self._lease.refuse_change(name)
         if real.dialect.driver == "asyncpg" and name in _QUERIES | _COPIES:
             return partial(self._run, name)
         raise self._lease.refusal(
