@@ -404,3 +404,46 @@ def test_uvloop(databases: Databases) -> None:
 
     uvloop.run(main())
     assert ("one", 13) in database.rows()
+
+
+_TWO = """
+import asyncio, sys, time
+import sqlalchemy as sa
+from tests.asgi.asking import ask, call
+from tests.transactions.sqlalchemy.test_oracle import ask_plainly
+from tests.transactions.sqlalchemy.test_watchdog import after, house, slow, wrapped
+
+url, start, mine, its = sys.argv[1:]
+app = wrapped(house(sa.create_engine(url)))
+
+async def main():
+    await asyncio.sleep(float(start) - time.time())
+    batch, (plain, _) = await asyncio.gather(
+        ask(app, call("POST", f"/good?name={mine}"), slow(0.8), call("POST", f"/old?name={mine}")),
+        after(0.4, ask_plainly(app, call("POST", f"/old?name={its}"))),
+    )
+    found = batch.outcome, plain.status
+    assert found == ("committed", 200), found
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.prove
+def test_two_processes(databases: Databases) -> None:
+    """Each one's event loop waits for the other one's batch, which no database can see."""
+    database = databases("postgresql")
+    url = World("psycopg2", database).url.render_as_string(hide_password=False)
+    start = str(time.time() + 6)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _TWO, url, start, *names], cwd=Path(__file__).parents[3]
+        )
+        for names in (("one", "two"), ("two", "one"))
+    ]
+    try:
+        assert [process.wait(60) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    assert database.rows() == [("one", 13), ("two", 23)]
