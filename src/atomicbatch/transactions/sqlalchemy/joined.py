@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -37,32 +38,13 @@ from atomicbatch.transactions.sqlalchemy.lease import OVER, Lease
 from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 from atomicbatch.transactions.sqlalchemy.slots import Slots
+from atomicbatch.transactions.sqlalchemy.threads import threads
+from atomicbatch.transactions.sqlalchemy.waiting import function_of
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 from atomicbatch.transactions.statements import Family
 
 logger = logging.getLogger("atomicbatch")
 
-
-class _Threads:
-    """
-    Threads for what would block the event loop; they are made when needed and reused.
-
-    COMMIT and ROLLBACK of sync drivers run here, not in the threads of handlers: those may all be
-    waiting for locks that this very batch holds. Nor may they wait behind those that begin, who
-    wait for their turn until others have committed.
-    """
-
-    def __init__(self) -> None:
-        self._renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self.ending = ThreadPoolExecutor(max_workers=128, thread_name_prefix="atomicbatch")
-        self.beginning = ThreadPoolExecutor(max_workers=64, thread_name_prefix="atomicbatch-begin")
-
-
-_threads = _Threads()
 
 _LEFT_BEHIND = (
     "a call has left a task behind that uses the database while the batch still runs; await it in "
@@ -128,6 +110,8 @@ class Joined:
         self.error: TransactionError | None = None
         self.has_escaped = False
         self._is_stopped = False
+        # It has run anything since the limit; None: it was not asked.
+        self._loop_lives: bool | None = None
         self.fairies: list[PoolProxiedConnection] = []
         # By dialect: sub-engines share their engine's, and it stays when the pool is replaced.
         self._reals: dict[Dialect, RealTransaction] = {}
@@ -283,7 +267,7 @@ class Joined:
                 continue
             if is_in_memory(engine) or self.options.in_place:
                 continue
-            await self._loop.run_in_executor(_threads.beginning, self._begin, engine)
+            await self._loop.run_in_executor(threads.beginning, self._begin, engine)
 
     def _begin(self, engine: Engine) -> None:
         for other in self.begun:
@@ -327,7 +311,7 @@ class Joined:
         if undone and isinstance(error, ConflictError):
             self._memory.note_conflict()
         for real in undone:
-            _threads.ending.submit(real.undo)
+            threads.ending.submit(real.undo)
         return bool(undone)
 
     def may_not_commit(self, real: RealTransaction) -> TransactionError | None:
@@ -373,6 +357,10 @@ class Joined:
 
     def interrupt(self) -> None:
         """Stop the statement that is running, and let none begin any more; never blocks."""
+        if self._loop_lives is None:
+            with suppress(RuntimeError):  # the loop has been closed
+                self._loop_lives = False
+                self._loop.call_soon_threadsafe(self._take_sign_of_life)
         with self._lock:
             self._is_stopped = True
             self.doom(TimeoutExceededError("the time limit of the batch passed"))
@@ -381,11 +369,24 @@ class Joined:
 
     def sever(self) -> None:
         """Let go of the databases' locks: whoever waits for one goes on, with an error."""
+        if self._loop_lives is False:
+            self._blame_loop()
         for real in self.begun:
             real.cut_off()
             if not real.commit_sent and real.may_be_undone_anywhere:
                 # Whoever has the connection may be busy with something else altogether.
-                _threads.ending.submit(real.undo)
+                threads.ending.submit(real.undo)
+
+    def _take_sign_of_life(self) -> None:
+        self._loop_lives = True
+
+    def _blame_loop(self) -> None:
+        """Tell what the event loop has been doing since the limit."""
+        function = function_of(sys._current_frames().get(self.thread)) or "a library"
+        what = f"the time limit passed while the event loop stood still, in {function}"
+        logger.warning("a batch is rolled back: %s", what)
+        if isinstance(self.error, TimeoutExceededError):
+            self.error.message = what
 
     def give_up(self) -> bool:
         """Send no COMMIT any more; tell whether one has been sent. In the event loop's thread."""
@@ -483,7 +484,7 @@ class Joined:
         elif self.options.in_place or real.stays_on_loop:
             act()
         else:
-            await self._loop.run_in_executor(_threads.ending, act)
+            await self._loop.run_in_executor(threads.ending, act)
 
 
 class Call:
