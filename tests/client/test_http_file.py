@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from atomicbatch.client.check import check_http_file
 from atomicbatch.client.http_file import HttpFile, HttpFileError, read_http_file
@@ -204,3 +206,35 @@ def test_check_reads_what_send_sends(tmp_path: Path) -> None:
     assert not found.good
     assert "no-separator.http:6: another request starts here" in found.text
     assert check_http_file(CORPUS / "environment.http", {"who": "x", "tenant": "y"}).good
+
+
+PIECES = [
+    "GET ", "post ", "DELETE ", "http://h", "h:1", "/a", "?b=c", "&d=e", "#", " HTTP/1.1",
+    "HTTP/2 ", "\n", "\n", "\n\n", "\r\n", "###", "### x\n", "# ", "// ", "@a = 1\n",
+    "@a={{b}}\n", "{{a}}", "{{%a}}", "{{", "}}", "{{$guid}}", "Host: h\n",
+    "Content-Type: application/json\n", "X: y\n",
+    "Content-Type: application/x-www-form-urlencoded\n", "Content-Type: multipart/mixed\n", "  ",
+    "\t", "< ./x", "<@ ", "<> r\n", "> {%", "{}", "a=b&", "\\", "é", "\u0000", "\u007f", "\u2028",
+    "[::1", "*", ":", "Authorization: Basic a b\n", "# @name n\n", "# @note\n", "%", "%41",
+    "\udc80",
+]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=25).map("".join))
+def test_any_text_is_calls_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    """Nothing but HttpFileError is raised, and what is read can be sent and is no more calls."""
+    path = tmp_path_factory.getbasetemp() / "any.http"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        calls = read_http_file(path).calls
+    except HttpFileError:
+        return
+    content_type, body = write_batch(calls)
+    received = read_batch(body, content_type=content_type).calls
+    assert [(c.method, c.path, c.query, c.body) for c in received] == [
+        (c.method, c.path, c.query, c.body) for c in calls
+    ]
+    assert not any("{{" in part.decode() for c in calls for part in (c.path, c.query))

@@ -18,13 +18,14 @@ In reading order::
     schema.py     tables and views as resources; reflection.py reads them from the database
     catalog.py    the schema as it is now; definitions.py tells whether it has changed
     values.py     JSON values <-> what the database driver takes and gives
-    query.py      the query string of a collection: filters, select, order, limit
+    query.py      the query string of a collection: select, order, limit; filters.py: conditions
     statements.py the SQL for one table
     api.py        which resource a call is for, and what becomes of what goes wrong
     rows.py       which method does what; reading.py, creating.py, changing.py,
                   updating.py do it; keeping.py leaves alone what is sent as it is shown
     resource.py   what these three have in common: keys, bodies, conditions
-    conditions.py what a call's headers ask; representation.py: rows -> JSON and ETag
+    conditions.py what a call's headers ask; preferences.py: Prefer; refusals.py: what is not done
+    representation.py  rows -> JSON and ETag
     openapi.py    /openapi.json
     page.py       the page at /
 """

@@ -61,4 +61,5 @@ def _look_at(call: Call, name: bytes, value: bytes, *, writes: bool) -> None:
         detail = "If-Unmodified-Since: rows have no modification date; use If-Match"
         raise RowFault(400, "invalid-precondition", detail)
     if why is not None:
-        raise RowFault(400, "not-supported", f"{name.decode().title()} is not supported: {why}")
+        said = "Accept: " + _ONE_OBJECT.decode() if name == b"accept" else name.decode().title()
+        raise RowFault(400, "not-supported", f"{said} is not supported: {why}")
