@@ -10,6 +10,7 @@ from atomicbatch.errors import ConflictError, TimeoutExceededError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Reply
 from atomicbatch.problems import problem_reply
+from atomicbatch.server.arrays import TooMuchError
 from atomicbatch.server.database import Session
 from atomicbatch.server.faults import RowFault, fault_of, is_outdated
 from atomicbatch.server.query import QueryProblem
@@ -71,15 +72,23 @@ class Api:
             return _refusal(
                 RowFault(400, "invalid-query", problem.detail, parameter=problem.parameter), session
             )
+        except TooMuchError:
+            return self._too_much()
         except session.driver_error as error:
             return self._driver_problem(error, session)
         session.replies.append(reply)
         session.reply_bytes += len(reply.body)
         if session.reply_bytes > self._max_bytes:
-            detail = f"the replies of one batch hold at most {self._max_bytes} bytes"
-            members = {"limit": "max_reply_bytes", "maximum": self._max_bytes}
-            return _problem(RowFault(413, "limit-exceeded", detail, **members))
+            return self._too_much()
         return reply
+
+    def _too_much(self) -> Reply:
+        detail = (
+            f"the replies of one batch hold at most {self._max_bytes} bytes: ask for fewer rows "
+            "with limit and offset, or for none with Prefer: return=minimal"
+        )
+        members = {"limit": "max_reply_bytes", "maximum": self._max_bytes}
+        return _problem(RowFault(413, "limit-exceeded", detail, **members))
 
     def _route(self, call: Call, session: Session) -> Reply:
         path = call.path

@@ -26,6 +26,8 @@ from atomicbatch.errors import (
     TransactionError,
     UnknownOutcomeError,
 )
+from atomicbatch.server import counting
+from atomicbatch.server.arrays import TooMuchError
 from atomicbatch.server.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
 from atomicbatch.server.faults import fault_of
 from atomicbatch.server.sqlite_files import FileConnection, leave_file, note_identities, open_file
@@ -88,9 +90,20 @@ class Backend(ABC):
     def executor(self, raw: Raw) -> Execute:
         """How statements are executed on ``raw``."""
 
-    def stream(self, raw: Raw, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
-        """The rows of a SELECT, one after another, without having them all in memory."""
-        yield from raw.execute(sql, parameters)
+    @abstractmethod
+    def stream(
+        self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
+    ) -> Generator[Row]:
+        """
+        The rows of a SELECT or RETURNING, one after another, without having them all in memory.
+
+        Raises:
+            TooMuchError: More has come in than ``most_bytes`` of JSON can be.
+        """
+
+    @abstractmethod
+    def one(self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int) -> Row | None:
+        """The first row of a SELECT or RETURNING, or None; raises as ``stream`` does."""
 
     @abstractmethod
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
@@ -204,6 +217,31 @@ class SQLiteBackend(Backend):
         execute: Execute = raw.execute
         return execute
 
+    def stream(
+        self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
+    ) -> Generator[Row]:
+        before = raw.setlimit(_LENGTH, min(most_bytes + _MORE_BYTES, _LONGEST))
+        try:
+            cursor = raw.execute(sql, parameters)
+            try:
+                yield from cursor
+            finally:
+                cursor.close()
+        except sqlite3.Error as error:
+            raise _too_much(error) or error from None
+        finally:
+            raw.setlimit(_LENGTH, before)
+
+    def one(self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int) -> Row | None:
+        before = raw.setlimit(_LENGTH, min(most_bytes + _MORE_BYTES, _LONGEST))
+        try:
+            row: Row | None = raw.execute(sql, parameters).fetchone()
+        except sqlite3.Error as error:
+            raise _too_much(error) or error from None
+        finally:
+            raw.setlimit(_LENGTH, before)
+        return row
+
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
         seconds = min(ticket.deadline - time.monotonic(), self.busy_seconds)
         if ticket.read_only:
@@ -249,6 +287,17 @@ class SQLiteBackend(Backend):
         raw.interrupt()
 
 
+_LENGTH = sqlite3.SQLITE_LIMIT_LENGTH
+_LONGEST = 2**31 - 1
+# What a statement's own parameters and sorting may take beside what it gives.
+_MORE_BYTES = 64 * 1024
+
+
+def _too_much(error: Exception) -> TooMuchError | None:
+    """SQLite has refused to make a value longer than it was told."""
+    return TooMuchError() if getattr(error, "sqlite_errorname", "") == "SQLITE_TOOBIG" else None
+
+
 def _fold(text: Any) -> Any:
     return text.casefold() if isinstance(text, str) else text
 
@@ -263,7 +312,10 @@ class PostgreSQLBackend(Backend):
         import psycopg
         from psycopg.types.string import TextLoader
 
-        self._connect: Callable[..., Any] = psycopg.connect
+        self._connect: Callable[..., Any] = counting.postgresql().connect
+        chunked = getattr(psycopg, "capabilities", None)
+        # Older versions give row by row, which takes longer.
+        self._chunks = {"size": 100} if chunked and chunked.has_stream_chunked() else {}
         self._text_loader = TextLoader
         given = connect_arguments(url)
         self._engine_waits = {k: v for k, v in _POSTGRESQL_WAITS.items() if k not in given}
@@ -297,9 +349,17 @@ class PostgreSQLBackend(Backend):
         execute: Execute = raw.execute
         return execute
 
-    def stream(self, raw: Raw, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
-        # Closed early, it cancels the query.
-        yield from raw.cursor().stream(sql, parameters)
+    def stream(
+        self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
+    ) -> Generator[Row]:
+        with raw.receiving(_received(most_bytes)):
+            # Closed early, it cancels the query.
+            yield from raw.cursor().stream(sql, parameters, **self._chunks)
+
+    def one(self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int) -> Row | None:
+        with raw.receiving(_received(most_bytes)):
+            row: Row | None = raw.execute(sql, parameters).fetchone()
+        return row
 
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
         mode = "READ ONLY" if ticket.read_only else "READ WRITE"
@@ -345,7 +405,7 @@ class MariaDBBackend(Backend):
         from pymysql.converters import conversions
         from pymysql.cursors import SSCursor
 
-        self._connect: Callable[..., Any] = pymysql.connect
+        self._connect: Callable[..., Any] = counting.mysql()
         self._unbuffered = SSCursor
         keywords = connect_arguments(url)
         self._read_timeout = keywords.get("read_timeout")
@@ -399,16 +459,25 @@ class MariaDBBackend(Backend):
 
         return execute
 
-    def stream(self, raw: Raw, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
+    def stream(
+        self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
+    ) -> Generator[Row]:
         cursor = raw.cursor(self._unbuffered)
-        cursor.execute(sql, parameters)
-        try:
-            yield from cursor
-        except GeneratorExit:
-            # The driver would read all the rest before it could go on: rather begin anew.
-            raw.close()
-            raise
-        cursor.close()
+        with raw.receiving(_received(most_bytes)):
+            cursor.execute(sql, parameters)
+            try:
+                yield from cursor
+            except GeneratorExit:
+                # The driver would read all the rest before it could go on: rather begin anew.
+                raw.close()
+                raise
+            cursor.close()
+
+    def one(self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int) -> Row | None:
+        with raw.receiving(_received(most_bytes)), raw.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            row: Row | None = cursor.fetchone()
+        return row
 
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
         if ticket.read_only:
@@ -455,6 +524,11 @@ def connect_arguments(url: sa.URL) -> dict[str, Any]:
     """What SQLAlchemy would call the driver's ``connect`` with, options of the URL included."""
     _, keywords = url.get_dialect()().create_connect_args(url)
     return dict(keywords)
+
+
+def _received(most_bytes: int) -> int:
+    """How much the database may send for JSON of ``most_bytes``: bytes are twice as long there."""
+    return most_bytes + most_bytes // 2 + 64 * 1024
 
 
 # A host that has gone without a word is noticed after about half a minute also where nobody waits.

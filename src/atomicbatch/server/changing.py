@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
 
 from atomicbatch.model import Call, Header, Reply
+from atomicbatch.server.arrays import JsonArray, Keys
 from atomicbatch.server.conditions import Conditions, read_conditions
 from atomicbatch.server.creating import Creating
 from atomicbatch.server.database import Session
@@ -137,11 +139,12 @@ class Changing(Creating):
             self._check_affected(conditions, reached)
             return Reply(204, tuple(headers), b"")
         if self._sql.update_returns:
-            rows = session.execute(sql + self._sql.returning, parameters).fetchall()
+            shown, columns_sql = self._shown(query)
+            array = self._read_all(session, f"{sql} RETURNING {columns_sql}", parameters, shown)
         else:
-            rows = self._update_and_read_back(session, sql, parameters, query, body)
-        self._check_affected(conditions, len(rows))
-        return Reply(200, (JSON, *headers), self._many(query, rows))
+            array = self._update_and_read_back(session, sql, parameters, query, body)
+        self._check_affected(conditions, array.count)
+        return Reply(200, (JSON, *headers), array.body())
 
     def _update_and_read_back(
         self,
@@ -150,24 +153,29 @@ class Changing(Creating):
         parameters: Sequence[Any],
         query: Query,
         body: dict[str, Any],
-    ) -> list[Row]:
+    ) -> JsonArray:
         if not self._key_positions or any(column.name in body for column in self.table.key):
             raise RowFault(
                 400, "invalid-query", "these rows cannot be read back: use Prefer: return=minimal"
             )
         order = f" ORDER BY {self._sql.key_order}"
-        found = session.execute(
-            f"SELECT {self._sql.key_order} FROM {self._sql.name} WHERE {query.where}{order}",
-            query.parameters,
-        ).fetchall()
-        self._check_reached(session.execute(sql, parameters).rowcount, len(found))
-        rows = []
-        for key in found:
-            row = self._row(session, key)
-            if row is None:
-                self._dropped()
-            rows.append(row)
-        return rows
+        shown, columns_sql = self._shown(query)
+        array = JsonArray(shown, self._room(session))
+        select = f"SELECT {self._sql.key_order} FROM {self._sql.name} WHERE {query.where}{order}"
+        # No row takes less than its names.
+        most = self._room(session) // sum(len(name) + 4 for name in shown.names)
+        with closing(session.stream(select, query.parameters, self._room(session))) as found:
+            keys = Keys(found, most=most)
+        self._check_reached(session.execute(sql, parameters).rowcount, keys.count)
+        select = f"SELECT {columns_sql} FROM {self._sql.name} WHERE {self._sql.by_key}"
+        array.extend(self._row_or_dropped(session, select, key) for key in keys)
+        return array
+
+    def _row_or_dropped(self, session: Session, select: str, key: Row) -> Row:
+        row = session.one(select, key, self._room(session))
+        if row is None:
+            self._dropped()
+        return row
 
     def _delete_many(self, call: Call, session: Session) -> Reply:
         conditions = read_conditions(call.headers, ON_CHANGES)
@@ -181,13 +189,13 @@ class Changing(Creating):
             self._check_affected(conditions, reached)
             self._check_reached(0, self._matching(session, query))
             return Reply(204, tuple(headers), b"")
-        rows = session.execute(
-            f"{self._sql.select} WHERE {query.where}", query.parameters
-        ).fetchall()
-        self._check_reached(session.execute(sql, query.parameters).rowcount, len(rows))
-        self._check_affected(conditions, len(rows))
+        shown, columns_sql = self._shown(query)
+        select = f"SELECT {columns_sql} FROM {self._sql.name} WHERE {query.where}"
+        array = self._read_all(session, select, query.parameters, shown)
+        self._check_reached(session.execute(sql, query.parameters).rowcount, array.count)
+        self._check_affected(conditions, array.count)
         self._check_reached(0, self._matching(session, query))
-        return Reply(200, (JSON, *headers), self._many(query, rows))
+        return Reply(200, (JSON, *headers), array.body())
 
     def _filter(self, call: Call, conditions: Conditions) -> Query:
         query = self._query(call)

@@ -6,6 +6,7 @@ from typing import Any
 
 from atomicbatch.errors import ConflictError
 from atomicbatch.model import Call, Header, Reply
+from atomicbatch.server.arrays import JsonArray
 from atomicbatch.server.conditions import Conditions, read_conditions
 from atomicbatch.server.database import Session
 from atomicbatch.server.faults import RowFault, fault_of
@@ -64,7 +65,9 @@ class Creating(Updating):
         target: tuple[Column, ...] | None,
         conditions: Conditions,
     ) -> Reply:
-        rows: list[Row] = []
+        shown, _ = self._shown(query)
+        array = JsonArray(shown, self._room(session))
+        minimal = b"return=minimal" in conditions.prefer
         any_created = not bodies
         affected = 0
         for index, body in enumerate(bodies):
@@ -79,14 +82,14 @@ class Creating(Updating):
                 ) from None
             any_created = any_created or created
             affected += created or not _ignores(conditions)
-            if row is not None:
-                rows.append(row)
+            if row is not None and not minimal:
+                array.extend((self._selected(query, row),))
         self._check_affected(conditions, affected)
         status = 201 if any_created else 200
         headers = applied(conditions, b"return=", b"resolution=")
-        if b"return=minimal" in conditions.prefer:
+        if minimal:
             return Reply(status, tuple(headers), b"")
-        return Reply(status, (JSON, *headers), self._many(query, rows))
+        return Reply(status, (JSON, *headers), array.body())
 
     def _store(
         self,
@@ -141,7 +144,7 @@ class Creating(Updating):
             if self._sql.select_back is None:
                 # Without a key there is no way to see what the database made of the row.
                 return None
-            row = session.execute(self._sql.select_back, row).fetchone()
+            row = session.one(self._sql.select_back, row, self._room(session))
         else:
             if not self._key_positions:
                 return None
@@ -194,10 +197,7 @@ class Creating(Updating):
             else:
                 return None  # a NULL is like no other, and a number is given anew each time
         where = " AND ".join(terms)
-        row: Row | None = session.execute(
-            f"{self._sql.select} WHERE {where}", parameters
-        ).fetchone()
-        return row
+        return session.one(f"{self._sql.select} WHERE {where}", parameters, self._room(session))
 
 
 def _ignores(conditions: Conditions) -> bool:

@@ -108,9 +108,18 @@ class Session:
         self._ticket.stand_in_line(turn)
         return turn
 
-    def stream(self, sql: str, parameters: Sequence[Any]) -> Generator[Row]:
-        """The rows of a SELECT, one after another; close it before anything else is executed."""
-        return self.backend.stream(self._raw, sql, parameters)
+    def stream(self, sql: str, parameters: Sequence[Any], most_bytes: int) -> Generator[Row]:
+        """
+        The rows of a statement, one after another; close it before anything else is executed.
+
+        Raises:
+            TooMuchError: They come to far more than ``most_bytes``.
+        """
+        return self.backend.stream(self._raw, sql, parameters, most_bytes)
+
+    def one(self, sql: str, parameters: Sequence[Any], most_bytes: int) -> Row | None:
+        """The row of a statement that has one at most; raises as ``stream`` does."""
+        return self.backend.one(self._raw, sql, parameters, most_bytes)
 
     def took_part(self) -> bool:
         """All that a call can do, it does in this transaction; see ``transactions.base``."""

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from itertools import islice
-
 from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.conditions import matches, read_conditions
 from atomicbatch.server.database import Session
-from atomicbatch.server.faults import RowFault
 from atomicbatch.server.preferences import NO_PREFERENCES, ON_LISTS, ON_ROWS
 from atomicbatch.server.query import Query
-from atomicbatch.server.representation import Representation, etag
+from atomicbatch.server.representation import etag
 from atomicbatch.server.resource import JSON, Resource, Row, applied
-
-# How many rows are read between two looks at the size of the reply.
-_FETCH_ROWS = 1000
 
 
 class Reading(Resource):
@@ -26,7 +19,8 @@ class Reading(Resource):
         conditions = read_conditions(call.headers, ON_LISTS)
         shown, columns_sql = self._shown(query)
         sql = self._selection(f"SELECT {columns_sql} FROM {self._sql.name}", query)
-        body, count = self._fetch(session, sql, query, shown)
+        array = self._read_all(session, sql, query.parameters, shown)
+        body, count = array.body(), array.count
         tag = etag(body)
         if conditions.if_match is not None and not matches(conditions.if_match, tag, weak=False):
             self._precondition_failed()
@@ -54,31 +48,6 @@ class Reading(Resource):
             most = 2**63 - 1 if query.limit is None else query.limit
             sql += f" LIMIT {most} OFFSET {query.offset}"
         return sql
-
-    def _fetch(
-        self, session: Session, sql: str, query: Query, shown: Representation
-    ) -> tuple[bytes, int]:
-        """Rows as a JSON array, and how many; never more of them in memory than may be sent."""
-        if query.limit is not None and query.limit <= _FETCH_ROWS:
-            rows = session.execute(sql, query.parameters).fetchall()
-            return shown.many(rows), len(rows)
-        parts: list[bytes] = []
-        count = size = 0
-        with closing(session.stream(sql, query.parameters)) as stream:
-            while rows := list(islice(stream, _FETCH_ROWS)):
-                count += len(rows)
-                parts.append(shown.many(rows)[1:-1])
-                size += len(parts[-1]) + 1
-                if session.reply_bytes + size > self._max_bytes:
-                    raise RowFault(
-                        413,
-                        "limit-exceeded",
-                        f"the replies of one batch hold at most {self._max_bytes} bytes: "
-                        "ask for fewer rows with limit and offset",
-                        limit="max_reply_bytes",
-                        maximum=self._max_bytes,
-                    )
-        return b"[" + b",".join(parts) + b"]", count
 
     def _content_range(self, session: Session, query: Query, count: int) -> Header:
         sql = f"SELECT count(*) FROM {self._sql.name}"

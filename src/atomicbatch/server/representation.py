@@ -7,15 +7,36 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from atomicbatch.server.schema import Column
+from atomicbatch.server.schema import Column, Kind
 from atomicbatch.server.values import encode_json
+
+# Values of these kinds are of any length where the column does not say otherwise.
+_ANY_LENGTH = {Kind.TEXT, Kind.BYTES, Kind.JSON, Kind.ARRAY, Kind.ANY, Kind.OTHER}
+_SHORT = 1000
 
 
 class Representation:
-    """How rows of some columns are written in JSON; ``names`` may rename them."""
+    """
+    How rows of some columns are written in JSON.
 
-    def __init__(self, columns: Sequence[Column], names: Sequence[str] | None = None) -> None:
+    Args:
+        names: Other names for the columns.
+        typed: The database keeps to the types and lengths of columns.
+
+    Attributes:
+        large: Where in a row values may be long.
+    """
+
+    def __init__(
+        self, columns: Sequence[Column], names: Sequence[str] | None = None, *, typed: bool = False
+    ) -> None:
         self.names = tuple(names or (column.name for column in columns))
+        self.large = tuple(
+            index
+            for index, column in enumerate(columns)
+            if not typed
+            or (column.kind in _ANY_LENGTH and not (column.length or _SHORT + 1) <= _SHORT)
+        )
         self._converters = tuple(
             (index, column.codec.to_json)
             for index, column in enumerate(columns)

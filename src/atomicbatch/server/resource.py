@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
 from atomicbatch.model import Call, Header
+from atomicbatch.server.arrays import JsonArray
 from atomicbatch.server.conditions import Conditions, is_json, matches
 from atomicbatch.server.database import Session
 from atomicbatch.server.dialect import Dialect
@@ -35,7 +37,8 @@ class Resource:
         self._read_only = read_only or table.read_only
         self._max_bytes = max_bytes
         self._sql = Statements(table, dialect)
-        self._whole = Representation(table.columns)
+        self._typed = dialect.name != "sqlite"
+        self._whole = Representation(table.columns, typed=self._typed)
         positions = {column.name: index for index, column in enumerate(table.columns)}
         self._key_positions = tuple(positions[column.name] for column in table.key)
         self._positions = positions
@@ -130,26 +133,38 @@ class Resource:
         return path.rstrip(b"/") + b"/" + segment.encode()
 
     def _row(self, session: Session, key: Row) -> Row | None:
-        row: Row | None = session.execute(self._sql.select_by_key, key).fetchone()
-        return row
+        return session.one(self._sql.select_by_key, key, self._room(session))
+
+    def _room(self, session: Session) -> int:
+        """How many bytes the replies of this batch may still take."""
+        return max(0, self._max_bytes - session.reply_bytes)
 
     def _shown(self, query: Query) -> tuple[Representation, str]:
         if query.select is None:
             return self._whole, self._sql.columns_sql
         columns = [column for column, _ in query.select]
-        shown = Representation(columns, [name for _, name in query.select])
+        shown = Representation(columns, [name for _, name in query.select], typed=self._typed)
         return shown, ", ".join(self._sql.read_sql(column) for column in columns)
 
     def _project(self, query: Query, row: Row) -> bytes:
         shown, _ = self._shown(query)
-        return shown.one([row[self._positions[column.name]] for column, _ in query.select or ()])
+        return shown.one(self._selected(query, row))
 
-    def _many(self, query: Query, rows: list[Row]) -> bytes:
+    def _selected(self, query: Query, row: Row) -> Row:
+        """What ``select`` asks for of a whole row."""
         if query.select is None:
-            return self._whole.many(rows)
-        shown, _ = self._shown(query)
-        positions = [self._positions[column.name] for column, _ in query.select]
-        return shown.many([[row[position] for position in positions] for row in rows])
+            return row
+        return [row[self._positions[column.name]] for column, _ in query.select]
+
+    def _read_all(
+        self, session: Session, sql: str, parameters: Sequence[Any], shown: Representation
+    ) -> JsonArray:
+        """All rows of a SELECT or RETURNING, written as they arrive."""
+        room = self._room(session)
+        array = JsonArray(shown, room)
+        with closing(session.stream(sql, parameters, room)) as rows:
+            array.extend(rows)
+        return array
 
     def _check_tag(self, tag: bytes, conditions: Conditions) -> None:
         if conditions.if_match is not None and not matches(conditions.if_match, tag, weak=False):
