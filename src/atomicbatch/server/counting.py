@@ -7,7 +7,9 @@ count the bytes as they arrive from the network, and are closed where there are 
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,8 +19,7 @@ from atomicbatch.server.arrays import TooMuchError
 if TYPE_CHECKING:
     import psycopg
 
-# Where Linux's struct tcp_info has tcpi_bytes_received, and how long it is.
-_RECEIVED = slice(128, 136)
+# Linux's struct tcp_info has tcpi_bytes_received, 8 bytes, at 128.
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 
 
@@ -26,19 +27,22 @@ def postgresql() -> type[psycopg.Connection[Any]]:
     """
     psycopg's connection, counting.
 
-    libpq reads by itself, so the kernel is asked, at every second piece of an answer. It only
-    knows for TCP, and only Linux's does: elsewhere a single row may be of any length.
+    libpq reads by itself, so the kernel is asked, after each piece of an answer but the first. It
+    only knows for TCP, and only Linux's does: elsewhere a single row may be of any length.
     """
     import psycopg
 
     class Connection(psycopg.Connection[Any]):
         _most: int | None = None
+        _own: socket.socket | None = None
 
         @contextmanager
         def receiving(self, most_bytes: int) -> Iterator[None]:
             """Close the connection and raise TooMuchError where a statement's answer is longer."""
-            self._most = most_bytes
-            self._first: int | None = None
+            if self._own is None:
+                self._own = socket.socket(fileno=os.dup(self.pgconn.socket))
+            if (received := _bytes_received(self._own)) is not None:
+                self._most = received + most_bytes
             try:
                 yield
             finally:
@@ -54,40 +58,36 @@ def postgresql() -> type[psycopg.Connection[Any]]:
                 wanted = next(steps)
                 # A short answer is there at once.
                 wanted = steps.send((yield wanted))
-                wanted = steps.send((yield wanted))
                 while True:
                     ready = yield wanted
-                    if self._is_too_much():
-                        steps.close()
-                        self.close()
-                        raise TooMuchError
+                    if self._own is not None and self._most is not None:
+                        received = _bytes_received(self._own)
+                        if received is not None and received > self._most:
+                            steps.close()
+                            self.close()
+                            raise TooMuchError
                     wanted = steps.send(ready)
             except StopIteration as end:
                 return end.value
 
-        def _is_too_much(self) -> bool:
-            received = _bytes_received(self.pgconn.socket)
-            if received is None or self._most is None:
-                return False
-            if self._first is None:
-                self._first = received
-            return received - self._first > self._most
+        def close(self) -> None:
+            own, self._own = self._own, None
+            if own is not None:
+                own.close()
+            super().close()
 
     return Connection
 
 
-def _bytes_received(descriptor: int) -> int | None:
+def _bytes_received(own: socket.socket) -> int | None:
     if _TCP_INFO is None:
         return None
-    own = socket.socket(fileno=descriptor)
     try:
         return int.from_bytes(
-            own.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256)[_RECEIVED], "little"
+            own.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 136)[128:], sys.byteorder
         )
     except OSError:
         return None
-    finally:
-        own.detach()
 
 
 def mysql() -> Callable[..., Any]:
@@ -115,5 +115,11 @@ def mysql() -> Callable[..., Any]:
                     self._force_close()
                     raise TooMuchError
             return super()._read_bytes(num_bytes)
+
+        def _force_close(self) -> None:
+            # Else the driver tries to read the rest of an answer, when the cursor is thrown away.
+            if (result := getattr(self, "_result", None)) is not None:
+                result.unbuffered_active = False
+            super()._force_close()
 
     return Connection
