@@ -31,6 +31,7 @@ from atomicbatch.server.arrays import TooMuchError
 from atomicbatch.server.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
 from atomicbatch.server.faults import fault_of
 from atomicbatch.server.sqlite_files import FileConnection, leave_file, note_identities, open_file
+from atomicbatch.server.statements import TOO_LONG
 from atomicbatch.server.tickets import AnyTicket
 from atomicbatch.transactions.base import commit_error
 from atomicbatch.transactions.conflicts import is_conflict
@@ -352,13 +353,19 @@ class PostgreSQLBackend(Backend):
     def stream(
         self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
     ) -> Generator[Row]:
-        with raw.receiving(_received(most_bytes)):
-            # Closed early, it cancels the query.
-            yield from raw.cursor().stream(sql, parameters, **self._chunks)
+        try:
+            with raw.receiving(_received(most_bytes)):
+                # Closed early, it cancels the query.
+                yield from raw.cursor().stream(sql, parameters, **self._chunks)
+        except self.driver_error as error:
+            raise _too_long(error) or error from None
 
     def one(self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int) -> Row | None:
-        with raw.receiving(_received(most_bytes)):
-            row: Row | None = raw.execute(sql, parameters).fetchone()
+        try:
+            with raw.receiving(_received(most_bytes)):
+                row: Row | None = raw.execute(sql, parameters).fetchone()
+        except self.driver_error as error:
+            raise _too_long(error) or error from None
         return row
 
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
@@ -565,6 +572,11 @@ def _own_descriptor(descriptor: int) -> socket.socket | None:
         return socket.socket(fileno=os.dup(descriptor))
     except OSError:
         return None
+
+
+def _too_long(error: Exception) -> TooMuchError | None:
+    """PostgreSQL has refused to give a value that is too long, see ``Statements.read_sql``."""
+    return TooMuchError() if TOO_LONG in str(error) else None
 
 
 def backend_for(url: sa.URL, *, read_only: bool) -> Backend:

@@ -7,12 +7,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from atomicbatch.server.schema import Column, Kind
+from atomicbatch.server.schema import Column
 from atomicbatch.server.values import encode_json
-
-# Values of these kinds are of any length where the column does not say otherwise.
-_ANY_LENGTH = {Kind.TEXT, Kind.BYTES, Kind.JSON, Kind.ARRAY, Kind.ANY, Kind.OTHER}
-_SHORT = 1000
 
 
 class Representation:
@@ -32,10 +28,7 @@ class Representation:
     ) -> None:
         self.names = tuple(names or (column.name for column in columns))
         self.large = tuple(
-            index
-            for index, column in enumerate(columns)
-            if not typed
-            or (column.kind in _ANY_LENGTH and not (column.length or _SHORT + 1) <= _SHORT)
+            index for index, column in enumerate(columns) if column.is_long or not typed
         )
         self._converters = tuple(
             (index, column.codec.to_json)

@@ -36,7 +36,7 @@ class Resource:
         self._dialect = dialect
         self._read_only = read_only or table.read_only
         self._max_bytes = max_bytes
-        self._sql = Statements(table, dialect)
+        self._sql = Statements(table, dialect, most_bytes=max_bytes)
         self._typed = dialect.name != "sqlite"
         self._whole = Representation(table.columns, typed=self._typed)
         positions = {column.name: index for index, column in enumerate(table.columns)}

@@ -37,6 +37,11 @@ class Kind(enum.Enum):
     """Written as the database's own text form."""
 
 
+# Values of these kinds are of any length where the column does not say otherwise.
+_ANY_LENGTH = frozenset({Kind.TEXT, Kind.BYTES, Kind.JSON, Kind.ARRAY, Kind.ANY, Kind.OTHER})
+_SHORT = 1000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """
@@ -78,6 +83,11 @@ class Column:
     sql_type: str = ""
     comment: str | None = None
     codec: Codec = field(repr=False, compare=False)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a value may be long, where the database keeps to types and lengths."""
+        return self.kind in _ANY_LENGTH and (self.length is None or self.length > _SHORT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,11 @@ from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.schema import Column, Table
 from atomicbatch.server.values import ValueProblem
 
+TOO_LONG = "longer than max_reply_bytes"
+"""In the text of PostgreSQL's error when a value is too long to be read."""
+# Types whose length PostgreSQL knows without reading the value.
+_OCTETS = frozenset({"text", "varchar", "character varying", "bytea"})
+
 
 class Write(NamedTuple):
     """An INSERT or the SET part of an UPDATE, for one set of columns in the order a client sent."""
@@ -45,8 +50,9 @@ class Statements:
     # A client may send the columns of a table in any order; we do not keep more orders than this.
     _MOST_KEPT = 256
 
-    def __init__(self, table: Table, dialect: Dialect) -> None:
+    def __init__(self, table: Table, dialect: Dialect, *, most_bytes: int) -> None:
         self.table = table
+        self._most_bytes = most_bytes
         self.dialect = dialect
         self.name = table.sql_name(dialect)
         self._mark = dialect.placeholder
@@ -95,8 +101,23 @@ class Statements:
         return ", ".join(place), f"{self.select} WHERE {where}"
 
     def read_sql(self, column: Column) -> str:
-        """A column as it is read."""
-        return column.select_sql or self.dialect.quote(column.name)
+        """A column as it is read; on PostgreSQL reading a value that is too long is an error."""
+        name = self.dialect.quote(column.name)
+        sql = column.select_sql or name
+        if self.dialect.name != "postgresql" or not column.is_long:
+            return sql
+        # libpq holds a value whole before anybody sees how long it is. What is short as it is
+        # stored needs no look at its text: PostgreSQL's compression saves 99 percent at best.
+        size = f"octet_length({name}::text)"
+        if column.kind is Kind.BYTES or column.sql_type.lower() in _OCTETS:
+            size = f"octet_length({name})"
+        short = min(8192, self._most_bytes // 128)
+        # One CASE in the other, since AND may look at both of its sides.
+        return (
+            f"CASE WHEN CASE WHEN pg_column_size({name}) > {short} AND {size} > {self._most_bytes}"
+            f" THEN CAST(left({name}::text, 0) || '{TOO_LONG}' AS boolean) END"
+            f" THEN NULL ELSE {sql} END"
+        )
 
     def insert(self, names: tuple[str, ...]) -> Write:
         """

@@ -99,12 +99,13 @@ def test_what_fits_is_sent(database_url: str) -> None:
         longer = {"sqlite": "hex(zeroblob(100000))"}.get(engine.name, "repeat('y', 200000)")
         connection.exec_driver_sql(f"UPDATE docs SET body = {longer} WHERE id = 350")
     with served(database_url) as (client, _):
-        for ask in (
-            lambda: client.get("/v1/api/docs?order=id"),
-            lambda: client.patch("/v1/api/docs?id=gte.0", json={"note": 1}, headers=RETURNED),
-            lambda: client.request("DELETE", "/v1/api/docs?id=gte.0", headers=RETURNED),
-        ):
-            answer = ask()
+        for method, body in (("GET", None), ("PATCH", {"note": 1}), ("DELETE", None)):
+            answer = client.request(
+                method,
+                "/v1/api/docs?id=gte.0",
+                json=body,
+                headers=RETURNED if method != "GET" else {},
+            )
             assert answer.status_code == 200
             assert {row["id"]: len(row["body"]) for row in answer.json()} == {
                 number: 200_000 if number == 350 else 1000 for number in range(700)
