@@ -186,8 +186,7 @@ class Resource:
 
     def _row_where(self, session: Session, where: str, parameters: Row) -> Row | None:
         sql = f"{self._sql.select} WHERE {where}"
-        row: Row | None = session.execute(sql, parameters).fetchone()
-        return row
+        return session.one(sql, parameters, self._room(session))
 
     def _not_written(self, session: Session, where: str, key: Row) -> NoReturn:
         """A write of one row has reached none: there is none, or the write was dropped."""

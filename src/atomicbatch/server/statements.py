@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from atomicbatch.server.dialect import Dialect
-from atomicbatch.server.schema import Column, Table
+from atomicbatch.server.schema import Column, Kind, Table
 from atomicbatch.server.values import ValueProblem
 
 TOO_LONG = "longer than max_reply_bytes"

@@ -47,9 +47,8 @@ class Updating(Keeping):
             return before
         sql = f"{write.sql} WHERE {where}"
         if self._sql.update_returns:
-            row: Row | None = session.execute(
-                sql + self._sql.returning, [*parameters, *key]
-            ).fetchone()
+            returning = sql + self._sql.returning
+            row = session.one(returning, [*parameters, *key], self._room(session))
             if row is None:
                 self._not_written(session, where, key)
             return row
