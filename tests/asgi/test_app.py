@@ -57,6 +57,52 @@ def test_or_none_does(made: Made) -> None:
     assert made.transaction.open == 0
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"idempotency-key", b"k"),
+        (b"prefer", b"return=minimal, tx=rollback"),
+        (b"prefer", b"handling=strict, respond-async"),
+        (b"batch-references", b"1"),
+        (b"x-http-method-override", b"GET"),
+    ],
+    ids=repr,
+)
+def test_what_batches_do_not_do_is_refused(made: Made, header: tuple[bytes, bytes]) -> None:
+    """Who asks for a batch that runs once, or is undone, does not get one that is neither."""
+    answer = asked(made, "POST /items pen", headers=(header,))
+    assert (answer.status, answer.outcome) == (400, "not-started")
+    assert answer.problem["type"] == "urn:atomicbatch:problem:not-supported"
+    assert made.rows() == []
+
+
+def test_a_call_that_asks_for_references_is_refused(made: Made) -> None:
+    """The whole batch is, before its first call runs, and the call is named."""
+    path = made.prefix + "/items"
+    calls = (call("POST", path, b"pen"), call("POST", path, b"ink", [(b"Batch-References", b"1")]))
+    answer = asyncio.run(ask(made.app, *calls, path=made.prefix + "/v1/api/batch"))
+    assert (answer.status, answer.problem["call"]) == (400, 2)
+    assert made.rows() == []
+
+
+def test_a_call_cannot_say_who_calls(made: Made) -> None:
+    """What a gateway has said of the client holds for every call, however a call spells it."""
+    outer = ((b"x-auth-request-email", b"real"), (b"cf-access-jwt-assertion", b"real"))
+    forged = [
+        (b"X-Auth-Request-Email", b"forged"),
+        (b"x_auth_request_email", b"forged"),
+        (b"CF-Access-JWT-Assertion", b"forged"),
+        (b"X-Authenticated-UserId", b"forged"),
+        (b"X-Pomerium-Claim-Email", b"forged"),
+    ]
+    one = call("GET", made.prefix + "/echo", headers=forged)
+    answer = asyncio.run(ask(made.app, one, headers=outer, path=made.prefix + "/v1/api/batch"))
+    assert answer.outcome == "committed"
+    seen = json.loads(answer.replies[0].body)["headers"]
+    assert ["x-auth-request-email", "real"] in seen
+    assert not any(value == "forged" for _, value in seen)
+
+
 def test_other_requests_are_the_apps_own(made: Made) -> None:
     """What is no batch passes through as if we were not there."""
 
