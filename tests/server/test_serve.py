@@ -165,6 +165,27 @@ def test_all_addresses_with_allow_anonymous(url: str) -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
 
 
+def status_for(address: str, host: str) -> int:
+    """What a request for this host is answered with."""
+    return httpx.get(f"{address}/v1/api/items/1", headers={"host": host}).status_code
+
+
+def test_hosts_are_those_it_was_told(url: str) -> None:
+    """--allowed-host adds names; listening everywhere adds addresses, and no names."""
+    with running(url, "--port", "0", "--allowed-host", "shop.example") as (_, address):
+        assert status_for(address, "shop.example:99") == 200
+        assert status_for(address, "localhost") == 200
+        assert status_for(address, "192.0.2.1") == 421
+        assert status_for(address, "evil.example") == 421
+    everywhere = ("--host", "0.0.0.0", "--allow-anonymous", "--workers", "2")
+    with running(url, "--port", "0", *everywhere, "--allowed-host", "web:81") as (_, address):
+        local = address.replace("0.0.0.0", "127.0.0.1")
+        assert status_for(local, "192.0.2.1:5") == 200
+        assert status_for(local, "web:81") == 200
+        assert status_for(local, "web") == 421
+        assert status_for(local, "evil.example") == 421
+
+
 @pytest.mark.parametrize(
     ("database", "told"),
     [

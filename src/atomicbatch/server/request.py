@@ -159,7 +159,7 @@ class Request:
         if self.gone or self.answered:
             return
         if message["type"] == "http.response.start":
-            self._head = (message["status"], list(message["headers"]))
+            self._head = (message["status"], list(message.get("headers", ())))
             return
         if self._head is None or message.get("more_body", False):
             raise RuntimeError("a response is a start and one body")
@@ -184,7 +184,8 @@ class Request:
             headers.append((b"connection", b"close"))
         lines = [b"%b: %b\r\n" % header for header in headers]
         date = http_date(int(time.time()))
-        head = b"%bdate: %b\r\n%b\r\n" % (_STATUS_LINES[status], date, b"".join(lines))
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+        head = b"%bdate: %b\r\n%b\r\n" % (line, date, b"".join(lines))
         ends = len(lines) + 3
         if head.count(b"\n") != ends or head.count(b"\r") != ends:
             raise RuntimeError("a line break in a header of the response")

@@ -144,9 +144,9 @@ def _work(settings: _Settings, listener: socket.socket, line: Line) -> None:
             settings.url, read_only=settings.read_only, limits=settings.server_limits
         )
     except ServeError as error:
-        line.up.send(str(error))
+        line.tell(str(error))
         sys.exit(CUT_OFF)
-    server = _server(settings, database, listener, partial(line.up.send, True))
+    server = _server(settings, database, listener, line.tell_up)
     sys.exit(server.run())
 
 

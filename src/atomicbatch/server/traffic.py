@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
 
 from atomicbatch.errors import LimitError
@@ -11,6 +12,7 @@ from atomicbatch.model import Header, Reply
 from atomicbatch.problems import error_reply
 from atomicbatch.server.access_log import AccessLog
 
+_log = logging.getLogger("atomicbatch.server")
 _SWEEP_SECONDS = 0.25
 _CLOSE: Header = (b"connection", b"close")
 _NOT_STARTED: Header = (b"batch-outcome", b"not-started")
@@ -59,7 +61,10 @@ class Traffic:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = loop.time()
             for connection in list(self.connections):
-                connection.check_time(now)
+                try:
+                    connection.check_time(now)
+                except Exception:  # the clock of all the others must not stop
+                    _log.exception("looking at a connection failed")
             self.count_unsent()
 
     def count_unsent(self) -> None:

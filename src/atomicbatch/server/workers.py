@@ -40,6 +40,15 @@ class Line:
     up: Connection
     parent: Connection
 
+    def tell(self, what: bool | str) -> None:
+        """Tell the parent that the worker serves (True), or why it cannot."""
+        with contextlib.suppress(OSError):  # the parent is gone, which ``watch`` sees
+            self.up.send(what)
+
+    def tell_up(self) -> None:
+        """Tell the parent that the worker serves."""
+        self.tell(True)
+
     def watch(self, gone: Callable[[], None]) -> None:
         """Call ``gone``, in a thread of its own, when the parent is gone."""
 
