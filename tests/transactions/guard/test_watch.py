@@ -426,6 +426,92 @@ def test_an_adapter_of_ones_own(sqlite_store: Store, tmp_path: Path) -> None:
     assert sqlite_store.rows() == ["own"]
 
 
+class Holder:
+    """What an adapter's block may give."""
+
+    def __init__(self, conn: Any) -> None:
+        self.conn = conn
+
+
+@pytest.mark.parametrize("way", ["given", "held", "set", "said", "lazy session"])
+def test_a_transaction_that_begins_late(way: str, sqlite_store: Store) -> None:
+    """A connection takes part also where nothing was sent on it before the first call."""
+    kept = sqlite3.connect(sqlite_store.url)
+    engine = sa.create_engine(f"sqlite:///{sqlite_store.url}")
+    variable: ContextVar[Any] = ContextVar("variable")
+
+    class Late:
+        @asynccontextmanager
+        async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Any]:
+            if way == "lazy session":
+                with engine.connect() as connection:
+                    yield connection
+                    connection.commit()
+                return
+            if way == "set":
+                variable.set(Holder(kept))
+            yield {"given": kept, "held": Holder(kept), "said": Saying()}.get(way)
+            kept.commit()
+
+    class Saying:
+        def takes_part(self, connection: object) -> bool:
+            return connection is kept
+
+        def took_part(self) -> bool:
+            return True
+
+    connections: dict[str, Any] = {}
+
+    async def write(request: Request) -> Response:
+        if way == "lazy session":
+            connections["it"].execute(sa.text("INSERT INTO t (name) VALUES ('own')"))
+        else:
+            kept.execute("INSERT INTO t (name) VALUES ('own')")
+        return JSONResponse({}, 201)
+
+    class Remembering(Late):
+        @asynccontextmanager
+        async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Any]:
+            async with super().begin(batch, deadline=deadline) as given:
+                connections["it"] = given
+                yield given
+
+    app = Starlette(routes=[Route("/write", write, methods=["POST"])])
+    batches = AtomicBatch(app, transaction=Remembering())
+    assert asyncio.run(batch(batches, "/write")).outcome == "committed"
+    assert sqlite_store.rows() == ["own"]
+    kept.close()
+    engine.dispose()
+
+
+def test_connections_in_proxies(sqlite_store: Store, tmp_path: Path) -> None:
+    """Instrumentation wraps connections of drivers; SQLAlchemy's own take part all the same."""
+    wrapt = pytest.importorskip("wrapt")
+    path = sqlite_store.url
+
+    def connect(to: str) -> Any:
+        return wrapt.ObjectProxy(sqlite3.connect(to, check_same_thread=False))
+
+    engine = sa.create_engine("sqlite://", creator=lambda: connect(path))
+    other = str(tmp_path / "other.sqlite")
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE t (name TEXT)")
+    outside = sa.create_engine("sqlite://", creator=lambda: connect(other))
+
+    def write(request: Request) -> Response:
+        for each in (engine, outside):
+            with each.begin() as connection:
+                connection.execute(sa.text("INSERT INTO t (name) VALUES ('x')"))
+        return JSONResponse({}, 201)
+
+    app = Starlette(routes=[Route("/write", write, methods=["POST"])])
+    batches = AtomicBatch(app, transaction=SQLAlchemyTransaction(engine, outside=[outside]))
+    assert asyncio.run(batch(batches, "/write")).outcome == "committed"
+    assert sqlite_store.rows() == ["x"]
+    engine.dispose()
+    outside.dispose()
+
+
 def test_a_sync_adapter(sqlite_store: Store, tmp_path: Path) -> None:
     """Without asyncio, the whole block of a transaction is watched."""
     guard.install()

@@ -9,6 +9,7 @@ Reads pass, and so does what is allowed by name (``outside=``). In reading order
     watch.py       one attempt at a batch: whose a connection is, and what is refused
     writing.py     whether SQL writes
     places.py      which database a connection leads to; what is allowed by name
+    reach.py       whether an object stands for a connection
     callers.py     who writes: the library, and the app's line
     doors.py       where each driver is entered, as soon as it is imported
     sqlite.py      sqlite3 and aiosqlite
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from atomicbatch.transactions.guard.doors import begin_batch, install, uninstall
 from atomicbatch.transactions.guard.places import Allowed
+from atomicbatch.transactions.guard.reach import reaches
 from atomicbatch.transactions.guard.watch import Guarded, Watch, aside, guarded, let_pass
 
 __all__ = [
@@ -32,5 +34,6 @@ __all__ = [
     "guarded",
     "install",
     "let_pass",
+    "reaches",
     "uninstall",
 ]

@@ -3,7 +3,9 @@ Connections of sqlite3 and psycopg2 that were opened before the doors were there
 
 They are written in C and have no doors. They are looked for once, before the first batch, and
 named in the log. Those of sqlite3 that belong to this thread tell at least that they write:
-afterwards, so that the batch fails and says that something may be stored.
+afterwards, so that the batch fails and says that something may be stored. Those of psycopg2 make
+cursors that ask, unless they are told to make others. As long as there are any, nobody is told
+that all that a call did is undone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 
 from atomicbatch.transactions.guard import postgresql, sqlite
 from atomicbatch.transactions.guard.places import of_file
-from atomicbatch.transactions.guard.watch import watching
+from atomicbatch.transactions.guard.watch import unwatched, watching
 from atomicbatch.transactions.guard.writing import verb_of
 from atomicbatch.transactions.kinds import Family
 
@@ -51,6 +53,7 @@ def look() -> None:
             known.add(id(getattr(one, "_connection", None)))
     names = [_watch(one) for one in early if id(one) not in known]
     if names:
+        unwatched.extend(names)
         logger.warning(
             "connections that were opened before AtomicBatch was made are not watched; what a "
             "call of a batch writes on them stays when the batch is rolled back: %s; make "
@@ -62,6 +65,8 @@ def look() -> None:
 def _watch(connection: Any) -> str:
     """Watch one as far as that is possible; name it."""
     if not isinstance(connection, sqlite3.Connection):
+        # Cursors that are asked for by a class of their own are not seen.
+        connection.cursor_factory = postgresql.asking_cursor(connection.cursor_factory)
         return f"psycopg2's to {postgresql.PSYCOPG2.place(connection)}"
     try:
         cursor = connection.cursor()

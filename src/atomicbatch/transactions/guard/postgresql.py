@@ -125,7 +125,11 @@ def change_psycopg2(module: ModuleType) -> None:
 
 def _connecting(found: Callable[..., Any]) -> Callable[..., Any]:
     def connect(dsn: Any, connection_factory: Any = None, *args: Any, **options: Any) -> Any:
-        return found(dsn, _asking_connection(connection_factory), *args, **options)
+        connection = found(dsn, _asking_connection(connection_factory), *args, **options)
+        watch = watching.get()
+        if watch is not None:
+            watch.opens(connection)
+        return connection
 
     return connect
 
@@ -136,7 +140,7 @@ def _asking_connection(factory: Any) -> Any:
 
 
 @cache
-def _asking_cursor(factory: Any) -> Any:
+def asking_cursor(factory: Any) -> Any:
     return _below(factory, sys.modules["psycopg2.extensions"].cursor, Cursor)
 
 
@@ -159,10 +163,10 @@ class Connection:
     def cursor(self, *args: Any, **options: Any) -> Any:
         """Make a cursor that asks before it writes."""
         if len(args) > 1:
-            args = (args[0], _asking_cursor(args[1] or self.cursor_factory), *args[2:])
+            args = (args[0], asking_cursor(args[1] or self.cursor_factory), *args[2:])
         else:
             wanted = options.get("cursor_factory") or self.cursor_factory
-            options["cursor_factory"] = _asking_cursor(wanted)
+            options["cursor_factory"] = asking_cursor(wanted)
         return super().cursor(*args, **options)  # type: ignore[misc]
 
     def lobject(self, oid: int = 0, mode: str | None = None, *args: Any, **options: Any) -> Any:

@@ -164,7 +164,10 @@ def _connecting(found: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(connection, Connection):
             connection._atomicbatch_database = database
             connection._atomicbatch_folder = os.getcwd()
-            _note_memory(connection, watching.get())
+            watch = watching.get()
+            if watch is not None:
+                watch.opens(connection)
+                _note_memory(connection, watch)
         return connection
 
     return connect
@@ -217,12 +220,12 @@ def _unwatched(watch: Any, fn: Callable[..., Any], *args: Any, **options: Any) -
         result = fn(*args, **options)
     finally:
         watching.reset(token)
-    if isinstance(result, Connection):
+    if watch is not None and isinstance(result, Connection):
         _note_memory(result, watch)
     return result
 
 
-def _note_memory(connection: Connection, watch: Watch | None) -> None:
-    place = None if watch is None else _place(connection)
+def _note_memory(connection: Connection, watch: Watch) -> None:
+    place = _place(connection)
     if place is not None and not place.database:
         connection._atomicbatch_opened_in = watch

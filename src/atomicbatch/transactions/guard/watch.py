@@ -11,19 +11,22 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
 from atomicbatch.model import Batch
 from atomicbatch.transactions.guard.callers import caller
 from atomicbatch.transactions.guard.places import Allowed, Place
+from atomicbatch.transactions.guard.reach import reaches
 from atomicbatch.transactions.guard.writing import verb_of
 from atomicbatch.transactions.kinds import Family
 
 C = TypeVar("C")
 logger = logging.getLogger("atomicbatch")
 
+unwatched: list[str] = []
+"""Connections that write without being seen, by name; see ``earlier.py``."""
 watching: ContextVar[Watch | None] = ContextVar("atomicbatch_watching", default=None)
 """The attempt that this code works for; None outside of calls. It follows into threads."""
 
@@ -62,9 +65,16 @@ class Watch:
         self._undone = False
         # Identities must not be reused while the batch runs, so the connections are kept.
         self._own: list[Any] = []
+        # What the adapter has set in context variables on entering; it may hold connections.
+        self._set: list[Any] = []
         self._passing: list[Any] = []
 
     # What doors call ---------------------------------------------------------------------------
+
+    def opens(self, connection: Any) -> None:
+        """A driver has opened a connection."""
+        if self._entering:
+            self._own.append(connection)
 
     def sends(self, connection: Any, driver: Driver, operation: Any) -> None:
         """
@@ -73,7 +83,7 @@ class Watch:
         Raises:
             TransactionError: It must not: it would write past the batch.
         """
-        if not self._is_own(connection):
+        if not self._is_known(connection):
             verb = verb_of(operation, driver.family)
             if verb:
                 self._writes(connection, driver, verb)
@@ -85,7 +95,7 @@ class Watch:
         Raises:
             TransactionError: It must not.
         """
-        if not self._is_own(connection):
+        if not self._is_known(connection):
             self._writes(connection, driver, verb)
 
     def has_written(self, what: str) -> None:
@@ -100,9 +110,20 @@ class Watch:
 
     # What the engine's side calls --------------------------------------------------------------
 
-    def begun(self, joined: Any) -> None:
-        """The transaction has been begun."""
+    def begun(self, joined: Any, before: Context) -> None:
+        """
+        The transaction has been begun.
+
+        Args:
+            joined: What its block gives.
+            before: The context from before that.
+        """
         self.joined, self._entering = joined, False
+        self._set = [
+            value
+            for variable, value in copy_context().items()
+            if variable not in before or before[variable] is not value
+        ]
 
     def call(self) -> AbstractAsyncContextManager[Any]:
         """Make what one call runs inside of, around it what the transaction has for calls."""
@@ -118,18 +139,19 @@ class Watch:
         told: Callable[[], bool | None] | None = getattr(self.joined, "took_part", None)
         took_part = told() if told is not None else None
         # What it wrote outside stays, so nobody may say that all of it is undone.
-        return None if took_part and self.wrote_outside else took_part
+        return None if took_part and (self.wrote_outside or unwatched) else took_part
 
     def end(self, *, undone: bool) -> None:
         """The attempt is over; the contexts of what calls have left running still hold it."""
         self._active, self._undone = False, undone
         self.joined = None
         self._own.clear()
-        self._passing.clear()
+        self._set.clear()
 
     # Decisions ---------------------------------------------------------------------------------
 
-    def _is_own(self, connection: Any) -> bool:
+    def _is_known(self, connection: Any) -> bool:
+        """Tell whether a connection is known to take part, or nobody wants to know."""
         if not self._active:
             return not self._undone
         for one in self._own:
@@ -137,13 +159,21 @@ class Watch:
                 return True
         if self._entering:
             self._own.append(connection)
-            return True
-        takes_part = getattr(self.joined, "takes_part", None)
-        return takes_part is not None and takes_part(connection) is True
+        return self._entering
+
+    def _takes_part(self, connection: Any) -> bool:
+        told: Callable[[Any], bool] | None = getattr(self.joined, "takes_part", None)
+        if told is not None:
+            return told(connection)
+        # An adapter that does not say so may have it in its hands.
+        return any(reaches(one, connection) for one in (self.joined, *self._set))
 
     def _writes(self, connection: Any, driver: Driver, verb: str) -> None:
-        if any(one is connection for one in self._passing):
+        if any(reaches(one, connection) for one in self._passing):
             self.wrote_outside = True
+            return
+        if self._active and self._takes_part(connection):
+            self._own.append(connection)
             return
         who = caller()
         if who.is_logging:
@@ -268,6 +298,7 @@ class Guarded(Generic[C]):
 @contextmanager
 def _entering(watch: Watch) -> Iterator[Callable[[Any], None]]:
     """Watch the beginning of a transaction, until it says what its block gives."""
+    before = copy_context()
     token = watching.set(watch)
     is_over = False
 
@@ -279,7 +310,7 @@ def _entering(watch: Watch) -> Iterator[Callable[[Any], None]]:
 
     def entered(joined: Any) -> None:
         over()
-        watch.begun(joined)
+        watch.begun(joined, before)
 
     try:
         yield entered

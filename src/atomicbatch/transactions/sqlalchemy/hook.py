@@ -124,10 +124,10 @@ def _commit(
 def _refuse_older(fairy: _ConnectionFairy, call: Call) -> None:
     """A session that was opened before the batch would carry its work past it."""
     joined = call.joined
-    if not joined.active or any(fairy is own for own in joined.fairies):
-        return
     if joined.is_outside(fairy._pool._dialect):  # type: ignore[arg-type]
         let_pass(fairy.driver_connection)
+        return
+    if not joined.active or any(fairy is own for own in joined.fairies):
         return
     joined.refuse(
         "a handler uses a session or connection that was opened before the batch; open it "

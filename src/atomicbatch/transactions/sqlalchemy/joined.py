@@ -27,7 +27,7 @@ from atomicbatch.errors import (
     TransactionError,
 )
 from atomicbatch.transactions.conflicts import conflict_behind
-from atomicbatch.transactions.guard import aside
+from atomicbatch.transactions.guard import aside, reaches
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.engines import (
     are_alike,
@@ -153,7 +153,8 @@ class Joined:
 
     def takes_part(self, connection: Any) -> bool:
         """Tell whether a driver's connection is the one of a real transaction."""
-        return any(connection is real.driver for real in self.reals)
+        # By way of proxies, where somebody has wrapped the driver's (OpenTelemetry, ddtrace).
+        return any(reaches(real.driver, connection) for real in self.reals)
 
     def connection(self, engine: Engine, call: Call) -> PoolProxiedConnection:
         """Give a session its connection."""

@@ -1,0 +1,94 @@
+"""Connections from before the guard are looked for, and watched as far as that is possible."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+
+from atomicbatch.transactions import guard
+from atomicbatch.transactions.guard import earlier
+from atomicbatch.transactions.guard.watch import unwatched
+from tests.transactions.guard.conftest import Store
+from tests.transactions.guard.test_watch import batch, details, opened
+
+
+@pytest.fixture
+def _unguarded() -> Iterator[None]:
+    """The drivers are as they were, until somebody makes an AtomicBatch."""
+    guard.uninstall()
+    yield
+    guard.install()
+    unwatched.clear()
+
+
+@pytest.mark.usefixtures("_unguarded")
+def test_psycopg2(
+    postgresql_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cursors of an older connection ask; while there is one, little is said to be undone."""
+    with closing(psycopg2.connect(postgresql_store.url)) as kept:
+        assert type(kept) is psycopg2.extensions.connection
+
+        def insert(name: str) -> None:
+            with kept, kept.cursor() as cursor:
+                cursor.execute("INSERT INTO t (name) VALUES (%s)", [name])
+
+        async def go() -> None:
+            async with opened(insert, tmp_path) as shop:
+                with caplog.at_level(logging.WARNING):
+                    earlier.look()
+                assert "psycopg2's to guard" in caplog.text
+                answer = await batch(shop.app, "/own/a", "/strange/b")
+                assert answer.statuses == [424, 501]
+                assert "in the batch's transaction is undone" in details(answer)[0]
+                assert "by psycopg2" in details(answer)[1]
+
+        asyncio.run(go())
+    assert postgresql_store.rows() == []
+
+
+@pytest.mark.usefixtures("_unguarded")
+def test_what_is_no_stranger(sqlite_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Connections of SQLAlchemy's pools, and those that ask by themselves, are not named."""
+    engine = sa.create_engine(f"sqlite:///{sqlite_store.url}")
+    pooled = engine.connect()
+    guard.install()
+    with closing(sqlite3.connect(sqlite_store.url)), caplog.at_level(logging.WARNING):
+        earlier.look()
+    assert Path(sqlite_store.url).name not in caplog.text
+    pooled.close()
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("_unguarded")
+def test_sqlite3(sqlite_store: Store, tmp_path: Path) -> None:
+    """An older connection of this thread tells what it has written: it may be stored."""
+    with closing(sqlite3.connect(sqlite_store.url)) as kept:
+        kept.row_factory = sqlite3.Row
+
+        async def insert(name: str) -> None:
+            kept.execute("SELECT * FROM t")
+            kept.execute("INSERT INTO t (name) VALUES (?)", [name])
+            kept.commit()
+
+        async def go() -> Any:
+            async with opened(insert, tmp_path) as shop:
+                earlier.look()
+                return await batch(shop.app, "/own/a", "/swallowed/b", "/own/c")
+
+        answer = asyncio.run(go())
+        assert answer.statuses[1] == 500
+        why = details(answer)[1]
+        assert "that may be stored" in why
+        assert "others.sqlite" in why
+        assert "unless it had been committed before that" in details(answer)[0]
+    assert sqlite_store.rows() == ["b"]
