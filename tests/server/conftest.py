@@ -5,8 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from atomicbatch.limits import Limits, ServerLimits
 from atomicbatch.server.access_log import AccessLog
@@ -15,7 +18,8 @@ from atomicbatch.server.running import Server
 from atomicbatch.server.serve import database_url as server_url
 from atomicbatch.server.serve import open_database
 from atomicbatch.server.traffic import Traffic
-from tests.server.served import Served, make_shop
+from tests.server.every_type import POSTGRESQL_NEEDS, cases_of
+from tests.server.served import Served, make_shop, on_its_own
 
 Serve = Callable[..., Served]
 
@@ -64,3 +68,30 @@ def shop(database_url: str, serve: Serve) -> Served:
     """The shop, served, on each kind of database."""
     make_shop(database_url)
     return serve(database_url)
+
+
+@pytest.fixture
+def everything(database_url: str, serve: Serve) -> Any:
+    """A table for each type, with a row for each value; and the server."""
+    kind = "postgresql" if "postgresql" in database_url else database_url.partition(":")[0]
+    tables: dict[str, dict[int, str]] = {}
+    names: dict[str, str] = {}
+    statements = []
+    for type_, value in cases_of(kind):
+        table = names.setdefault(type_, f"t{len(names)}")
+        rows = tables.setdefault(table, {})
+        if not rows:
+            statements.append(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, v {type_})")
+        rows[len(rows) + 1] = f"{type_}: {value}"
+        statements.append(f"INSERT INTO {table} VALUES ({len(rows)}, {value})")
+    if kind == "postgresql":
+        on_its_own(database_url, *POSTGRESQL_NEEDS)
+    engine = sa.create_engine(server_url(database_url), poolclass=sa.NullPool)
+    with closing(engine.raw_connection()) as own:
+        cursor = own.cursor()
+        if kind == "mysql":
+            cursor.execute("SET sql_mode = '', time_zone = '+00:00'")
+        for statement in statements:
+            cursor.execute(statement)
+        own.commit()
+    return tables, serve(database_url)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Any
 
 import msgspec
 import pytest
-import sqlalchemy as sa
 
-from atomicbatch.server.opening import database_url as server_url
 from atomicbatch.server.values import decode_json, encode_json
-from tests.server.conftest import Serve
-from tests.server.every_type import POSTGRESQL_NEEDS, cases_of
-from tests.server.served import Served, on_its_own, seen
+from tests.server.served import Served, seen
 
 pytestmark = pytest.mark.slow
 # How a value is looked at by its bytes.
@@ -22,33 +17,6 @@ _EXACTLY = {
     "postgresql": "v::text",
     "mysql": "CONCAT(HEX(v), '|', CAST(v AS BINARY))",
 }
-
-
-@pytest.fixture
-def everything(database_url: str, serve: Serve) -> Any:
-    """A table for each type, with a row for each value; and the server."""
-    kind = "postgresql" if "postgresql" in database_url else database_url.partition(":")[0]
-    tables: dict[str, dict[int, str]] = {}
-    names: dict[str, str] = {}
-    statements = []
-    for type_, value in cases_of(kind):
-        table = names.setdefault(type_, f"t{len(names)}")
-        rows = tables.setdefault(table, {})
-        if not rows:
-            statements.append(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, v {type_})")
-        rows[len(rows) + 1] = f"{type_}: {value}"
-        statements.append(f"INSERT INTO {table} VALUES ({len(rows)}, {value})")
-    if kind == "postgresql":
-        on_its_own(database_url, *POSTGRESQL_NEEDS)
-    engine = sa.create_engine(server_url(database_url), poolclass=sa.NullPool)
-    with closing(engine.raw_connection()) as own:
-        cursor = own.cursor()
-        if kind == "mysql":
-            cursor.execute("SET sql_mode = '', time_zone = '+00:00'")
-        for statement in statements:
-            cursor.execute(statement)
-        own.commit()
-    return tables, serve(database_url)
 
 
 def _exact(served: Served, table: str, where: str = "1 = 1") -> list[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ In reading order::
     dialect.py    how the databases differ in SQL
     backends.py   how each database is opened, begun and committed by its driver
     sqlite_files.py  which file a connection has open, and what if another has taken its name
-    faults.py     what a driver's errors mean for a call
+    faults.py     what a driver's errors mean for a call; meanings.py: code by code
     schema.py     tables and views as resources; reflection.py reads them from the database
     catalog.py    the schema as it is now; definitions.py tells whether it has changed
     values.py     JSON values <-> what the database driver takes and gives

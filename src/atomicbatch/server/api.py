@@ -12,7 +12,7 @@ from atomicbatch.model import Call, Reply
 from atomicbatch.problems import problem_reply
 from atomicbatch.server.arrays import TooMuchError
 from atomicbatch.server.database import Session
-from atomicbatch.server.faults import RowFault, fault_of, is_outdated
+from atomicbatch.server.faults import RowFault, fault_of, is_outdated, shortage_of
 from atomicbatch.server.query import QueryProblem
 from atomicbatch.server.refusals import refuse_unheard
 from atomicbatch.server.rows import Rows
@@ -139,6 +139,8 @@ class Api:
             raise ConflictError("a text is not UTF-8") from error
         if is_outdated(error) and session.outdated(surely=True):
             raise _schema_changed() from error
+        if (shortage := shortage_of(error)) is not None:
+            raise shortage from None
         fault = fault_of(error)
         if fault is None:
             _log.error("the database refused a statement: %s", error, exc_info=error)

@@ -300,7 +300,7 @@ def _too_much(error: Exception) -> TooMuchError | None:
 
 
 def _fold(text: Any) -> Any:
-    return text.casefold() if isinstance(text, str) else text
+    return text.decode(errors="replace").casefold() if isinstance(text, bytes) else text
 
 
 class PostgreSQLBackend(Backend):

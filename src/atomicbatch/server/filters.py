@@ -188,7 +188,9 @@ class Conditions:
             # SQLite's LIKE folds ASCII only, and always; GLOB never folds.
             pattern = _glob(operand)
             self.parameters.append(pattern.casefold() if fold else pattern)
-            return f"atomicbatch_fold({name}) GLOB {mark}" if fold else f"{name} GLOB {mark}"
+            # As bytes, since a text that is not UTF-8 cannot be handed to a function of Python's.
+            folded = f"atomicbatch_fold(CAST({name} AS BLOB))"
+            return f"{folded if fold else name} GLOB {mark}"
         if self._dialect.name == "postgresql":
             self.parameters.append(_like_pattern(operand, "\\"))
             is_text = column.kind is Kind.TEXT and column.choices is None

@@ -68,6 +68,9 @@ class _Reader:
         nulls_equal = {} if self._types is None else self._types.nulls_equal
         beyond = effects(self._connection, self._dialect.name)
         read_only = beyond.read_only | dict.fromkeys(views, "it is a view")
+        if self._dialect.name == "mysql":
+            for read in (columns, keys, foreign, uniques, indexes):
+                _unescape(read)
         found: dict[str, Table] = {}
         for full_name in sorted(columns, key=lambda pair: pair[1]):
             _, name = full_name
@@ -214,7 +217,23 @@ class _Reader:
             {"table": table},
         )
         found = (re.fullmatch(r"json_valid\(`(.+)`\)", row[0]) for row in rows)
-        return {match[1] for match in found if match}
+        return {match[1].replace("``", "`") for match in found if match}
+
+
+def _unescape(read: Any) -> None:
+    """Undo the doubling of backticks, which SQLAlchemy leaves in all names but tables' own."""
+    for described in (item for value in read.values() for item in _listed(value)):
+        if "type" in described and "name" in described:
+            described["name"] = described["name"].replace("``", "`")
+        for member in ("constrained_columns", "referred_columns", "column_names"):
+            if member in described:
+                described[member] = [
+                    name if name is None else name.replace("``", "`") for name in described[member]
+                ]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 # In the server's own text form, whatever the driver knows of the type.
