@@ -26,7 +26,7 @@ from tests.proxies import At, Fault, Proxy, proxied
 from tests.transactions.sqlalchemy.patterns import Pattern
 from tests.transactions.sqlalchemy.test_lifecycle import FAIL
 from tests.transactions.sqlalchemy.test_oracle import RUN, Databases, add, app_of
-from tests.transactions.sqlalchemy.worlds import DRIVERS, SYNC, Database, World
+from tests.transactions.sqlalchemy.worlds import ASYNC, DRIVERS, SYNC, Database, World
 
 SERVERS = [driver for driver, family in DRIVERS.items() if family != "sqlite"]
 LIMIT = 0.4
@@ -249,6 +249,43 @@ def test_a_thread_that_does_something_else(driver: str, databases: Databases) ->
 
     asyncio.run(main())
     assert database.rows() == [("after", 0), ("one", 11), ("two", 20)]
+
+
+@pytest.mark.parametrize("driver", [driver for driver in DRIVERS if driver in ASYNC])
+def test_an_event_loop_that_stands_still(driver: str, databases: Databases) -> None:
+    """The batch's locks are free half a second after the limit, although nobody can be answered."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+    begun, written = threading.Event(), threading.Event()
+
+    def beside() -> None:
+        assert begun.wait(30)
+        deadline = time.monotonic() + 20
+        while not written.is_set() and time.monotonic() < deadline:
+            with suppress(Exception):  # SQLite's lock is waited for half a second at a time
+                write_beside(database)
+                written.set()
+
+    async def act(_: World) -> None:
+        async with AsyncSession(world.async_engine) as session:
+            await session.execute(sa.text("UPDATE item SET n = 5 WHERE name = 'one'"))
+            begun.set()
+            written.wait(30)  # the loop does nothing else until the other has had the lock
+            await session.commit()
+
+    async def main() -> None:
+        # Not in the call, or it would be a part of the batch.
+        threading.Thread(target=beside, daemon=True).start()
+        answer, seconds = await timed(ask(limited(world, act), RUN))
+        assert written.is_set()
+        assert seconds < LATEST
+        assert answer.outcome == "rolled-back; failed=1; status=504"
+        assert (await ask(limited(world, seconds=30), add("after"))).outcome == "committed"
+        assert world.checked_out() == 0
+        await world.dispose()
+
+    asyncio.run(main())
+    assert ("one", 11) in database.rows()
 
 
 # SQLite's lock -----------------------------------------------------------------------------------
