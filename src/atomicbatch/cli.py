@@ -237,6 +237,8 @@ def send(
         # so Python must not fail again when it flushes at its end.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Exception, KeyboardInterrupt) as error:
+        click.echo(f"the replies cannot be shown: {error!r}", err=True)
     _exit(sent.exit_status)
 
 

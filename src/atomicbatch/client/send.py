@@ -127,7 +127,10 @@ def send_file(
         except Exception as error:
             why = str(error) or type(error).__name__
             return _unknown(file, f"the answer of {server} was lost ({why})")
-    return _understood(file, response)
+    try:
+        return _understood(file, response)
+    except Exception as error:
+        return _unknown(file, f"the answer is not understood ({error!r})")
 
 
 def _answer(client: httpx.Client, request: httpx.Request, seconds: float) -> httpx.Response:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from atomicbatch.model import Call
 from atomicbatch.server.faults import RowFault
 
-_TAKE_BODIES = frozenset({"POST", "PUT", "PATCH"})
+_NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _OVERRIDES = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-override"})
@@ -41,7 +41,7 @@ def refuse_unheard(call: Call) -> None:
         RowFault: 400, with the name of what is not done.
     """
     method = call.method
-    if call.body and method not in _TAKE_BODIES:
+    if call.body and method in _NO_BODY:
         # Other servers drop it. More often than not it is the next request, whose delimiter is
         # broken.
         raise RowFault(400, "unexpected-body", f"{method} takes no body, and this one has one")
