@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from atomicbatch.errors import LimitError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Headers
+from atomicbatch.wire import inherit
 from atomicbatch.wire.inherit import Inheritance
 
 INHERITED = """
@@ -92,6 +96,16 @@ def test_configured_names() -> None:
     outer = Inheritance(((b"x-tenant", b"t"),), not_overridable=[b"X-Tenant"])
     for own in (b"x-tenant", b"x_tenant"):
         assert outer.headers_for(((own, b"own"),)) == ((b"x-tenant", b"t"),)
+
+
+def test_the_reference_lists_them() -> None:
+    """Each name that a call cannot set stands in the reference; prefixes end in a star there."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "wire-format.md"
+    listed = {name.lower() for name in re.findall(r"`([A-Za-z0-9-]+\*?)`", page.read_text("utf-8"))}
+    names = {name.decode() for name in inherit._NOT_OVERRIDABLE}
+    prefixes = {f"{prefix.decode()}*" for prefix in inherit._NOT_OVERRIDABLE_PREFIXES}
+    assert len(names) + len(prefixes) > 60
+    assert names | prefixes <= listed
 
 
 def test_configured_prefixes() -> None:
