@@ -194,12 +194,7 @@ def kind_of(error: BaseException) -> str:
         if not isinstance(following, BaseException):
             break
         inner = following
-    code = next(
-        (
-            code
-            for name in ("sqlite_errorname", "sqlstate", "pgcode")
-            if isinstance(code := getattr(inner, name, None), str)
-        ),
-        inner.args[0] if inner.args and isinstance(inner.args[0], int) else "",
-    )
+    code: object = inner.args[0] if inner.args and isinstance(inner.args[0], int) else ""
+    for name in ("sqlite_errorname", "sqlstate", "pgcode"):
+        code = code or getattr(inner, name, None) or ""
     return f"{type(inner).__name__} {code}".rstrip()[:100]
