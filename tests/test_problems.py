@@ -122,19 +122,23 @@ def test_a_rolled_back_batch() -> None:
         (None, "what this call did in the batch's transaction is undone"),
     ],
 )
-@pytest.mark.parametrize("broken", [False, True])
-def test_what_is_said_to_be_undone(took_part: bool | None, fate: str, broken: bool) -> None:
+@pytest.mark.parametrize("may_be_stored", [None, False, True])
+def test_what_is_said_to_be_undone(
+    took_part: bool | None, fate: str, may_be_stored: bool | None
+) -> None:
     """ "Undone" is said of what a call did in a database that takes part, and of nothing else."""
-    error = BrokenTransactionError("it ended") if broken else None
+    error = None
+    if may_be_stored is not None:
+        error = BrokenTransactionError("it ended", may_be_stored=may_be_stored)
     outcome = Outcome(
         False,
         (reply(201), reply(201), reply(409)),
-        failed=None if broken else 2,
+        failed=2 if error is None else None,
         error=error,
         took_part=(took_part, True),
     )
     one, other = (json.loads(r.body)["detail"] for r in replies_for(BATCH, outcome)[:2])
-    more = ", unless it had been committed before that" if broken else ""
+    more = ", unless it had been committed before that" if may_be_stored else ""
     assert one.endswith(f": {fate}{'' if took_part is False else more}")
     assert other.endswith(f": what this call did is undone{more}")
 

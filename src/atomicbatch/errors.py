@@ -154,9 +154,20 @@ class NotBatchableError(TransactionError):
 
 
 class BrokenTransactionError(TransactionError):
-    """The transaction ended or broke before COMMIT; whatever was left of it is rolled back."""
+    """
+    The transaction ended or broke before COMMIT; whatever was left of it is rolled back.
+
+    Attributes:
+        may_be_stored: Some of it may have been committed before that, for all one knows.
+    """
 
     slug = "transaction-broken"
+
+    def __init__(
+        self, message: str, *, may_be_stored: bool = True, call_index: int | None = None
+    ) -> None:
+        super().__init__(message, call_index=call_index)
+        self.may_be_stored = may_be_stored
 
 
 class UnknownOutcomeError(TransactionError):

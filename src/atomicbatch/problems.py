@@ -154,7 +154,9 @@ def _bystander(
         slug, fate = "call-not-attempted", "this call was not attempted"
     else:
         slug, fate = "call-undone", _FATES[took_part]
-        if took_part is not False and isinstance(outcome.error, BrokenTransactionError):
+        error = outcome.error
+        broken = isinstance(error, BrokenTransactionError) and error.may_be_stored
+        if took_part is not False and broken:
             fate += ", unless it had been committed before that"
     call = None if outcome.failed is None else outcome.failed + 1
     if call is not None:

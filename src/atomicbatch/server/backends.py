@@ -381,7 +381,9 @@ class PostgreSQLBackend(Backend):
             raise self._commit_error(error) from error
         # COMMIT of a failed transaction raises nothing: the server answers ROLLBACK.
         if cursor.statusmessage == "ROLLBACK":
-            raise BrokenTransactionError("the database rolled back instead of COMMIT")
+            raise BrokenTransactionError(
+                "the database rolled back instead of COMMIT", may_be_stored=False
+            )
         if cursor.statusmessage != "COMMIT":
             raise UnknownOutcomeError("the database's answer to COMMIT could not be understood")
 

@@ -342,7 +342,9 @@ class RealTransaction:
             problem: TransactionError | None = self._meaning(error)
             if problem is None and says_gone(error):
                 problem = self.joined.escaped(_ENDED)
-            problem = problem or BrokenTransactionError(savepoint_failed(error))
+            problem = problem or BrokenTransactionError(
+                savepoint_failed(error), may_be_stored=False
+            )
             if not isinstance(error, Exception):
                 self._lost = True
                 self._interrupt_cancelled()
@@ -364,11 +366,12 @@ class RealTransaction:
         elif not isinstance(error, Exception):
             self._lost = True
             self._interrupt_cancelled()
-            self.joined.doom(BrokenTransactionError(CANCELLED))
+            self.joined.doom(BrokenTransactionError(CANCELLED, may_be_stored=False))
         elif self.family is Family.SQLITE and not self._driver.in_transaction:
             self.joined.doom(
                 BrokenTransactionError(
-                    "a failed statement ended the batch's transaction (ON CONFLICT ROLLBACK)"
+                    "a failed statement ended the batch's transaction (ON CONFLICT ROLLBACK)",
+                    may_be_stored=False,
                 )
             )
 
@@ -425,7 +428,8 @@ class RealTransaction:
             self.joined.doom(
                 conflict
                 or BrokenTransactionError(
-                    "a statement was cancelled, or its connection declared invalid, by a handler"
+                    "a statement was cancelled, or its connection declared invalid, by a handler",
+                    may_be_stored=False,
                 )
             )
 
@@ -526,7 +530,8 @@ class RealTransaction:
                 or self.joined.time_is_up()
                 or self._meaning(error)
                 or BrokenTransactionError(
-                    what or (_ENDED if says_gone(error) else savepoint_failed(error))
+                    what or (_ENDED if says_gone(error) else savepoint_failed(error)),
+                    may_be_stored=says_gone(error),
                 )
             )
             self._lost = self._lost or not isinstance(error, Exception)
