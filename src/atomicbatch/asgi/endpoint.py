@@ -31,12 +31,19 @@ class BatchEndpoint:
             becomes a refusal; anything else goes to the server.
         limits: Bounds on the body and on the time it takes to arrive.
         held: Counts what the batch holds, for whoever bounds all batches together.
+        in_pieces: Hand a long response to the server piece by piece, so that others may run.
     """
 
     def __init__(
-        self, answer: Answer, *, limits: Limits | None = None, held: Held | None = None
+        self,
+        answer: Answer,
+        *,
+        limits: Limits | None = None,
+        held: Held | None = None,
+        in_pieces: bool = True,
     ) -> None:
         self._answer = answer
+        self._in_pieces = in_pieces
         self._limits = limits or Limits()
         self._held = held
 
@@ -52,8 +59,9 @@ class BatchEndpoint:
             }
         )
         body = b"" if scope["method"] == "HEAD" else response.body
-        for start in range(0, len(body) or 1, PIECE_BYTES):
-            end = start + PIECE_BYTES
+        size = PIECE_BYTES if self._in_pieces else len(body) or 1
+        for start in range(0, len(body) or 1, size):
+            end = start + size
             piece, more = body[start:end], end < len(body)
             await send({"type": "http.response.body", "body": piece, "more_body": more})
             if more:

@@ -90,7 +90,7 @@ class Application:
         self._limits = limits or Limits()
         self._address = address
         self._api = self._api_for(database.catalog.schema)
-        self._batch = BatchEndpoint(self._answer_batch, limits=self._limits)
+        self._batch = BatchEndpoint(self._answer_batch, limits=self._limits, in_pieces=False)
         self._asking: asyncio.Task[bool] | None = None
         self.draining = False
 

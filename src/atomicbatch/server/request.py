@@ -103,6 +103,7 @@ class Request:
         self.size = 0
         self.attempts: bytes | None = None
         self._head: tuple[int, list[Header]] | None = None
+        self._pieces: list[bytes] = []
         self.answered = False
         self.gone = False
 
@@ -155,15 +156,21 @@ class Request:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Take the response: its start, then its body as a whole."""
+        """Take the response: its start, then its body, which goes out as a whole."""
         if self.gone or self.answered:
             return
         if message["type"] == "http.response.start":
             self._head = (message["status"], list(message.get("headers", ())))
             return
-        if self._head is None or message.get("more_body", False):
-            raise RuntimeError("a response is a start and one body")
-        self._respond(*self._head, message.get("body", b""))
+        if self._head is None:
+            raise RuntimeError("a response begins with its start")
+        body = message.get("body", b"")
+        if self._pieces or message.get("more_body", False):
+            self._pieces.append(body)
+            if message.get("more_body", False):
+                return
+            body, self._pieces = b"".join(self._pieces), []
+        self._respond(*self._head, body)
 
     def refuse(self, reply: Reply) -> None:
         """Answer in the application's place, and let it believe that the client is gone."""

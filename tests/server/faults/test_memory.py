@@ -110,3 +110,20 @@ def test_what_fits_is_sent(database_url: str) -> None:
             assert {row["id"]: len(row["body"]) for row in answer.json()} == {
                 number: 200_000 if number == 350 else 1000 for number in range(700)
             }
+
+
+@pytest.mark.slow
+def test_a_long_response_of_a_batch(sqlite_path: Path) -> None:
+    """A response of several hundred kilobytes arrives whole, and what it says is stored."""
+    url = f"sqlite:///{sqlite_path}"
+    fill(server_url(url), "docs", 300, 1000)
+    content_type, body = write_batch(
+        [call("PATCH", "/v1/api/docs?id=lt.300", {"note": 2}), call("GET", "/v1/api/docs")]
+    )
+    with served(url) as (client, _):
+        response = client.post(
+            "/v1/api/batch", content=body, headers={"content-type": content_type.decode()}
+        )
+    assert response.headers["batch-outcome"] == "committed"
+    assert len(response.content) > 2 * 300 * 1000
+    assert seen(url, "SELECT count(*) FROM docs WHERE note = 2") == [(300,)]
