@@ -447,3 +447,9 @@ def test_two_processes(databases: Databases) -> None:
         for process in processes:
             process.kill()
     assert database.rows() == [("one", 13), ("two", 23)]
+
+
+def test_the_option_of_before() -> None:
+    """It is taken, has no effect, and says so."""
+    with pytest.warns(DeprecationWarning, match="no effect any more"):
+        SQLAlchemyTransaction(allow_sync_engine_on_loop=True)

@@ -5,11 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Protocol
 
-from sqlalchemy.util import await_only
-from sqlalchemy.util.concurrency import in_greenlet
+from sqlalchemy.util import await_only, concurrency
+
+
+def _in_greenlet() -> bool:
+    """Tell whether this code may wait by ``await_only()``."""
+    spawned: type = import_module("sqlalchemy.util._concurrency_py3k")._AsyncIoGreenlet
+    return isinstance(import_module("greenlet").getcurrent(), spawned)
+
+
+# SQLAlchemy has had one of its own only since some 2.0 release.
+in_greenlet: Callable[[], bool] = getattr(concurrency, "in_greenlet", _in_greenlet)
 
 
 class Gate(Protocol):
