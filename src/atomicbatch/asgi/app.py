@@ -17,6 +17,7 @@ from atomicbatch.asgi.door import Door
 from atomicbatch.asgi.endpoint import BatchEndpoint
 from atomicbatch.asgi.heavy import work
 from atomicbatch.asgi.holding import Held, Holding
+from atomicbatch.asgi.roles import role_of
 from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.engine import AsyncTransaction, Replay, Turns, execute_async
@@ -26,7 +27,7 @@ from atomicbatch.errors import ConflictError, NotBatchableError
 from atomicbatch.exchange import Response, read_request, write_response
 from atomicbatch.limits import EndpointLimits, Limits
 from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
-from atomicbatch.transactions.guard import begin_batch, guarded
+from atomicbatch.transactions.guard import begin_batch, callers, guarded
 from atomicbatch.transactions.guard import install as install_guard
 
 
@@ -86,6 +87,7 @@ class AtomicBatch:
         engine_threads.install()
         frameworks.install()
         install_guard()
+        callers.role_of = role_of
         describe_endpoint(app, path, self._limits)
 
     @property

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from atomicbatch.asgi.heavy import work
 from atomicbatch.asgi.holding import Held
+from atomicbatch.asgi.roles import current_scope
 from atomicbatch.asgi.types import App, Message, Scope
 from atomicbatch.big_bytes import concatenated
 from atomicbatch.errors import AtomicBatchError, LimitError, TransactionError
@@ -147,7 +148,9 @@ class Dispatcher:
         return running.reply(error), error
 
     async def _run(self, call: Call, running: _Running) -> None:
-        await self._target.app(self._scope(call), running.receive, running.send)
+        scope = self._scope(call)
+        current_scope.set(scope)
+        await self._target.app(scope, running.receive, running.send)
 
     def _scope(self, call: Call) -> Scope:
         path = self._target.path_of(call)

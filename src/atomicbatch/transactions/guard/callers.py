@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import NamedTuple
 
 _OURS = str(Path(__file__).parents[2])
@@ -22,6 +23,15 @@ _LIBRARIES = frozenset(
 )
 
 
+def _no_role(_: Collection[CodeType]) -> str:
+    return ""
+
+
+role_of: Callable[[Collection[CodeType]], str] = _no_role
+"""Tells what the app's functions on the stack are to the call: its handler, a dependency or
+middleware; ``asgi/roles.py`` knows."""
+
+
 class Caller(NamedTuple):
     """Who has called a driver."""
 
@@ -31,6 +41,13 @@ class Caller(NamedTuple):
     """The app's innermost frame, ``file:line in function``; empty where none is on the stack."""
     is_logging: bool
     """A handler of Python's logging is writing."""
+    role: str = ""
+    """What that line belongs to: the call's handler, a dependency or middleware; or empty."""
+
+    @property
+    def place(self) -> str:
+        """Where it was, in words for a message."""
+        return ", ".join(filter(None, (self.role, self.line)))
 
 
 def caller() -> Caller:
@@ -38,11 +55,13 @@ def caller() -> Caller:
     libraries: dict[str, None] = {}
     line = ""
     installed: FrameType | None = None
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    codes: list[CodeType] = []
+    for frame in _outwards(sys._getframe(1)):
         if frame.f_code.co_name == "handle" and frame.f_globals.get("__name__") == "logging":
             return Caller(tuple(libraries), line, True)
         kind = _kind_of(_file_of(frame))
+        if kind in ("app", "installed"):
+            codes.append(frame.f_code)
         if not line and kind != "ours":
             name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
             if kind == "app":
@@ -51,11 +70,25 @@ def caller() -> Caller:
                 libraries[name] = None
                 if installed is None and name not in _LIBRARIES:
                     installed = frame
-        frame = frame.f_back
     if not line and installed is not None:
         # The app itself is installed, or has started this as a task of its own.
         line = _line_of(installed)
-    return Caller(tuple(libraries), line, False)
+    return Caller(tuple(libraries), line, False, role_of(codes))
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of a stack, and of those that wait for its greenlet, as SQLAlchemy's async do."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+    greenlet = sys.modules.get("greenlet")
+    waiting = greenlet.getcurrent().parent if greenlet is not None else None
+    while waiting is not None:
+        frame = waiting.gr_frame
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+        waiting = waiting.parent
 
 
 def _file_of(frame: FrameType) -> str:

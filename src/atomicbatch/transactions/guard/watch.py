@@ -188,7 +188,7 @@ class Watch:
         library = who.libraries[-1] if who.libraries else driver.name
         by = driver.name if library == driver.name else f"{library} ({driver.name})"
         to = f" to {place}" if place is not None else ""
-        at = f", at {who.line}" if who.line else ""
+        at = f", at {who.place}" if who.place else ""
         self._refuse(
             f"a handler writes ({verb}){to} by {by}{at}: that connection takes no part in the "
             f"batch, whose rollback could not undo it; use the batch's own connections (those of "

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -28,6 +29,7 @@ from atomicbatch.errors import (
 )
 from atomicbatch.transactions.conflicts import conflict_behind
 from atomicbatch.transactions.guard import aside, reaches
+from atomicbatch.transactions.guard.callers import caller
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.engines import (
     are_alike,
@@ -234,9 +236,10 @@ class Joined:
                             self._take_back(other)
                             continue
                         self.refuse(
-                            "handlers use two engines of one database, which cannot see each "
-                            "other's work before COMMIT; use one engine, or give both the same "
-                            "URL, options and connection hooks"
+                            f"handlers use two engines of one database, {_name(other.engine)} and "
+                            f"{_name(engine)}, which cannot see each other's work before COMMIT; "
+                            f"use one engine, or give both the same URL, options and connection "
+                            f"hooks"
                         )
                 try:
                     real = RealTransaction(self, engine)
@@ -348,9 +351,15 @@ class Joined:
         return error
 
     def refuse(self, what: str) -> NoReturn:
-        error = NotBatchableError(what)
+        """Fail the batch, since it cannot be made faithful."""
+        raise self.refusal(what)
+
+    def refusal(self, what: str) -> NotBatchableError:
+        """Fail the batch, and make the error to raise, which names the app's function."""
+        place = caller().place
+        error = NotBatchableError(f"{what} ({place})" if place else what)
         self.doom(error)
-        raise error
+        return error
 
     # When time is up ---------------------------------------------------------------------------
 
@@ -550,3 +559,9 @@ def _capacity(pool: Pool, family: Family) -> int | None:
         return None
     # One connection is left to requests that are no batches.
     return max(1, int(size()) + int(overflow) - 1)
+
+
+def _name(engine: Engine) -> str:
+    """Name an engine in a message to clients: its driver and database, not where that is."""
+    database = PurePath(engine.url.database or "").name
+    return f"{engine.url.drivername} ({database})" if database else engine.url.drivername

@@ -447,9 +447,7 @@ class Lease:
 
     def refusal(self, what: str) -> NotBatchableError:
         """Fail the batch, and make the error to raise."""
-        error = NotBatchableError(what)
-        self._real.joined.doom(error)
-        return error
+        return self._real.joined.refusal(what)
 
     def lose(self, error: BaseException | None) -> None:
         """The session cannot use the connection any more."""
