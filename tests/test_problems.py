@@ -137,6 +137,8 @@ def test_what_is_said_to_be_undone(
         error=error,
         took_part=(took_part, True),
     )
+    first = json.loads(replies_for(BATCH, outcome)[0].body)
+    assert first["type"] == URN + ("call-took-no-part" if took_part is False else "call-undone")
     one, other = (json.loads(r.body)["detail"] for r in replies_for(BATCH, outcome)[:2])
     more = ", unless it had been committed before that" if may_be_stored else ""
     assert one.endswith(f": {fate}{'' if took_part is False else more}")

@@ -12,6 +12,7 @@ URN = "urn:atomicbatch:problem:"
 """Start of every problem's ``type``. A URN, since nobody can be promised a web page for ever."""
 
 TITLES = {
+    "call-took-no-part": "The call took no part in the batch's transaction",
     "call-undone": "The call was undone",
     "call-not-attempted": "The call was not attempted",
     "commit-failed": "The database refused the batch at COMMIT",
@@ -153,7 +154,8 @@ def _bystander(
     if original_status is None:
         slug, fate = "call-not-attempted", "this call was not attempted"
     else:
-        slug, fate = "call-undone", _FATES[took_part]
+        slug = "call-took-no-part" if took_part is False else "call-undone"
+        fate = _FATES[took_part]
         error = outcome.error
         broken = isinstance(error, BrokenTransactionError) and error.may_be_stored
         if took_part is not False and broken:
