@@ -101,7 +101,9 @@ class Watch:
     def has_written(self, what: str) -> None:
         """Something was written past the batch that could not be stopped."""
         if self._active and not self._entering:
-            self._doom(BrokenTransactionError(what))
+            # That counts more than any other reason: a conflict would run the batch again.
+            escaped = getattr(self.joined, "escaped", BrokenTransactionError)
+            self.error = escaped(what)
 
     def let_pass(self, connection: Any) -> None:
         """A connection is none of the batch's business."""
