@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from atomicbatch.asgi import frameworks
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.document import describe_endpoint
-from atomicbatch.asgi.door import Door
+from atomicbatch.asgi.door import Door, Stay
 from atomicbatch.asgi.endpoint import BatchEndpoint
 from atomicbatch.asgi.heavy import work
 from atomicbatch.asgi.holding import Held, Holding
@@ -254,10 +254,11 @@ class _Attempts:
         self._held = held
         self._alone = False
         self._number = 0
+        self._stay: Stay | None = None
 
     def begin(self, batch: Batch, *, deadline: float) -> AbstractAsyncContextManager[Dispatcher]:
         manager = self._transaction.begin(batch, deadline=deadline)
-        return _Attempt(manager, self._begin(manager))
+        return _Attempt(manager, self._begin(manager), self._leave_door)
 
     @asynccontextmanager
     async def _begin(self, manager: AbstractAsyncContextManager[Any]) -> AsyncIterator[Dispatcher]:
@@ -265,7 +266,7 @@ class _Attempts:
         self._number += 1
         wants_alone = getattr(self._transaction, "wants_alone", None)
         alone = self._alone or (wants_alone is not None and wants_alone())
-        async with self._door.alone() if alone else self._door.shared():
+        async with self._door.alone() if alone else self._door.shared() as self._stay:
             try:
                 async with guarded(manager, outside=self._outside) as watch:
                     if hasattr(watch.joined, "is_alone"):
@@ -275,6 +276,11 @@ class _Attempts:
                 self._alone = self._alone or error.alone
                 raise
             self._running.committed = True
+
+    def _leave_door(self) -> None:
+        """Nobody waits for the attempt any more, however long it still runs."""
+        if self._stay is not None:
+            self._stay.end()
 
     def _is_alone(self) -> bool:
         """Tell whether there is nobody in the app who could hold up the batch. In any thread."""
@@ -288,11 +294,26 @@ class _Attempt(AbstractAsyncContextManager[Dispatcher]):
         self,
         manager: AbstractAsyncContextManager[Any],
         block: AbstractAsyncContextManager[Dispatcher],
+        leave_door: Callable[[], None],
     ) -> None:
+        self._manager = manager
         self._block = block
-        for name in ("interrupt", "sever", "give_up"):
-            if (act := getattr(manager, name, None)) is not None:
-                setattr(self, name, act)
+        self._leave_door = leave_door
+
+    def interrupt(self) -> None:
+        self._tell("interrupt")
+
+    def sever(self) -> None:
+        self._tell("sever")
+
+    def give_up(self) -> bool:
+        self._leave_door()
+        # Without the method there is no telling how far the transaction has come with COMMIT.
+        return self._tell("give_up") is not False
+
+    def _tell(self, name: str) -> object:
+        act = getattr(self._manager, name, None)
+        return None if act is None else act()
 
     async def __aenter__(self) -> Dispatcher:
         return await self._block.__aenter__()

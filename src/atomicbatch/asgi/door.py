@@ -23,9 +23,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from weakref import ref
+
+
+class Stay:
+    """A batch's stay inside, which ends once: when it leaves, or when it is left behind."""
+
+    __slots__ = ("_end",)
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end: Callable[[], None] | None = end
+
+    def end(self) -> None:
+        end, self._end = self._end, None
+        if end is not None:
+            end()
 
 
 class Door:
@@ -100,7 +114,7 @@ class Door:
     # Batches -----------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def shared(self) -> AsyncIterator[None]:
+    async def shared(self) -> AsyncIterator[Stay]:
         """Be inside together with others; wait outside while a batch is alone."""
         if self._is_taken:
             held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -115,19 +129,21 @@ class Door:
                 self._held_batches.pop(held, None)
         else:
             self.batches += 1
+        stay = Stay(self._batch_left)
         try:
-            yield
+            yield stay
         finally:
-            self._batch_left()
+            stay.end()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def alone(self) -> AsyncIterator[Stay]:
         """
         Be inside while nobody else is, as far as that can be had.
 
         How long it waits for other batches is bounded by their time limits, and by its own.
         """
         await self._take()
+        stay = Stay(self._open)
         try:
             while self.batches:
                 await self._until_somebody_leaves(None)
@@ -139,12 +155,14 @@ class Door:
                 self.requests = 0
                 self._generation += 1
             self.batches += 1
-            try:
-                yield
-            finally:
-                self.batches -= 1
+            stay = Stay(self._left_alone)
+            yield stay
         finally:
-            self._open()
+            stay.end()
+
+    def _left_alone(self) -> None:
+        self.batches -= 1
+        self._open()
 
     def _batch_left(self) -> None:
         self.batches -= 1
