@@ -157,7 +157,8 @@ def server(path: Path) -> Iterator[tuple[Client, int]]:
     """A server of its own on ``path``: a client and its process id."""
     command = [sys.executable, "-m", "atomicbatch", "serve", str(path), "--port", "0"]
     command += ["--limit", "max_calls=10000", "--limit", "max_body_bytes=20000000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    quiet = subprocess.DEVNULL  # the access log is written, as it is by default, and not shown
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         try:

@@ -128,9 +128,9 @@ class Application:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    def close(self) -> None:
-        """Wait for the work under way, then give the database's connections up."""
-        self._database.close()
+    def close(self, seconds: float = 5.0) -> None:
+        """Wait for the work under way, at most so long; then give the connections up."""
+        self._database.close(seconds)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = _path(scope), scope["method"]

@@ -31,12 +31,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOPPED, CUT_OFF = 0, 1
 """Exit statuses: everything that was under way is answered; something was cut off."""
 _POLL_SECONDS = 0.02
-# What is cut off gets this long to roll back, and the database to close.
-_ROLL_BACK_SECONDS = 2.0
-# Then nobody is asked any more: not the event loop, and no thread that hangs in the database.
-_LAST_SECONDS = 2.0
-STOP_SECONDS = _ROLL_BACK_SECONDS + _LAST_SECONDS
+# What is cut off gets this long to roll back: a thread is given up after 0.75 s.
+_ROLL_BACK_SECONDS = 1.0
+# Work that was cut off is over by now, unless it hangs in COMMIT; it is then given up as well.
+_FINISH_SECONDS = 0.2
+_CLOSE_SECONDS = 2.0
+STOP_SECONDS = 4.0
 """How much longer than its ``drain_seconds`` a server takes to stop, at most."""
+# Nobody is asked any more: not the event loop, and no thread that hangs in the database.
+_LAST_SECONDS = STOP_SECONDS - 0.5
 
 
 class Server:
@@ -113,14 +116,14 @@ class Server:
         self.stop()
 
     def _end_at_last(self) -> None:
-        time.sleep(self._drain_seconds + STOP_SECONDS)
+        time.sleep(self._drain_seconds + _LAST_SECONDS)
         self._tell("stopped by force: something did not end when its connection was cut")
         os._exit(CUT_OFF)
 
     def _tell(self, line: str) -> None:
         if self._writer is not None:
             self._writer.put(line)
-            self._writer.close()
+            self._writer.close(seconds=0.3)
 
     def _begin_to_drain(self) -> None:
         self._application.draining = True
@@ -191,11 +194,11 @@ class Server:
         closed = threading.Event()
 
         def close() -> None:
-            self._application.close()
+            self._application.close(_FINISH_SECONDS)
             closed.set()
 
         threading.Thread(target=close, daemon=True, name="close").start()
-        deadline = time.monotonic() + _ROLL_BACK_SECONDS
+        deadline = time.monotonic() + _CLOSE_SECONDS
         while not closed.is_set() and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_SECONDS / 4)
         return closed.is_set()
