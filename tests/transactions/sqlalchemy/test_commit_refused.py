@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pymysql
 import pytest
@@ -15,7 +14,7 @@ from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import Answer, ask, call
 from tests.transactions.sqlalchemy.test_commit_faults import MYSQL, POSTGRESQL
 from tests.transactions.sqlalchemy.test_oracle import Databases, add, app_of
-from tests.transactions.sqlalchemy.worlds import DRIVERS, SEED, Database, World
+from tests.transactions.sqlalchemy.worlds import DRIVERS, SEED, Database, SomebodyElse, World
 
 # What a trigger does that runs at COMMIT, and the status it comes to.
 REFUSALS = {
@@ -28,15 +27,23 @@ REFUSALS = {
 }
 
 
-async def send(world: World, *, between: Any = None) -> tuple[Answer, Answer]:
-    """Send a batch that is refused, and another after it on the same connection."""
+async def send(
+    world: World, somebody_else: SomebodyElse, between: Callable[[], object] = lambda: None
+) -> tuple[Answer, Answer]:
+    """
+    Send a batch that is refused, and another after it on the same connection.
+
+    Args:
+        world: Where to.
+        somebody_else: Whom no batch knows.
+        between: What they do while the batch runs.
+    """
     try:
         app = app_of(world)
 
         @app.post("/between")
         async def go_between() -> str:
-            if between is not None:
-                await asyncio.to_thread(between)
+            somebody_else.do(between)
             return "done"
 
         batch = AtomicBatch(app, transaction=SQLAlchemyTransaction())
@@ -67,8 +74,8 @@ def test_postgresql_refuses(driver: str, how: str, databases: Databases) -> None
     """Whatever a deferred trigger does; the connection is kept, and in order."""
     database = databases(DRIVERS[driver])
     does, status = REFUSALS[how]
-    with trigger_at_commit(database, does), taken(database):
-        answer, later = asyncio.run(send(World(driver, database, {"pool_size": 1})))
+    with trigger_at_commit(database, does), taken(database), SomebodyElse() as somebody_else:
+        answer, later = asyncio.run(send(World(driver, database, {"pool_size": 1}), somebody_else))
     assert answer.outcome == f"rolled-back; failed=commit; status={status}"
     assert b"unless" not in answer.body
     assert later.outcome == "committed"
@@ -105,12 +112,11 @@ def test_mariadb_refuses(driver: str, databases: Databases) -> None:
         cursor.execute(f"GRANT SELECT, INSERT ON {database.url.database}.* TO limited@'127.0.0.1'")
         limited = Database("mysql", database.url.set(username="limited"))
         try:
-            answer, later = asyncio.run(
-                send(
-                    World(driver, limited, {"pool_size": 1}),
-                    between=lambda: database.run("SET GLOBAL read_only = 1"),
+            world = World(driver, limited, {"pool_size": 1})
+            with SomebodyElse() as somebody_else:
+                answer, later = asyncio.run(
+                    send(world, somebody_else, lambda: database.run("SET GLOBAL read_only = 1"))
                 )
-            )
         finally:
             cursor.execute("SET GLOBAL read_only = 0")
     assert answer.outcome == "rolled-back; failed=commit; status=500"

@@ -24,7 +24,7 @@ from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from tests.asgi.asking import Answer, ask, call
 from tests.transactions.sqlalchemy.patterns import busy_elsewhere
 from tests.transactions.sqlalchemy.test_oracle import Databases, add, app_of
-from tests.transactions.sqlalchemy.worlds import DRIVERS, Item, World
+from tests.transactions.sqlalchemy.worlds import DRIVERS, Item, SomebodyElse, World
 
 SERVERS = sorted(set(DRIVERS) - {"pysqlite", "aiosqlite"})
 
@@ -329,7 +329,7 @@ def test_a_connection_lost_before_commit(driver: str, databases: Databases) -> N
         nonlocal killed
         if not killed:
             killed = True
-            kill_connections(database)
+            somebody_else.do(lambda: kill_connections(database))
 
     async def main() -> Answer:
         try:
@@ -340,7 +340,8 @@ def test_a_connection_lost_before_commit(driver: str, databases: Databases) -> N
         finally:
             await world.dispose()
 
-    answer = asyncio.run(main())
+    with SomebodyElse() as somebody_else:
+        answer = asyncio.run(main())
     assert answer.outcome == "committed", answer.body
     assert answer.headers["batch-attempts"] == "2"
     assert [name for name, n in database.rows() if n == 0] == ["first", "second"]

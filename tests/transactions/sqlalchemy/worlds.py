@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import queue
 import sqlite3
+import threading
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -164,3 +167,33 @@ class World:
             await self.async_engine.dispose()
         else:
             self.engine.dispose()
+
+
+class SomebodyElse:
+    """A thread that no batch knows, as another program would be; a context manager."""
+
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[tuple[Callable[[], object], threading.Event] | None]
+        self._asked = queue.SimpleQueue()
+        # Started before the batch: threads that a call starts are part of it.
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> SomebodyElse:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._asked.put(None)
+        self._thread.join()
+
+    def do(self, act: Callable[[], object]) -> None:
+        """Let it act, and wait until it has."""
+        done = threading.Event()
+        self._asked.put((act, done))
+        assert done.wait(30), "it did not come back"
+
+    def _work(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            act, done = asked
+            act()
+            done.set()
