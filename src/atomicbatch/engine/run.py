@@ -112,7 +112,7 @@ def _attempts(
                 turn.result(run.deadline.seconds_left)
             except (TimeoutError, CancelledError):
                 return run.given_up()
-            time.sleep(run.delay_seconds)
+            time.sleep(min(run.delay_seconds, run.deadline.seconds_left))
         execution = run.attempt()
         problem: Exception | None = None
         try:
@@ -171,7 +171,7 @@ async def _attempts_async(
                     await asyncio.wrap_future(turn)
             except TimeoutError:
                 return run.given_up()
-            await asyncio.sleep(run.delay_seconds)
+            await asyncio.sleep(min(run.delay_seconds, run.deadline.seconds_left))
         run.attempt()
         problem: Exception | None = None
         # A task of its own for the whole attempt, so that BEGIN, calls and COMMIT share one task
