@@ -41,7 +41,7 @@ from starlette.routing import Route
 from atomicbatch import Batch, Call
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.limits import Limits
-from atomicbatch.transactions.guard import guarded
+from atomicbatch.transactions.guard import Allowed, guarded
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, hook
 from benchmarks.server import Client, Part, batch, http
 from tests import databases
@@ -159,7 +159,9 @@ def dispatch(rounds: int) -> None:
 
     async def in_a_batch() -> float:
         transaction = SQLAlchemyTransaction()
-        async with guarded(transaction.begin(BATCH, deadline=time.monotonic() + 600)) as watch:
+        async with guarded(
+            transaction.begin(BATCH, deadline=time.monotonic() + 600), Allowed()
+        ) as watch:
             dispatcher = Dispatcher(Target(app, "", True), scope, Limits(), watch)
             start = time.perf_counter()
             for _ in range(1000):

@@ -27,7 +27,7 @@ from atomicbatch.errors import ConflictError, NotBatchableError
 from atomicbatch.exchange import Response, read_request, write_response
 from atomicbatch.limits import EndpointLimits, Limits
 from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
-from atomicbatch.transactions.guard import begin_batch, callers, guarded
+from atomicbatch.transactions.guard import Allowed, begin_batch, callers, guarded
 from atomicbatch.transactions.guard import install as install_guard
 
 
@@ -74,6 +74,7 @@ class AtomicBatch:
             raise ValueError(f"rolled_back_status is no final HTTP status: {rolled_back_status!r}")
         self._app: App = app
         self._transaction = transaction
+        self._allowed = Allowed.of(transaction)
         self._path = path
         self._limits = limits or Limits()
         self._holding = Holding(endpoint_limits or EndpointLimits())
@@ -177,6 +178,7 @@ class AtomicBatch:
                 batch,
                 _Attempts(
                     self._transaction,
+                    self._allowed,
                     self._target(scope),
                     scope,
                     self._limits,
@@ -237,6 +239,7 @@ class _Attempts:
     def __init__(
         self,
         transaction: AsyncTransaction[Any],
+        allowed: Allowed,
         target: Target,
         scope: Scope,
         limits: Limits,
@@ -245,7 +248,7 @@ class _Attempts:
         held: Held,
     ) -> None:
         self._transaction = transaction
-        self._outside = getattr(transaction, "outside", ())
+        self._allowed = allowed
         self._target = target
         self._scope = scope
         self._limits = limits
@@ -268,7 +271,7 @@ class _Attempts:
         alone = self._alone or (wants_alone is not None and wants_alone())
         async with self._door.alone() if alone else self._door.shared() as self._stay:
             try:
-                async with guarded(manager, outside=self._outside) as watch:
+                async with guarded(manager, self._allowed) as watch:
                     if hasattr(watch.joined, "is_alone"):
                         watch.joined.is_alone, watch.joined.number = self._is_alone, self._number
                     yield Dispatcher(self._target, self._scope, self._limits, watch, self._held)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from atomicbatch.transactions.guard.places import Allowed, of_file, of_server, of_url
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 
 
 @pytest.mark.parametrize(
@@ -82,5 +83,9 @@ def test_what_is_allowed() -> None:
     assert not allowed.allows(("sqlite3",), None)
     assert not allowed.allows(("sqlite3",), of_file("peewee"))
     assert not Allowed().allows((), of_file(""))
+    with pytest.raises(TypeError, match=r"\('peewee',\)"):
+        SQLAlchemyTransaction(outside="peewee")
+    with pytest.raises(ValueError, match="redis://"):
+        SQLAlchemyTransaction(outside=["redis://localhost"])
     with pytest.raises(ValueError, match="redis://"):
         Allowed(["redis://localhost"])

@@ -101,10 +101,18 @@ class Allowed:
             of libraries or drivers. Whatever else is among them (engines, say) is skipped.
 
     Raises:
+        TypeError: One name instead of several.
         ValueError: An URL that no database is known by.
     """
 
+    @classmethod
+    def of(cls, transaction: object) -> Allowed:
+        """Read the attribute ``outside`` of an adapter, if it has one."""
+        return cls(getattr(transaction, "outside", ()))
+
     def __init__(self, names: Iterable[object] = ()) -> None:
+        if isinstance(names, str | bytes | os.PathLike):
+            raise TypeError(f"outside= takes a tuple of names: ({os.fspath(names)!r},)")
         libraries: set[str] = set()
         places: set[Place] = set()
         for name in names:

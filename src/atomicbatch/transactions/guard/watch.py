@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -235,17 +235,16 @@ async def _call(watch: Watch, around: AbstractAsyncContextManager[Any]) -> Async
 
 @asynccontextmanager
 async def guarded(
-    manager: AbstractAsyncContextManager[Any], *, outside: Iterable[object] = ()
+    manager: AbstractAsyncContextManager[Any], allowed: Allowed
 ) -> AsyncIterator[Watch]:
     """
     Begin a transaction and watch what its calls do; the async twin of :class:`Guarded`.
 
     Args:
         manager: What an adapter's ``begin()`` has returned.
-        outside: What batches leave alone, see
-            :class:`~atomicbatch.transactions.guard.places.Allowed`.
+        allowed: What batches leave alone.
     """
-    watch = Watch(Allowed(outside))
+    watch = Watch(allowed)
     undone = True
     try:
         with _entering(watch) as entered:
@@ -268,6 +267,7 @@ class Guarded(Generic[C]):
 
     def __init__(self, transaction: Any) -> None:
         self._transaction = transaction
+        self._allowed = Allowed.of(transaction)
 
     def begin(self, batch: Batch, *, deadline: float) -> AbstractContextManager[C]:
         """Begin the adapter's transaction; what is written past it inside is refused."""
@@ -281,7 +281,7 @@ class Guarded(Generic[C]):
 
     @contextmanager
     def _begin(self, manager: AbstractContextManager[C]) -> Iterator[C]:
-        watch = Watch(Allowed(getattr(self._transaction, "outside", ())))
+        watch = Watch(self._allowed)
         undone = True
         try:
             with _entering(watch) as entered, manager as joined:

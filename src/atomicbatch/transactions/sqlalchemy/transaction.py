@@ -71,8 +71,9 @@ class SQLAlchemyTransaction:
                 DeprecationWarning,
                 stacklevel=2,
             )
-        outside = tuple(outside)
-        guard.Allowed(outside)  # says what is wrong with them
+        if not isinstance(outside, _NAMES):
+            outside = tuple(outside)
+        guard.Allowed(outside)  # says what is wrong with it
         self._options = Options(
             engines=tuple(_sync(engine) for engine in engines),
             outside=tuple(_sync(one) for one in outside if not isinstance(one, _NAMES)),
