@@ -207,7 +207,8 @@ class Joined:
 
     def open(self, act: Callable[[], None]) -> None:
         """Do something on connections of the pool, which is not the batch's own."""
-        watchdog.watch(self)
+        if not self.options.in_place:
+            watchdog.watch(self)
         token = current_call.set(None)
         try:
             with aside():

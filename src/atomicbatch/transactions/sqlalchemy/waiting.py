@@ -37,6 +37,7 @@ _LIBRARIES = sys.stdlib_module_names | {
     *("pydantic", "pymysql", "quart", "sqlalchemy", "sqlmodel", "starlette", "uvicorn", "uvloop"),
 }
 _DRIVERS = frozenset({"MySQLdb", "psycopg", "pymysql"})
+_CONNECTING = frozenset({"connect", "__init__"})
 # They wait for nobody's locks.
 _NEVER_WAIT = frozenset({Kind.READ, Kind.ROLLBACK, Kind.ROLLBACK_TO, Kind.SAVEPOINT, Kind.RELEASE})
 
@@ -96,6 +97,8 @@ def _read(frame: FrameType | None) -> Wait | None:
         if reader is not None:
             return reader(inner)
         if _library_of(inner) in _DRIVERS:
+            if inner.f_code.co_name in _CONNECTING:
+                return None  # no lock is in the way of that
             driver = inner
     return _driver(driver) if driver is not None else None
 
