@@ -74,6 +74,9 @@ class Api:
             )
         except TooMuchError:
             return self._too_much()
+        except UnicodeEncodeError:  # of a text in SQLite that is none
+            detail = "a key that is not UTF-8 cannot be used: use filters and return=minimal"
+            return _problem(RowFault(400, "invalid-key", detail))
         except session.driver_error as error:
             return self._driver_problem(error, session)
         session.replies.append(reply)
@@ -92,17 +95,25 @@ class Api:
 
     def _route(self, call: Call, session: Session) -> Reply:
         path = call.path
+        if b"%" in path:
+            return self._route_decoded(call, session)
         rows = self._collections.get(path)
         if rows is not None:
             return rows.collection(call, session)
         base, _, segment = path.rpartition(b"/")
-        rows = self._collections.get(base) or self._collections.get(unquote_to_bytes(base))
+        rows = self._collections.get(base)
         if rows is not None:
             return rows.item(call, session, segment) if segment else rows.collection(call, session)
-        rows = self._collections.get(unquote_to_bytes(path))
-        if rows is not None:
-            return rows.collection(call, session)
         return self._elsewhere(call, session)
+
+    def _route_decoded(self, call: Call, session: Session) -> Reply:
+        """Where something is percent-encoded: each segment is decoded once, and on its own."""
+        *base, name, segment = (*call.path.split(b"/"), b"")[: self._base.count(b"/") + 2]
+        whole = unquote_to_bytes(b"/".join(base)) + b"/"
+        rows = self._collections.get(self._base + unquote_to_bytes(name))
+        if whole != self._base or rows is None or len(call.path.split(b"/")) > len(base) + 2:
+            return self._elsewhere(call, session)
+        return rows.item(call, session, segment) if segment else rows.collection(call, session)
 
     def page(self, path: bytes, method: str) -> Reply | None:
         """The reply that needs no database, if there is one for ``path``."""

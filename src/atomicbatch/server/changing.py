@@ -229,4 +229,5 @@ def _json_of(column: Column, text: str) -> Any:
     parameter = column.codec.from_text(text)
     if column.kind is Kind.JSON:
         return msgspec.Raw(parameter.encode())
-    return column.codec.to_json(parameter) if column.codec.to_json else parameter
+    value = column.codec.to_json(parameter) if column.codec.to_json else parameter
+    return repr(value) if value.__class__ is float else value

@@ -69,8 +69,8 @@ class Statements:
             dialect.name == "mysql" and any(not column.writable for column in table.columns)
         )
         place, self.select_back = self._read_back()
-        self.returning = f" RETURNING {self.columns_sql}"
-        self.returning_place = f" RETURNING {place}" if place else self.returning
+        self.returning = f" RETURNING {self._returned(self.columns_sql)}"
+        self.returning_place = f" RETURNING {self._returned(place)}" if place else self.returning
         self.update_returns = dialect.update_returning and not self.returns_stale
         self._inserts: dict[tuple[str, ...], Write] = {}
         self._updates: dict[tuple[str, ...], Write] = {}
@@ -99,6 +99,16 @@ class Statements:
             return "", None
         where = " AND ".join(f"{name} = {self._mark}" for name in place)
         return ", ".join(place), f"{self.select} WHERE {where}"
+
+    def _returned(self, names_sql: str) -> str:
+        """Names of columns, separated by ``, ``, for RETURNING."""
+        # Where a table has a REAL column, RETURNING shows whole numbers of other columns as
+        # doubles, and loses digits (SQLite 3.40). An expression is shown as it is stored.
+        if self.dialect.name != "sqlite" or all(
+            c.kind is not Kind.FLOAT for c in self.table.columns
+        ):
+            return names_sql
+        return "+" + names_sql.replace("`, `", "`, +`")
 
     def read_sql(self, column: Column) -> str:
         """A column as it is read; on PostgreSQL reading a value that is too long is an error."""
