@@ -61,6 +61,8 @@ HOSTILE: dict[str, Callable[[int], Hostile]] = {
     "what nobody sees": lambda n: one(b"POST /\r\n\r\n\n" + repeated(b"\xc2\xa0", n) + b"--b"),
     "look-alikes within a line": lambda n: one(b"POST /\r\n\r\nx" + repeated(b"--b", n)),
     "a second request": lambda n: one(b"POST /\r\n\r\n" + repeated(b"\r\n A / HTTP/1", n)),
+    "requests in a body": lambda n: one(b"POST /\r\n\r\n" + repeated(b"\nA /b HTTP/1", n)),
+    "bare requests in a body": lambda n: one(b"POST /\r\n\r\n" + repeated(b"\n\r\nGET /b c", n)),
     "headers of parts": lambda n: one(
         b"POST /\r\n\r\n" + repeated(b"\ncontent-type: application/http \t", n)
     ),

@@ -258,6 +258,43 @@ def test_line_ends_do_not_matter(data: st.DataObject, calls: tuple[Call, ...]) -
     )
 
 
+DELIMITER = b"--Batch_8f3A"
+PARTS = [
+    b"POST /a HTTP/1.1\r\n\r\n{}\r\n",
+    b"DELETE /b?id=eq.1 HTTP/1.1\r\n\r\n",
+    b"PATCH /c HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}\r\n",
+    b"GET /d\r\n\r\n",
+]
+
+
+@patient
+@given(
+    st.permutations(PARTS),
+    st.sampled_from([b"", b"Content-Type: application/http\r\n", b"A: b\r\n"]),
+    st.booleans(),
+    st.integers(1, 3),
+    st.integers(0, len(DELIMITER)),
+    st.integers(0, 3),
+    st.sampled_from([b"", b" ", b"-", b">", b"\xef\xbb\xbf", b"\r"]) | st.binary(max_size=2),
+)
+def test_no_call_gets_lost(
+    parts: list[bytes], head: bytes, lf: bool, number: int, at: int, removed: int, added: bytes
+) -> None:
+    """However one delimiter is broken: all calls are read, or the batch is refused."""
+    delimiters = [DELIMITER] * len(parts)
+    delimiters[number] = DELIMITER[:at] + added + DELIMITER[at + removed :]
+    pairs = zip(delimiters, parts, strict=True)
+    body = b"".join(b"%b\r\n%b\r\n%b\r\n" % (line, head, part) for line, part in pairs)
+    body += DELIMITER + b"--\r\n"
+    if lf:
+        body = body.replace(b"\r\n", b"\n")
+    try:
+        calls = read_batch(body, content_type=b"multipart/mixed; boundary=Batch_8f3A").calls
+    except WireError:
+        return
+    assert len(calls) == len(parts)
+
+
 SEED = (
     b"--b\r\nContent-Type: application/http\r\nContent-ID: <1>\r\n\r\n"
     b"POST /a?b=c HTTP/1.1\r\nContent-Length: 2\r\nA: b\r\n\r\n{}\r\n"

@@ -28,6 +28,13 @@ _SECOND_REQUEST = re.compile(
     rb"\s*(?:[A-Za-z-]{1,32} [^\s]+ HTTP/[0-9](?:\.[0-9])?"
     rb"|(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /[^\s]*)[ \t]*\r?(?:\n|\Z)"
 )
+_REQUEST_IN_BODY = re.compile(
+    rb"[\r\n]([A-Za-z-]{1,32} /[^\s]* HTTP/[0-9](?:\.[0-9])?)[ \t]*(?:[\r\n]|\Z)"
+)
+# Behind an empty line, as behind the headers of a part, it needs no version.
+_BARE_REQUEST_IN_BODY = re.compile(
+    rb"\n\r?\n((?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /[^\s]*)[ \t]*\r?(?:\n|\Z)"
+)
 # What is left of the next part where its delimiter is broken beyond recognition.
 _NEXT_PART = re.compile(rb"[\r\n]content-type:[ \t]*application/http[ \t]*[;\r\n]")
 # Without what they ask for, a call would do something else than it says.
@@ -149,6 +156,11 @@ def _refuse_second_request(body: bytes, offset: int) -> None:
                 "the headers of a part in a body: is its delimiter broken? Or add a Content-Length"
             )
             raise MalformedError(what, offset=offset + found.start())
+    found = _REQUEST_IN_BODY.search(body) if b" HTTP/" in body else None
+    found = found or _BARE_REQUEST_IN_BODY.search(body)
+    if found is not None:
+        what = "a request in a body: is its delimiter broken? Or add a Content-Length"
+        raise MalformedError(what, offset=offset + found.start(1))
 
 
 def _resolved(path: bytes) -> bytes | None:
