@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from typing import Any
 
 import pytest
@@ -98,6 +99,23 @@ def test_uploads_are_counted_as_they_come() -> None:
         app.go_on.set()
         assert (await first).outcome == "committed"
         assert batches._holding.bytes == 0
+
+    asyncio.run(main())
+
+
+def test_what_an_upload_becomes_is_counted() -> None:
+    """A few bytes that were compressed are counted by what they are in memory; nothing runs."""
+
+    async def main() -> None:
+        app = WaitingApp()
+        app.go_on.set()
+        batches = endpoint(app, max_held_bytes=20_000)
+        content_type, body = write_batch([call("POST", "/0", bytes(50_000))])
+        request = Request([gzip.compress(body)])
+        headers = ((b"content-type", content_type), (b"content-encoding", b"gzip"))
+        await batches(scope_of("/v1/api/batch", headers), request.receive, request.send)
+        check_refused(request.answer, "max_held_bytes")
+        assert batches._holding.bytes == batches._holding.batches == 0
 
     asyncio.run(main())
 

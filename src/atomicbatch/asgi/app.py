@@ -173,6 +173,9 @@ class AtomicBatch:
         # A few bytes that are compressed may become many.
         encoded = any(name == b"content-encoding" for name, _ in headers)
         batch = await work(self._limits.max_body_bytes if encoded else len(body), read)
+        del body, read  # the calls have copies
+        if encoded:
+            held.take(sum(len(call.body) for call in batch.calls))
         with running_batch(running):
             outcome = await execute_async(
                 batch,

@@ -81,7 +81,9 @@ class BatchEndpoint:
             body = await self._read_body(receive)
             if body is None:
                 return None
-            return await _unless_hung_up(self._answer(scope, headers, body), receive)
+            answer = self._answer(scope, headers, body)
+            del body  # it may be large, and whoever reads it need not keep it
+            return await _unless_hung_up(answer, receive)
         except AtomicBatchError as error:
             return refusal(error)
 
