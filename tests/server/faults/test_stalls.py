@@ -238,3 +238,57 @@ def test_a_slow_statement_after_waiting_for_the_lock(sqlite_path: Path, serve: S
     assert time.monotonic() - start < 1.4, "a statement ran whose time was over before it began"
     thread.join(60)
     assert told[0] in (503, 504)
+
+
+@pytest.mark.slow
+def test_readers_do_not_wait_for_writers(server_database: str, serve: Serve) -> None:
+    """Batches that wait for one row take all writers' threads; GETs are answered at once."""
+    make_shop(server_database)
+    served = serve(
+        server_database,
+        limits=Limits(timeout_seconds=25),
+        server_limits=ServerLimits(max_writers=3, max_waiting=3),
+    )
+    engine = sa.create_engine(server_url(server_database), poolclass=sa.NullPool)
+    told: list[httpx.Response] = []
+    refused = threading.Semaphore(0)
+
+    def patch() -> None:
+        with httpx.Client(base_url=served.address, timeout=60) as client:
+            told.append(client.patch("/v1/api/items/1", json={"note": "x"}))
+            refused.release()
+
+    with engine.connect() as holder:
+        holder.exec_driver_sql("UPDATE items SET note = 'held' WHERE id = 1")
+        threads = [threading.Thread(target=patch) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        # Three wait for the row and three for a thread; the others are refused.
+        assert all(refused.acquire(timeout=15) for _ in range(4))
+        start = time.monotonic()
+        assert served.request("GET", "/v1/api/items/2").status_code == 200
+        assert served.request("GET", "/v1/api/order_lines").status_code == 200
+        assert time.monotonic() - start < 5
+        for answer in told:
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json()["limit"] == "max_waiting"
+        holder.rollback()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(answer.status_code for answer in told) == [200] * 6 + [503] * 4
+
+
+@pytest.mark.slow
+def test_a_statement_whose_client_is_gone(server_database: str, serve: Serve) -> None:
+    """A plain request that waits for a row is interrupted when its client hangs up."""
+    make_shop(server_database)
+    served = serve(server_database, server_limits=ServerLimits(max_writers=1))
+    engine = sa.create_engine(server_url(server_database), poolclass=sa.NullPool)
+    with engine.connect() as holder:
+        holder.exec_driver_sql("UPDATE items SET note = 'held' WHERE id = 1")
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.patch(f"{served.address}/v1/api/items/1", json={"note": "x"}, timeout=0.5)
+        start = time.monotonic()
+        assert served.request("PATCH", "/v1/api/items/2", {"note": "y"}).status_code == 200
+        assert time.monotonic() - start < 5, "the only writer waited for the row still"
+        holder.rollback()
