@@ -107,6 +107,12 @@ class Backend(ABC):
         """The first row of a SELECT or RETURNING, or None; raises as ``stream`` does."""
 
     @abstractmethod
+    def few(
+        self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
+    ) -> list[Row] | None:
+        """All rows of a SELECT that has few; None: some are long, so ``stream`` them."""
+
+    @abstractmethod
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
         """
         BEGIN, serializable; waits for a lock no longer than ``ticket`` allows.
@@ -243,6 +249,24 @@ class SQLiteBackend(Backend):
             raw.setlimit(_LENGTH, before)
         return row
 
+    def few(
+        self,
+        raw: Raw,
+        sql: str,
+        parameters: Sequence[Any],
+        most_bytes: int,  # noqa: ARG002 - a few short rows are never too much
+    ) -> list[Row] | None:
+        before = raw.setlimit(_LENGTH, _SHORT_BYTES)
+        try:
+            rows: list[Row] = raw.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            if _too_much(error) is not None:
+                return None
+            raise
+        finally:
+            raw.setlimit(_LENGTH, before)
+        return rows
+
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
         seconds = min(ticket.deadline - time.monotonic(), self.busy_seconds)
         if ticket.read_only:
@@ -292,6 +316,7 @@ _LENGTH = sqlite3.SQLITE_LIMIT_LENGTH
 _LONGEST = 2**31 - 1
 # What a statement's own parameters and sorting may take beside what it gives.
 _MORE_BYTES = 64 * 1024
+_SHORT_BYTES = 8 * 1024
 
 
 def _too_much(error: Exception) -> TooMuchError | None:
@@ -367,6 +392,17 @@ class PostgreSQLBackend(Backend):
         except self.driver_error as error:
             raise _too_long(error) or error from None
         return row
+
+    def few(
+        self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
+    ) -> list[Row] | None:
+        # The driver prepares it, unlike a stream.
+        try:
+            with raw.receiving(_received(most_bytes)):
+                rows: list[Row] = raw.execute(sql, parameters).fetchall()
+        except self.driver_error as error:
+            raise _too_long(error) or error from None
+        return rows
 
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
         mode = "READ ONLY" if ticket.read_only else "READ WRITE"
@@ -487,6 +523,13 @@ class MariaDBBackend(Backend):
             cursor.execute(sql, parameters)
             row: Row | None = cursor.fetchone()
         return row
+
+    def few(
+        self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
+    ) -> list[Row] | None:
+        with raw.receiving(_received(most_bytes)), raw.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return list(cursor.fetchall())
 
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
         if ticket.read_only:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -58,12 +59,16 @@ class Session:
 
     Attributes:
         execute: SQL text and parameters -> a DB-API cursor; valid inside a transaction.
+        stream, one, few: What ``Backend`` calls so, on the session's connection.
         reply_bytes: Bytes of the replies made in this transaction so far.
         catalog: The schema that is served, or None where statements are all that is wanted.
         schema: What the transaction sees; valid where there is a catalog.
     """
 
     execute: Execute
+    stream: Callable[[str, Sequence[Any], int], Generator[Row]]
+    one: Callable[[str, Sequence[Any], int], Row | None]
+    few: Callable[[str, Sequence[Any], int], list[Row] | None]
     schema: Schema
 
     def __init__(
@@ -107,23 +112,6 @@ class Session:
         turn = self.turns.ask(batch)
         self._ticket.stand_in_line(turn)
         return turn
-
-    def stream(self, sql: str, parameters: Sequence[Any], most_bytes: int) -> Generator[Row]:
-        """
-        The rows of a statement, one after another; close it before anything else is executed.
-
-        Raises:
-            TooMuchError: They come to far more than ``most_bytes``.
-        """
-        return self.backend.stream(self._raw, sql, parameters, most_bytes)
-
-    def one(self, sql: str, parameters: Sequence[Any], most_bytes: int) -> Row | None:
-        """The row of a statement that has one at most; raises as ``stream`` does."""
-        return self.backend.one(self._raw, sql, parameters, most_bytes)
-
-    def took_part(self) -> bool:
-        """All that a call can do, it does in this transaction; see ``transactions.base``."""
-        return True
 
     def raced(self, what: tuple[str, ...]) -> bool:
         """Whether this was asked before in a run of the same batch."""
@@ -215,6 +203,9 @@ class Session:
             self._raw = raw
             self._socket = self.backend.socket(raw)
         self.execute = self.backend.executor(raw)
+        self.stream = partial(self.backend.stream, raw)
+        self.one = partial(self.backend.one, raw)
+        self.few = partial(self.backend.few, raw)
 
     def __exit__(
         self,

@@ -113,6 +113,21 @@ def test_what_fits_is_sent(database_url: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_few_rows_that_are_long(database_url: str) -> None:
+    """A page of few rows is read in another way: long values and long filters fit there too."""
+    fill(server_url(database_url), "docs", 30, 20_000)
+    with served(database_url) as (client, _):
+        page = client.get("/v1/api/docs?order=id&limit=5&offset=20")
+        assert page.status_code == 200
+        assert [(row["id"], len(row["body"])) for row in page.json()] == [
+            (number, 20_000) for number in range(20, 25)
+        ]
+        assert client.get(f"/v1/api/docs?body=eq.{'z' * 20_000}&limit=5").json() == []
+        same = client.get(f"/v1/api/docs?body=neq.{'z' * 20_000}&limit=1&select=id")
+        assert same.status_code == 200
+
+
+@pytest.mark.slow
 def test_a_long_response_of_a_batch(sqlite_path: Path) -> None:
     """A response of several hundred kilobytes arrives whole, and what it says is stored."""
     url = f"sqlite:///{sqlite_path}"
