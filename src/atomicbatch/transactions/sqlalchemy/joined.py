@@ -26,6 +26,7 @@ from atomicbatch.errors import (
     NotBatchableError,
     TimeoutExceededError,
     TransactionError,
+    kind_of,
 )
 from atomicbatch.transactions.conflicts import conflict_behind
 from atomicbatch.transactions.guard import aside, reaches
@@ -547,7 +548,8 @@ def _is_not_alone() -> bool:
 def _rolled_back(task: asyncio.Task[None]) -> None:
     _rolling_back.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("a batch that was given up could not be rolled back", exc_info=error)
+        logger.error("a batch that was given up could not be rolled back (%s)", kind_of(error))
+        logger.debug("that was", exc_info=error)
 
 
 def _capacity(pool: Pool, family: Family) -> int | None:

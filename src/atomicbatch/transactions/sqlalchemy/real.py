@@ -493,8 +493,9 @@ class RealTransaction:
                 self.rollback()
             elif self.is_open:
                 self._cut_off()
-        except Exception:
-            logger.exception("a batch that others wait for could not be undone")
+        except Exception as error:
+            logger.error("a batch that others wait for could not be undone (%s)", kind_of(error))
+            logger.debug("that was", exc_info=error)
 
     def _cut_off(self) -> None:
         link = self._link
