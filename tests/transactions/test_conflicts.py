@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import TypeVar
 
+import asyncpg
 import httpx
 import psycopg
 import pymysql
@@ -103,6 +104,7 @@ HIDDEN_CONFLICTS = [
     raised_while(wrapped(mysql(1305)), mysql(1213)),
     wrapped(raised_while(mysql(1305), wrapped(mysql(1213)))),
     raised_while(RuntimeError("handler"), wrapped(mysql(1213))),
+    raised_while(Error("an app's own, no driver's"), wrapped(mysql(1213))),
     raised_from(RuntimeError("handler"), raised_while(KeyError(), wrapped(mysql(1213)))),
     ExceptionGroup("tasks", [KeyError(), wrapped(mysql(1213))]),
     raised_while(RuntimeError(), ExceptionGroup("a", [ExceptionGroup("b", [mysql(1213)])])),
@@ -142,6 +144,8 @@ OTHER = [
     ExceptionGroup("tasks", [raised_while(mysql(1062), mysql(1213)), KeyError()]),
     # Nor did the database say it where a driver complains of its caller.
     raised_while(psycopg.InterfaceError("the cursor is closed"), mysql(1213)),
+    raised_while(sqlite3.ProgrammingError("no code"), mysql(1213)),
+    raised_while(asyncpg.InterfaceError("another operation is in progress"), mysql(1213)),
     # The lost connection of a cache, or of another service.
     raised_while(KeyError(), ConnectionResetError()),
     raised_from(RuntimeError("handler"), ConnectionResetError()),

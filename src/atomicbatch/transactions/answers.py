@@ -7,6 +7,7 @@ is the driver's: the connection broke, time ran out, bytes could not be read. No
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -67,8 +68,16 @@ def original_of(error: BaseException) -> BaseException | None:
 
 
 def is_drivers(error: BaseException) -> bool:
-    """Tell whether an exception is a database driver's (PEP 249), or SQLAlchemy's around one."""
-    return original_of(error) is not None or _is_pep_249(error)
+    """Tell whether an exception is a database driver's, or SQLAlchemy's around one."""
+    return original_of(error) is not None or any(_is_root(kind) for kind in type(error).__mro__)
+
+
+def _is_root(kind: type) -> bool:
+    """Tell whether a class is the root of a driver's exceptions: an app may have an Error, too."""
+    module = kind.__module__
+    if module.startswith(("asyncpg.", "sqlalchemy.dialects.")):
+        return True
+    return kind.__name__ == "Error" and hasattr(sys.modules.get(module), "DatabaseError")
 
 
 def own_answer(error: BaseException) -> Answer | None:
