@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import socket
 import sqlite3
 import threading
@@ -444,6 +445,47 @@ def test_a_slow_reader_gets_its_answer(url: str, serve: Serve, connect: Connect)
         received += len(data)
         time.sleep(0.03)
     assert time.monotonic() - began > 1.5, "too fast to mean anything"
+
+
+def test_whatever_comes_leaves_nothing_behind(
+    url: str, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Requests cut, repeated, flipped and mixed at random: no error of ours, nothing held."""
+    rng = random.Random(8)
+    served = serve(url, server_limits=ServerLimits(max_head_bytes=2000, head_seconds=5))
+    body = b"--b\r\n\r\nGET /v1/api/items/1 HTTP/1.1\r\n\r\n--b--"
+    parts = [
+        GET + b"\r\n",
+        GET + b"Connection: close\r\n\r\n",
+        GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc",
+        POST + b"Content-Length: 2\r\n\r\n{}",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\nT: x\r\n\r\n",
+        POST + b"Expect: 100-continue\r\nContent-Length: 500\r\n\r\n" + b" " * 500,
+        b"POST /v1/api/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n%b" % (len(body), body),
+        b"A: " + b"a" * 1900,
+        b"\r\n\r\n",
+        b"http://localhost/x",
+    ]
+    for _ in range(400):
+        data = bytearray(b"".join(rng.choices(parts, k=rng.randint(1, 30))))
+        for _ in range(rng.choice((0, 0, 1, 3))):
+            place = rng.randrange(len(data) + 1)
+            data[place : place + rng.randint(0, 9)] = rng.randbytes(rng.randint(0, 3))
+        client = Client(served.port)
+        with contextlib.suppress(OSError):
+            while data:
+                size = rng.choice((1, 20, 300, 5000, 100_000))
+                client.send(bytes(data[:size]))
+                del data[:size]
+            if rng.random() < 0.5:
+                client.socket.settimeout(0.01)
+                client.socket.recv(100_000)
+        client.hang_up()
+    assert served.client.get("/v1/api/items/1").status_code == 200
+    until(lambda: len(served.traffic.connections) == 1 and not served.traffic.running)
+    assert (served.traffic.upload_bytes, served.traffic.unsent_bytes) == (0, 0)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])

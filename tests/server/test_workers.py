@@ -129,7 +129,9 @@ def test_a_worker_that_dies_is_replaced_when_the_database_is_back(url: str, tmp_
         path.rename(away)
         os.kill(first, signal.SIGKILL)
         until(lambda: "cannot start: there is no file" in process.log(), 30)
+        known = set(process.workers())
         away.rename(path)
+        until(lambda: any(is_alive(pid) for pid in set(process.workers()) - known), 30)
         until(lambda: len([pid for pid in process.workers() if is_alive(pid)]) == 2, 30)
         assert is_alive(second)
         assert process.stop(within=30)[0] == 0
