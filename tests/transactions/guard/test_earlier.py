@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 import sqlalchemy as sa
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from atomicbatch import Batch
+from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions import guard
 from atomicbatch.transactions.guard import earlier
 from atomicbatch.transactions.guard.watch import unwatched
@@ -70,6 +76,46 @@ def test_what_is_no_stranger(sqlite_store: Store, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.usefixtures("_unguarded")
+@pytest.mark.parametrize("why", ["own", "allowed", "logged"])
+def test_sqlite3_that_may(why: str, sqlite_store: Store) -> None:
+    """An older connection of an adapter's, one that is allowed by name, one of a log's handler."""
+    with closing(sqlite3.connect(sqlite_store.url)) as kept:
+
+        class Adapter:
+            outside = ("others.sqlite", sqlite_store.url) if why == "allowed" else ()
+
+            @asynccontextmanager
+            async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Any]:
+                yield kept if why == "own" else None
+                kept.commit()
+
+        class Handler(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                kept.execute("INSERT INTO t (name) VALUES ('x')")
+
+        logger = logging.getLogger("tests.guard.early")
+        logger.propagate = False
+        handler = Handler()
+        logger.addHandler(handler)
+
+        async def write(request: Request) -> Response:
+            if why == "logged":
+                logger.warning("x")
+            else:
+                kept.execute("INSERT INTO t (name) VALUES ('x')")
+            return JSONResponse({}, 201)
+
+        app = AtomicBatch(
+            Starlette(routes=[Route("/write", write, methods=["POST"])]), transaction=Adapter()
+        )
+        earlier.look()
+        answer = asyncio.run(batch(app, "/write"))
+        assert answer.outcome == "committed"
+        logger.removeHandler(handler)
+    assert sqlite_store.rows() == ["x"]
+
+
+@pytest.mark.usefixtures("_unguarded")
 def test_sqlite3(sqlite_store: Store, tmp_path: Path) -> None:
     """An older connection of this thread tells what it has written: it may be stored."""
     with closing(sqlite3.connect(sqlite_store.url)) as kept:
@@ -88,7 +134,8 @@ def test_sqlite3(sqlite_store: Store, tmp_path: Path) -> None:
         answer = asyncio.run(go())
         assert answer.statuses[1] == 500
         why = details(answer)[1]
-        assert "that may be stored" in why
+        assert "may be stored" in why
+        assert "test_earlier.py:" in why
         assert "others.sqlite" in why
         assert "unless it had been committed before that" in details(answer)[0]
     assert sqlite_store.rows() == ["b"]

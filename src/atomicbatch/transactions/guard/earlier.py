@@ -18,9 +18,8 @@ from functools import partial
 from typing import Any
 
 from atomicbatch.transactions.guard import postgresql, sqlite
-from atomicbatch.transactions.guard.places import of_file
-from atomicbatch.transactions.guard.watch import unwatched, watching
-from atomicbatch.transactions.guard.writing import verb_of
+from atomicbatch.transactions.guard.places import Place, of_file
+from atomicbatch.transactions.guard.watch import Driver, unwatched, watching
 from atomicbatch.transactions.kinds import Family
 
 logger = logging.getLogger("atomicbatch")
@@ -71,18 +70,14 @@ def _watch(connection: Any) -> str:
     try:
         cursor = connection.cursor()
         cursor.row_factory = None
-        name = str(of_file(cursor.execute("PRAGMA database_list").fetchone()[2]))
-        connection.set_trace_callback(partial(_traced, name))
+        place = of_file(cursor.execute("PRAGMA database_list").fetchone()[2])
+        connection.set_trace_callback(partial(_traced, connection, place))
     except sqlite3.Error:
         return "one of sqlite3's that belongs to another thread"
-    return f"sqlite3's to {name}"
+    return f"sqlite3's to {place}"
 
 
-def _traced(name: str, sql: str) -> None:
+def _traced(connection: sqlite3.Connection, place: Place, sql: str) -> None:
     watch = watching.get()
-    if watch is not None and (verb := verb_of(sql, Family.SQLITE)):
-        watch.has_written(
-            f"a handler writes ({verb}) to {name} by a connection of sqlite3 that was opened "
-            f"before AtomicBatch was made and takes no part in the batch: that may be stored; "
-            f"make AtomicBatch before it is opened, or use the batch's own connections"
-        )
+    if watch is not None:
+        watch.sent(connection, Driver("sqlite3", Family.SQLITE, lambda _: place), sql)

@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
 from atomicbatch.model import Batch
-from atomicbatch.transactions.guard.callers import caller
+from atomicbatch.transactions.guard.callers import Caller, caller
 from atomicbatch.transactions.guard.places import Allowed, Place
 from atomicbatch.transactions.guard.reach import reaches
 from atomicbatch.transactions.guard.writing import verb_of
@@ -98,12 +98,20 @@ class Watch:
         if not self._is_known(connection):
             self._writes(connection, driver, verb)
 
-    def has_written(self, what: str) -> None:
-        """Something was written past the batch that could not be stopped."""
-        if self._active and not self._entering:
+    def sent(self, connection: Any, driver: Driver, operation: Any) -> None:
+        """A driver has sent SQL that could not be stopped, by a connection without a door."""
+        if not self._active or self._is_known(connection):
+            return
+        verb = verb_of(operation, driver.family)
+        who = self._stranger(connection, driver) if verb else None
+        if who is not None:
             # That counts more than any other reason: a conflict would run the batch again.
             escaped = getattr(self.joined, "escaped", BrokenTransactionError)
-            self.error = escaped(what)
+            self.error = escaped(
+                f"{_said(who, connection, driver, verb)}: that connection was opened before "
+                f"AtomicBatch was made and takes no part in the batch, so that it may be stored; "
+                f"make AtomicBatch before it is opened, or use the batch's own connections"
+            )
 
     def let_pass(self, connection: Any) -> None:
         """A connection is none of the batch's business."""
@@ -170,32 +178,32 @@ class Watch:
         # An adapter that does not say so may have it in its hands.
         return any(reaches(one, connection) for one in (self.joined, *self._set))
 
-    def _writes(self, connection: Any, driver: Driver, verb: str) -> None:
+    def _stranger(self, connection: Any, driver: Driver) -> Caller | None:
+        """Tell who writes by a connection, if that is of the batch's business."""
         if any(reaches(one, connection) for one in self._passing):
             self.wrote_outside = True
-            return
+            return None
         if self._active and self._takes_part(connection):
             self._own.append(connection)
-            return
+            return None
         who = caller()
-        if who.is_logging:
+        names = (*who.libraries, driver.name)
+        if who.is_logging or self._allowed.allows(names, driver.place(connection)):
             self.wrote_outside = True
-            return
-        place = driver.place(connection)
-        if self._allowed.allows((*who.libraries, driver.name), place):
-            self.wrote_outside = True
+            return None
+        return who
+
+    def _writes(self, connection: Any, driver: Driver, verb: str) -> None:
+        who = self._stranger(connection, driver)
+        if who is None:
             return
         if not self._active:
             _refuse_left_behind()
-        library = who.libraries[-1] if who.libraries else driver.name
-        by = driver.name if library == driver.name else f"{library} ({driver.name})"
-        to = f" to {place}" if place is not None else ""
-        at = f", at {who.place}" if who.place else ""
         self._refuse(
-            f"a handler writes ({verb}){to} by {by}{at}: that connection takes no part in the "
-            f"batch, whose rollback could not undo it; use the batch's own connections (those of "
-            f"an SQLAlchemy engine, say), do it in on_commit(), or, if it may stay when the batch "
-            f'is rolled back, allow it by name: outside=("{library}",)'
+            f"{_said(who, connection, driver, verb)}: that connection takes no part in the batch, "
+            f"whose rollback could not undo it; use the batch's own connections (those of an "
+            f"SQLAlchemy engine, say), do it in on_commit(), or, if it may stay when the batch is "
+            f'rolled back, allow it by name: outside=("{_library(who, driver)}",)'
         )
 
     def _refuse(self, what: str) -> NoReturn:
@@ -208,6 +216,18 @@ class Watch:
         doom = getattr(self.joined, "doom", None)
         if doom is not None:
             doom(error)
+
+
+def _library(who: Caller, driver: Driver) -> str:
+    return who.libraries[-1] if who.libraries else driver.name
+
+
+def _said(who: Caller, connection: Any, driver: Driver, verb: str) -> str:
+    library, place = _library(who, driver), driver.place(connection)
+    by = driver.name if library == driver.name else f"{library} ({driver.name})"
+    to = f" to {place}" if place is not None else ""
+    at = f", at {who.line}" if who.line else ""
+    return f"a handler writes ({verb}){to} by {by}{at}"
 
 
 def _refuse_left_behind() -> NoReturn:
