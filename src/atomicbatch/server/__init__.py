@@ -22,7 +22,8 @@ In reading order::
     statements.py the SQL for one table
     api.py        which resource a call is for, and what becomes of what goes wrong
     rows.py       which method does what; reading.py, creating.py, changing.py,
-                  updating.py do it; keeping.py leaves alone what is sent as it is shown
+                  updating.py do it; keeping.py leaves alone what is sent as it is shown,
+                  references.py says which reference a write would break
     resource.py   what these three have in common: keys, bodies, conditions
     conditions.py what a call's headers ask; preferences.py: Prefer; refusals.py: what is not done
     representation.py  rows -> JSON and ETag

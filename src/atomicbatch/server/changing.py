@@ -110,7 +110,11 @@ class Changing(Creating):
         before = self._check_current(session, key, conditions)
         if shows and before is None:
             before = self._row(session, key)
-        cursor = session.execute(f"{self._sql.delete} WHERE {self._sql.by_key}", key)
+        try:
+            cursor = session.execute(f"{self._sql.delete} WHERE {self._sql.by_key}", key)
+        except session.driver_error as error:
+            self._explain(session, error, {}, key)
+            raise
         if cursor.rowcount == 0:
             self._not_written(session, self._sql.by_key, key)
         self._check_affected(conditions, 1)

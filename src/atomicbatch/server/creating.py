@@ -134,9 +134,15 @@ class Creating(Updating):
     def _insert(self, session: Session, body: dict[str, Any]) -> Row | None:
         write = self._sql.insert(tuple(body))
         parameters = write.parameters(body.values())
-        cursor = session.execute(write.sql, parameters)
+        row: Row | None = None
+        try:
+            cursor = session.execute(write.sql, parameters)
+            if self._dialect.insert_returning:
+                row = cursor.fetchone()
+        except session.driver_error as error:
+            self._explain(session, error, dict(zip(body, parameters, strict=True)), ())
+            raise
         if self._dialect.insert_returning:
-            row: Row | None = cursor.fetchone()
             if row is None:
                 self._dropped()
             if not self._sql.returns_stale:

@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
+from atomicbatch.server.references import References
 from atomicbatch.server.representation import shown
-from atomicbatch.server.resource import Resource, Row
+from atomicbatch.server.resource import Row
 from atomicbatch.server.schema import Column, Kind
 from atomicbatch.server.values import ValueProblem, decode_json, encode_json
 
@@ -26,7 +27,7 @@ _OTHERWISE = re.compile(
 )
 
 
-class Keeping(Resource):
+class Keeping(References):
     """Which columns a change leaves alone."""
 
     def _may_be_kept(self, body: dict[str, Any]) -> bool:

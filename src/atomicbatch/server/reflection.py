@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -101,7 +102,7 @@ class _Reader:
                 read_only=name in read_only,
                 read_only_why=read_only.get(name, ""),
             )
-        return found
+        return _with_references(found) if self._dialect.name == "sqlite" else found
 
     def _place(self, name: str, columns: list[Column], effects: Effects) -> tuple[str, ...]:
         """What tells where the database keeps a row; see ``Table.place``."""
@@ -150,6 +151,7 @@ class _Reader:
                 or (held is not None and held.has_default)
             )
             nullable = bool(column["nullable"]) and not (held is not None and held.not_null)
+            codec = codec_for(self._dialect, name, kind, bounds)
             made.append(
                 Column(
                     name=name,
@@ -161,7 +163,7 @@ class _Reader:
                     select_sql=self._select_sql(name, cast),
                     sql_type=_type_name(column["type"], declared.get(name), self._connection),
                     comment=column.get("comment"),
-                    codec=codec_for(self._dialect, name, kind, bounds),
+                    codec=replace(codec, to_json=None) if numbered else codec,
                     **{fact: getattr(bounds, fact) for fact in _FACTS},
                 )
             )
@@ -218,6 +220,18 @@ class _Reader:
         )
         found = (re.fullmatch(r"json_valid\(`(.+)`\)", row[0]) for row in rows)
         return {match[1].replace("``", "`") for match in found if match}
+
+
+def _with_references(tables: dict[str, Table]) -> dict[str, Table]:
+    """The tables, each with the foreign keys of others that point at it."""
+    pointing: dict[str, list[ForeignKey]] = {}
+    for table in tables.values():
+        for key in table.foreign_keys:
+            pointing.setdefault(key.table.lower(), []).append(replace(key, table=table.name))
+    return {
+        name: replace(table, referenced_by=tuple(pointing.get(name.lower(), ())))
+        for name, table in tables.items()
+    }
 
 
 def _unescape(read: Any) -> None:

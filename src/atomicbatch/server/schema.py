@@ -106,6 +106,8 @@ class Table:
 
     Attributes:
         key: The primary key's columns, in key order; empty for views and tables without one.
+        referenced_by: Foreign keys of other tables that point at this one, each with the name of
+            its own table (SQLite only, which does not say which it was).
         nulls_equal: Those of ``uniques`` that take one NULL only (NULLS NOT DISTINCT).
         has_triggers: Writes may do something else than they say: by triggers, by rules, by
             SQLite's ON CONFLICT IGNORE. RETURNING may show a row before they changed it.
@@ -119,6 +121,7 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[Column, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
+    referenced_by: tuple[ForeignKey, ...] = ()
     uniques: tuple[tuple[str, ...], ...] = ()
     nulls_equal: frozenset[frozenset[str]] = frozenset()
     has_triggers: bool = False

@@ -46,15 +46,22 @@ class Updating(Keeping):
         if write is None:
             return before
         sql = f"{write.sql} WHERE {where}"
-        if self._sql.update_returns:
-            returning = sql + self._sql.returning
-            row = session.one(returning, [*parameters, *key], self._room(session))
-            if row is None:
-                self._not_written(session, where, key)
-            return row
-        if session.execute(sql, [*parameters, *key]).rowcount == 0:
-            self._not_written(session, where, key)
         sent = dict(zip(body, parameters, strict=True))
+        returning = self._sql.returning if self._sql.update_returns else ""
+        try:
+            # SQLite checks references after it has returned the row.
+            if returning:
+                row = session.one(sql + returning, [*parameters, *key], self._room(session))
+                reached = 0 if row is None else 1
+            else:
+                row, reached = None, session.execute(sql, [*parameters, *key]).rowcount
+        except session.driver_error as error:
+            self._explain(session, error, sent, key if by is self.table.key else ())
+            raise
+        if reached == 0:
+            self._not_written(session, where, key)
+        if returning:
+            return row
         if by is self.table.key and any(column.name in sent for column in by):
             key = [sent.get(column.name, old) for column, old in zip(by, key, strict=True)]
         row = self._row_where(session, where, key)
@@ -72,19 +79,33 @@ class Updating(Keeping):
             for column in self.table.columns
             if column.writable and column.name not in sent and column.name not in keys
         ]
-        _, _, write, parameters = self._bind(session, where, key, sent, before)
+        kept, _, write, parameters = self._bind(session, where, key, sent, before)
         if write is None and not rest:
             return before
         defaults = self._sql.defaults(rest)
         sql = write.sql if write else f"UPDATE {self._sql.name} SET {defaults}"
         if write and rest:
             sql += f", {defaults}"
-        if session.execute(f"{sql} WHERE {where}", [*parameters, *key]).rowcount == 0:
+        try:
+            reached = session.execute(f"{sql} WHERE {where}", [*parameters, *key]).rowcount
+        except session.driver_error as error:
+            self._explain(session, error, dict(zip(kept, parameters, strict=True)), key)
+            raise
+        if reached == 0:
             self._not_written(session, where, key)
         row = self._row(session, key)
         if row is None:
             self._dropped()
         return row
+
+    def _update_row(
+        self, session: Session, sql: str, parameters: list[Any], sent: dict[str, Any], key: Row
+    ) -> Any:
+        try:
+            return session.execute(sql, parameters)
+        except session.driver_error as error:
+            self._explain(session, error, sent, key)
+            raise
 
     def _bind(
         self, session: Session, where: str, key: Row, body: dict[str, Any], before: Row | None
