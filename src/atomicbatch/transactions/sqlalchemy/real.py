@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("atomicbatch")
 _LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+# How long a statement of aiosqlite's is interrupted again and again; its thread may have ended.
+_UNDO_SECONDS = 10.0
 # How long a statement may go on after it was interrupted.
 _SEVER_SECONDS = 0.5
 _ENDED = (
@@ -509,7 +511,8 @@ class RealTransaction:
             return
         # SQLite has no server that would roll back.
         done = link.behind_statements(self._undo_for_good)
-        while self.is_open and not done.wait(0.05):
+        give_up_at = time.monotonic() + _UNDO_SECONDS
+        while self.is_open and not done.wait(0.05) and time.monotonic() < give_up_at:
             link.interrupt()
 
     def _undo_for_good(self, connection: sqlite3.Connection) -> None:
