@@ -61,6 +61,9 @@ $(VENV)/run: pyproject.toml | $(BIN)/python
 
 $(VENV)/test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e '.[all]' --group test --group lint
+	@if command -v mariadb_config >/dev/null; then \
+	  $(BIN)/python -m pip install -q --group mysqlclient; \
+	else echo "without libmariadb-dev: mysqlclient is not tested"; fi
 	@touch $@
 
 $(VENV)/fuzz: pyproject.toml | $(BIN)/python

@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from tests.databases import WITH_MYSQLCLIENT
+
 Insert = Callable[[str], None] | Callable[[str], Coroutine[Any, Any, None]]
 
 
@@ -31,7 +33,8 @@ STRANGERS: list[Stranger] = []
 def stranger(database: str, library: str) -> Callable[[Any], Any]:
     def take_down(make: Any) -> Any:
         opened = asynccontextmanager(make)
-        STRANGERS.append(Stranger(make.__name__, database, library, opened))
+        if library != "MySQLdb" or WITH_MYSQLCLIENT:
+            STRANGERS.append(Stranger(make.__name__, database, library, opened))
         return make
 
     return take_down

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import WITH_MYSQLCLIENT
+
 BEFORE = """
 import asyncio, sqlite3, sys
 from sqlite3 import connect
-import asyncpg, aiosqlite, psycopg, psycopg2, pymysql, aiomysql, asyncmy, MySQLdb.connections
-"""
+import asyncpg, aiosqlite, psycopg, psycopg2, pymysql, aiomysql, asyncmy
+""" + ("import MySQLdb.connections\n" if WITH_MYSQLCLIENT else "")
 GO = """
 import asyncio, sqlite3, sys
 from starlette.applications import Starlette
@@ -102,8 +104,10 @@ expected = {
     "asyncpg.connection.Connection._get_statement", "psycopg._cursor_base.BaseCursor._start_query",
     "psycopg2._connect", "pymysql.connections.Connection._execute_command",
     "aiomysql.connection.Connection._execute_command",
-    "asyncmy.connection.Connection._execute_command", "MySQLdb.connections.Connection.query",
+    "asyncmy.connection.Connection._execute_command",
 }
+if "MySQLdb" in sys.modules:
+    expected.add("MySQLdb.connections.Connection.query")
 assert expected <= changed, expected - changed
 print("done")
 """

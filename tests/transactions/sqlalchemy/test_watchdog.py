@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import sqlite3
 import threading
 import time
@@ -23,12 +22,13 @@ from atomicbatch.engine import Replay
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 from tests.asgi.asking import ask, call
+from tests.databases import WITH_MYSQLCLIENT
 from tests.transactions.sqlalchemy.test_oracle import Databases, ask_plainly
 from tests.transactions.sqlalchemy.worlds import DRIVERS, Item, World
 
 FAMILIES = {**DRIVERS, "mysqldb": "mysql"}
 SYNC = ["pysqlite", "psycopg2", "psycopg", "pymysql"]
-if importlib.util.find_spec("MySQLdb"):
+if WITH_MYSQLCLIENT:
     SYNC.append("mysqldb")
 
 # One of each kind: PostgreSQL's waits for ever, SQLite's five seconds, MariaDB's fifty.
