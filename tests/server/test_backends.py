@@ -62,3 +62,17 @@ def test_connecting_makes_no_engine(
     raw = backend.connect(reader=False)
     backend.interrupt(raw)
     backend.close(raw)
+
+
+def test_a_connection_that_has_read_a_long_row(postgresql_url: str) -> None:
+    """libpq never gives back what a long row took: such a connection is not kept."""
+    backend = backend_for(server_url(postgresql_url), read_only=False)
+    raw = backend.connect(reader=False)
+    try:
+        short, long = "SELECT repeat('x', 1000)", "SELECT repeat('x', 6000000)"
+        assert backend.one(raw, short, (), 10**8) == ("x" * 1000,)
+        assert not backend.is_worn(raw)
+        assert backend.one(raw, long, (), 10**8) == ("x" * 6_000_000,)
+        assert backend.is_worn(raw)
+    finally:
+        backend.close(raw)

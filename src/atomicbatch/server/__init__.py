@@ -10,9 +10,11 @@ In reading order::
     access_log.py a line for each request, which makes nobody wait
     hosts.py      for which hosts, and from which pages, requests are taken
     app.py        the ASGI application: every request becomes a batch, of one call or many
-    database.py   worker threads and the transactions that batches run in
+    database.py   a thread's session, and the transactions that batches run in
+    threads.py    worker threads, and how work ends whose time is over; tickets.py: whose it is
     dialect.py    how the databases differ in SQL
     backends.py   how each database is opened, begun and committed by its driver
+    counting.py   drivers' connections that stop reading an answer once it is too long
     sqlite_files.py  which file a connection has open, and what if another has taken its name
     faults.py     what a driver's errors mean for a call; meanings.py: code by code
     schema.py     tables and views as resources; reflection.py reads them from the database
@@ -26,7 +28,7 @@ In reading order::
                   references.py says which reference a write would break
     resource.py   what these three have in common: keys, bodies, conditions
     conditions.py what a call's headers ask; preferences.py: Prefer; refusals.py: what is not done
-    representation.py  rows -> JSON and ETag
+    representation.py  rows -> JSON and ETag; arrays.py: many rows, as long as they may be sent
     openapi.py    /openapi.json
     page.py       the page at /
 """

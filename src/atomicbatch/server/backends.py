@@ -150,6 +150,10 @@ class Backend(ABC):
         """The socket of ``raw``, by a descriptor of our own, which no driver closes."""
         return None
 
+    def is_worn(self, raw: Raw) -> bool:  # noqa: ARG002 - only libpq keeps what it once needed
+        """Whether ``raw`` holds memory that only closing it gives back."""
+        return False
+
     def close(self, raw: Raw) -> None:
         """Give ``raw`` up."""
         raw.close()
@@ -426,6 +430,10 @@ class PostgreSQLBackend(Backend):
     def rollback(self, raw: Raw) -> None:
         if raw.info.transaction_status != self._idle:
             raw.execute("ROLLBACK")
+
+    def is_worn(self, raw: Raw) -> bool:
+        worn: bool = raw.is_worn
+        return worn
 
     def interrupt(self, raw: Raw) -> None:
         raw.cancel_safe(timeout=_INTERRUPT_SECONDS)

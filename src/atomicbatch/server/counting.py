@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import psycopg
 
 # Linux's struct tcp_info has tcpi_bytes_received, 8 bytes, at 128.
+_WORN_BYTES = 4 * 1024 * 1024
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 
 
@@ -35,18 +36,24 @@ def postgresql() -> type[psycopg.Connection[Any]]:
     class Connection(psycopg.Connection[Any]):
         _most: int | None = None
         _own: socket.socket | None = None
+        is_worn = False
+        """libpq's buffer may have grown to the length of a long row, and never shrinks."""
 
         @contextmanager
         def receiving(self, most_bytes: int) -> Iterator[None]:
             """Close the connection and raise TooMuchError where a statement's answer is longer."""
             if self._own is None:
                 self._own = socket.socket(fileno=os.dup(self.pgconn.socket))
-            if (received := _bytes_received(self._own)) is not None:
-                self._most = received + most_bytes
+            before = _bytes_received(self._own)
+            if before is not None:
+                self._most = before + most_bytes
             try:
                 yield
             finally:
                 self._most = None
+                if self._own is not None and before is not None:
+                    after = _bytes_received(self._own)
+                    self.is_worn = self.is_worn or (after or 0) - before > _WORN_BYTES
 
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
             if self._most is not None:

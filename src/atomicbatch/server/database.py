@@ -235,8 +235,8 @@ class Session:
             self._discard()
             raise
         self._ticket.committed()
-        if self._ticket.over:
-            self._discard()  # about to be severed
+        if self._ticket.over or self.backend.is_worn(self._raw):
+            self._discard()  # about to be severed, or of no use
 
     def _roll_back(self, *, discard: bool) -> None:
         try:
@@ -251,7 +251,7 @@ class Session:
             # A closed connection is rolled back by the server.
             _log.debug("ROLLBACK failed, the connection is closed: %s", error)
             discard = True
-        if discard:
+        if discard or self.backend.is_worn(self._raw):
             # An interrupt may still be on its way and would hit the next batch.
             self._discard()
 
