@@ -125,9 +125,11 @@ class Threads(Generic[S]):
 
     def _put(self, ticket: Ticket[S, Any]) -> None:
         with self._changed:
-            if len(self._line) >= self._max_waiting:
+            busy = sum(running is not None for running in self._alive.values())
+            # Some in the line do not wait: a thread is about to take them.
+            if len(self._line) - (self._size - busy) >= self._max_waiting:
                 error = LimitError(
-                    f"{len(self._line)} requests are waiting for the database already",
+                    f"{self._max_waiting} requests are waiting for the database already",
                     limit=self._limit,
                     maximum=self._max_waiting,
                 )
