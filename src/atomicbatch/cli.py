@@ -18,7 +18,12 @@ from atomicbatch.limits import Limits, ServerLimits
 try:
     import click
 except ModuleNotFoundError:  # pragma: no cover - tested in an environment without it
-    sys.exit("The command line needs click: pip install 'atomicbatch[server]'")
+    # Status 2, as for every other mistake: 1 would say that a batch is not committed.
+    sys.stderr.write(
+        "Error: the command line needs click: pip install 'atomicbatch[server]',"
+        " or 'atomicbatch[client]' for send and check only\n"
+    )
+    sys.exit(2)
 
 
 class UsageProblem(click.ClickException):
@@ -194,7 +199,10 @@ def _pairs(delimiter: str) -> Callable[..., dict[str, str]]:
     "--header", "headers", multiple=True, metavar="'NAME: VALUE'", callback=_pairs(":"),
     help="Add a header to the outer request; it applies to every call.",
 )  # fmt: skip
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait for the answer.")
+@click.option(
+    "--timeout", default=60.0, show_default=True, help="Seconds to wait for the answer.",
+    type=click.FloatRange(min=0, min_open=True),
+)  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Show the headers of each reply.")
 def send(
     file: Path,
@@ -258,7 +266,7 @@ def check(file: Any, content_type: str | None, variables: dict[str, str]) -> Non
 
     FILE holds the body of a batch request, or the whole request with its headers; "-" is standard
     input. A FILE whose name ends in .http or .rest is read as "send" reads it. Nothing is sent. The
-    exit status is 0 for a batch, 1 for anything else.
+    exit status is 0 for a batch, 1 for anything else, 2 if FILE cannot be read.
     """
     from atomicbatch.client.check import check_batch, check_http_file
 

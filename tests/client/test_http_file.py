@@ -238,3 +238,22 @@ def test_any_text_is_calls_or_is_refused(
         (c.method, c.path, c.query, c.body) for c in calls
     ]
     assert not any("{{" in part.decode() for c in calls for part in (c.path, c.query))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"GET /\xff", "no UTF-8 text (byte 5)"), (None, "No such file")]
+)
+def test_what_cannot_be_read_is_told_in_plain_words(
+    tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    """The name of the file, once, and what is the matter; no words of Python's own."""
+    path = tmp_path / "calls.http"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(HttpFileError) as raised:
+        read_http_file(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert str(raised.value).count(path.name) == 1
+    assert told in str(raised.value)
+    assert "codec" not in str(raised.value)
+    assert "Errno" not in str(raised.value)

@@ -57,6 +57,7 @@ def test_a_failing_call_leaves_nothing_behind(shop: Served) -> None:
     assert response.status_code == 200
     assert response.headers["batch-outcome"] == "rolled-back; failed=3; status=409"
     assert [reply.status for reply in replies] == [424, 424, 409, 424]
+    assert json.loads(replies[1].body)["detail"].endswith("409): what this call did is undone")
     assert shop.rows("SELECT * FROM items ORDER BY id") == before
 
 

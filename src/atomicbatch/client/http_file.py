@@ -51,8 +51,10 @@ def read_http_file(path: Path, variables: Mapping[str, str] | None = None) -> Ht
     """
     try:
         text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise HttpFileError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise HttpFileError(f"{path}: this is no UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise HttpFileError(f"{path}: {error.strerror or error}") from error
     return _Reader(path, text, variables or {}).whole()
 
 
