@@ -225,6 +225,7 @@ class Connection(asyncio.Protocol):
         """Take a header; behind a body it is a trailer, which nobody needs."""
         if self._in_head:
             name = name.lower()
+            value = value.rstrip(b" \t")  # the parser keeps them (RFC 9112 section 5.1)
             if name == b"expect":
                 self._expects_continue = value.lower() == b"100-continue"
             self._headers.append((name, value))
@@ -247,6 +248,12 @@ class Connection(asyncio.Protocol):
         target = self._target if self._target[:1] == b"/" else self._from_elsewhere()
         if target is None or b"#" in target or version not in ("1.1", "1.0"):
             self._malformed("the request line is not METHOD /path HTTP/1.1")
+            return
+        coded = [value for name, value in headers if name == b"transfer-encoding"]
+        if coded and (version == "1.0" or [value.lower() for value in coded] != [b"chunked"]):
+            # The parser takes any list that ends in chunked, and decodes no more than that (RFC
+            # 9112 section 6.1). A proxy in front may decode the rest, and would see another body.
+            self._malformed("Transfer-Encoding can only be chunked, once, and in HTTP/1.1")
             return
         self._upgrading = parser.should_upgrade()
         request = self._make(
