@@ -179,6 +179,25 @@ def test_a_client_that_waits_for_100_is_told_to_go_on(
     assert client.closed()
 
 
+def test_blanks_behind_a_header_are_none_of_it(url: str, serve: Serve, connect: Connect) -> None:
+    """RFC 9112, section 5.1: the server's doors, its framing and the calls of a batch see none."""
+    client = connect(serve(url))
+    head = b"POST /v1/api/items HTTP/1.1\r\nHost: localhost \t\r\nOrigin: http://localhost \r\n"
+    head += b"Content-Type: application/json \r\nExpect: 100-continue \r\n"
+    client.send(head + b"Content-Length: %d \r\n\r\n" % len(ITEM))
+    assert client.answer()[0] == 100
+    client.send(ITEM)
+    assert client.answer()[0] == 201
+    chunk = b'10\r\n{"name":"again"}'
+    head = b"PATCH /v1/api/items?sku=eq.new HTTP/1.1\r\n" + HOST
+    head += b"Content-Type: application/json\r\nTransfer-Encoding: chunked  \r\n\r\n"
+    client.send(head + chunk + b"\r\n0\r\n\r\n" + GET + b"Connection: close \r\n\r\n")
+    assert client.answer()[0] == 200
+    assert client.answer()[0] == 200
+    assert client.closed()
+    assert seen(url, "SELECT name FROM items WHERE sku = 'new'") == [("again",)]
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_wish_for_http_2_does_not_lose_the_body(
     url: str, serve: Serve, connect: Connect, chunked: bool

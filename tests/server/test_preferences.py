@@ -109,6 +109,9 @@ REFUSED = [
     (ON_LISTS, b"handling=strict, count=planned"),
     (ON_LISTS, b"handling=strict, return=minimal"),
     (ON_ROWS, b"handling=strict, count=exact"),
+    # What is behind a quote that does not end may be meant either way.
+    (ON_CHANGES, b'foo="bar, max-affected=1'),
+    (ON_CHANGES, b'max-affected=1; foo="bar, handling=lenient'),
 ]
 
 
@@ -148,6 +151,10 @@ def test_a_refused_preference_stores_nothing(shop: Served) -> None:
         (ON_CHANGES, b"return=headers-only", b""),
         (ON_CHANGES, b"max-affected=007", b"max-affected=7"),
         (ON_CREATES, b"missing=default, handling=strict", b"handling=strict"),
+        # What is in quotes is one value, whatever it looks like.
+        (ON_CHANGES, b'max-affected=1, foo="a, handling=lenient"', b"max-affected=1"),
+        (ON_CHANGES, b'foo="a;, \\", handling=lenient"; b=",", max-affected=1', b"max-affected=1"),
+        (ON_CREATES, b'foo="a, resolution=merge-duplicates"', b""),
         (
             ON_LISTS,
             b"return=representation, handling=strict",

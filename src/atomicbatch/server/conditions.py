@@ -61,9 +61,12 @@ def read_conditions(headers: Headers, honoured: frozenset[bytes]) -> Conditions:
     )
 
 
-# RFC 9110, section 8.8.3: an entity tag, blanks allowed within. Ours hold no comma.
+# RFC 9110, section 8.8.3: an entity tag, blanks allowed within. Ours hold no comma. A list may
+# have empty elements (section 5.6.1.2).
 _TAG = rb'(?:W/)?"[^"\x00-\x1f\x7f]*"'
-_TAGS = re.compile(rb"[ \t]*(?:\*|%b(?:[ \t]*,[ \t]*%b)*)[ \t]*" % (_TAG, _TAG))
+_TAGS = re.compile(
+    rb"[ \t]*\*[ \t]*|[ \t,]*%b(?:[ \t]*,[ \t,]*%b)*[ \t]*(?:,[ \t,]*)?" % (_TAG, _TAG)
+)
 
 
 def _check_tags(name: bytes, value: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from atomicbatch.server.faults import RowFault
 
@@ -20,6 +20,11 @@ ON_CREATES = ON_CHANGES | {
 _REFUSED = frozenset({b"tx", b"all-errors", b"diff"})
 _SAID_ONCE = frozenset(wish.partition(b"=")[0] for wish in ON_LISTS | ON_CREATES | {b"handling"})
 _COUNT = re.compile(rb"[0-9]{1,18}")
+# An element of the list, and its parameters; commas and semicolons in quotes separate nothing.
+_QUOTED = rb'"(?:[^"\\]|\\.)*"'
+_ELEMENT = re.compile(
+    rb'((?:[^",;]|%b)*)(?:;(?:[^",]|%b)*)?(?:,|\Z)' % (_QUOTED, _QUOTED), re.DOTALL
+)
 
 
 class Preferences(NamedTuple):
@@ -90,9 +95,14 @@ def _max_affected(text: bytes | None, handling: bytes) -> int | None:
 def _said(value: bytes) -> dict[bytes, bytes]:
     """Every preference with its value, which may be empty; parameters behind ``;`` are dropped."""
     said: dict[bytes, bytes] = {}
-    for element in value.lower().split(b","):
-        wish = element.partition(b";")[0].translate(None, b' \t"')
-        name, _, what = wish.partition(b"=")
+    value = value.lower()
+    position = 0
+    while position < len(value):
+        element = _ELEMENT.match(value, position)
+        if element is None:
+            _refuse(value[position:], "a quote is not closed")
+        position = element.end()
+        name, _, what = element[1].translate(None, b' \t"').partition(b"=")
         if not name:
             continue
         if said.setdefault(name, what) != what and name in _SAID_ONCE:
@@ -100,6 +110,6 @@ def _said(value: bytes) -> dict[bytes, bytes]:
     return said
 
 
-def _refuse(wish: bytes, why: str) -> None:
+def _refuse(wish: bytes, why: str) -> NoReturn:
     shown = wish[:100].decode("ascii", "replace")
     raise RowFault(400, "invalid-preference", f"Prefer: {shown}: {why}", parameter="Prefer")
