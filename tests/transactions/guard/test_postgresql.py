@@ -12,6 +12,11 @@ import asyncpg
 import psycopg
 import psycopg2
 import pytest
+from psycopg.types import TypeInfo
+from psycopg.types.composite import CompositeInfo
+from psycopg.types.enum import EnumInfo
+from psycopg.types.multirange import MultirangeInfo
+from psycopg.types.range import RangeInfo
 from psycopg2.extras import NamedTupleCursor
 
 from atomicbatch import Batch
@@ -121,3 +126,17 @@ def test_reading_passes(postgresql_store: Store) -> None:
             assert server_side.fetchall() == []
             two.cursor().copy_to(io.StringIO(), "t")
             two.cursor().copy_expert("COPY (SELECT * FROM t) TO STDOUT", io.StringIO())
+
+
+def test_what_psycopg_asks_about_types(postgresql_store: Store) -> None:
+    """What an app asks the driver for is no write of the handler's: its enums, ranges and so on."""
+    guard.install()
+    watched: guard.Guarded[None] = guard.Guarded(Nothing())
+    with (
+        psycopg.connect(postgresql_store.url) as connection,
+        watched.begin(Batch(()), deadline=0),
+    ):
+        for kind in (TypeInfo, EnumInfo, RangeInfo, MultirangeInfo, CompositeInfo):
+            kind.fetch(connection, "no_such_type")
+        size = connection.execute("SELECT pg_size_pretty(pg_database_size(current_database()))")
+        assert size.fetchone()

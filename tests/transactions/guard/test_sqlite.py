@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import aiosqlite
@@ -79,6 +80,63 @@ def test_reading_passes(connection: sqlite3.Connection, sqlite_store: Store) -> 
             copy.execute("DELETE FROM t")
         assert list(connection.iterdump())
     assert sqlite_store.rows() == ["abc"]
+
+
+class Longest:
+    """An aggregate function."""
+
+    def __init__(self) -> None:
+        self.longest = ""
+
+    def step(self, value: Any) -> None:
+        self.longest = max(self.longest, value, key=len)
+
+    def finalize(self) -> Any:
+        return self.longest
+
+
+def test_functions_of_pythons(connection: sqlite3.Connection, sqlite_store: Store) -> None:
+    """A query that calls one reads, as peewee's and Pony's do; what it does itself is seen."""
+    connection.create_function("py_upper", 1, str.upper)
+    connection.create_aggregate("longest", 1, Longest)
+    guarded: guard.Guarded[None] = guard.Guarded(Nothing())
+    with guarded.begin(Batch(()), deadline=0):
+        for name in ("py_upper", "PY_UPPER", '"py_upper"'):
+            assert connection.execute(f"SELECT {name}(name) FROM t").fetchall() == [("ABC",)]
+        assert connection.execute("SELECT longest (name) FROM t").fetchall() == [("abc",)]
+
+    def writes(name: str) -> None:
+        with closing(sqlite3.connect(sqlite_store.url)) as other:
+            other.execute("DELETE FROM t")
+
+    connection.create_function("writes", 1, writes)
+    for sql in (
+        "SELECT load_extension('x')",
+        "SELECT unknown(name) FROM t",
+        "INSERT INTO t (name) VALUES (py_upper('x'))",
+    ):
+        assert "a handler writes" in refused(partial(connection.execute, sql))
+
+    def select() -> None:
+        with suppress(sqlite3.Error):
+            connection.execute("SELECT writes(name) FROM t").fetchall()
+
+    assert "a handler writes (DELETE)" in refused(select)
+    assert sqlite_store.rows() == ["abc"]
+
+
+def test_functions_of_pythons_by_aiosqlite(sqlite_store: Store) -> None:
+    """The same by aiosqlite."""
+    guard.install()
+
+    async def read() -> Any:
+        async with aiosqlite.connect(sqlite_store.url) as opened:
+            await opened.create_function("py_upper", 1, str.upper)
+            return await opened.execute_fetchall("SELECT py_upper('x')")
+
+    guarded: guard.Guarded[None] = guard.Guarded(Nothing())
+    with guarded.begin(Batch(()), deadline=0):
+        assert asyncio.run(read()) == [("X",)]
 
 
 def test_aiosqlites_backup(sqlite_store: Store) -> None:

@@ -15,6 +15,7 @@ Reads pass, and so does what is allowed by name (``outside=``). In reading order
     sqlite.py      sqlite3 and aiosqlite
     postgresql.py  asyncpg, psycopg and psycopg2
     mysql.py       PyMySQL, aiomysql, asyncmy and mysqlclient
+    processes.py   what calls give to other processes
     earlier.py     connections from before the doors were there
 """
 

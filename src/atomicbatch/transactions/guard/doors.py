@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atomicbatch import patches
-from atomicbatch.transactions.guard import mysql, postgresql, sqlite
+from atomicbatch.transactions.guard import mysql, postgresql, processes, sqlite
 from atomicbatch.transactions.guard.earlier import look_once
 
 WHY = "what takes no part in a batch is refused"
@@ -21,6 +21,7 @@ _DOORS = {
     "aiomysql.connection": mysql.change_aiomysql,
     "asyncmy.connection": mysql.change_asyncmy,
     "MySQLdb.connections": mysql.change_mysqlclient,
+    "concurrent.futures.process": processes.change_pools,
 }
 
 

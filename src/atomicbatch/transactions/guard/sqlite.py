@@ -34,7 +34,17 @@ def _place(connection: Any) -> Place | None:
     return of_file(connection._atomicbatch_database, connection._atomicbatch_folder)
 
 
-SQLITE3 = Driver("sqlite3", Family.SQLITE, _place)
+def _readable(connection: Any, sql: Any) -> Any:
+    """Read functions of Python's as the built-in ones: what they write is seen by itself."""
+    names = getattr(connection, "_atomicbatch_functions", None)
+    if not names:
+        return sql
+    called = "|".join(re.escape(name) for name in names)
+    pattern = rf"(?<![\w$])[\"\[`]?(?:{called})[\"\]`]?\s*\("
+    return re.sub(pattern, "ABS(", text_of(sql), flags=re.IGNORECASE)
+
+
+SQLITE3 = Driver("sqlite3", Family.SQLITE, _place, _readable)
 
 
 class Connection(sqlite3.Connection):
@@ -45,6 +55,8 @@ class Connection(sqlite3.Connection):
     _atomicbatch_folder = ""
     # The attempt inside of which it was opened, if in memory.
     _atomicbatch_opened_in: Any = None
+    # The names of functions that are Python's.
+    _atomicbatch_functions: frozenset[str] = frozenset()
 
     def cursor(self, factory: Any = None) -> Any:
         """Make a cursor."""
@@ -63,6 +75,21 @@ class Connection(sqlite3.Connection):
     def executescript(self, sql: Any, /) -> Any:
         """Execute several statements."""
         return _cursor(self, Cursor).executescript(sql)
+
+    def create_function(self, name: str, *args: Any, **options: Any) -> None:
+        """Make a function of Python's."""
+        super().create_function(name, *args, **options)
+        self._atomicbatch_functions |= {name}
+
+    def create_aggregate(self, name: str, *args: Any, **options: Any) -> None:
+        """Make an aggregate function of Python's."""
+        super().create_aggregate(name, *args, **options)
+        self._atomicbatch_functions |= {name}
+
+    def create_window_function(self, name: str, *args: Any, **options: Any) -> None:
+        """Make a window function of Python's."""
+        super().create_window_function(name, *args, **options)
+        self._atomicbatch_functions |= {name}
 
     def backup(self, target: Any, **options: Any) -> None:
         """Copy everything over what is in ``target``."""
@@ -180,7 +207,12 @@ def change_sqlite3(module: ModuleType) -> None:
 
 # aiosqlite ---------------------------------------------------------------------------------------
 
-AIOSQLITE = Driver("aiosqlite", Family.SQLITE, lambda connection: _place(connection._conn))
+AIOSQLITE = Driver(
+    "aiosqlite",
+    Family.SQLITE,
+    lambda connection: _place(connection._conn),
+    lambda connection, sql: _readable(connection._conn, sql),
+)
 
 
 def change_aiosqlite(module: ModuleType) -> None:

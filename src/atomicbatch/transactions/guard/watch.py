@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -31,6 +32,10 @@ watching: ContextVar[Watch | None] = ContextVar("atomicbatch_watching", default=
 """The attempt that this code works for; None outside of calls. It follows into threads."""
 
 
+def _as_it_is(_: Any, operation: Any) -> Any:
+    return operation
+
+
 class Driver(NamedTuple):
     """A driver, as its doors name themselves."""
 
@@ -38,6 +43,8 @@ class Driver(NamedTuple):
     family: Family
     place: Callable[[Any], Place | None]
     """Tells which database a connection leads to, or None where that is not known."""
+    readable: Callable[[Any, Any], Any] = _as_it_is
+    """Given a connection and SQL, gives it without what the connection knows to be harmless."""
 
 
 class Watch:
@@ -48,6 +55,7 @@ class Watch:
         allowed: What is none of the batch's business.
 
     Attributes:
+        allowed: The same.
         joined: What the transaction's block gave. It may have ``takes_part(connection)``, which
             tells whether a driver's connection works in the batch's transaction.
         error: Why the batch cannot be committed, or None.
@@ -58,11 +66,12 @@ class Watch:
         self.joined: Any = None
         self.error: TransactionError | None = None
         self.wrote_outside = False
-        self._allowed = allowed
+        self.allowed = allowed
         # The transaction is being begun: what works now is what begins it.
         self._entering = True
         self._active = True
         self._undone = False
+        self._is_elsewhere = False
         # Identities must not be reused while the batch runs, so the connections are kept.
         self._own: list[Any] = []
         # What the adapter has set in context variables on entering; it may hold connections.
@@ -85,6 +94,8 @@ class Watch:
         """
         if not self._is_known(connection):
             verb = verb_of(operation, driver.family)
+            if verb:
+                verb = verb_of(driver.readable(connection, operation), driver.family)
             if verb:
                 self._writes(connection, driver, verb)
 
@@ -158,6 +169,23 @@ class Watch:
         self._own.clear()
         self._set.clear()
 
+    @property
+    def restrains(self) -> bool:
+        """Whether what its code writes on connections of its own is refused."""
+        return self._active or self._undone
+
+    def elsewhere(self) -> Watch:
+        """
+        Make what watches code of this call in another process, which has no part in the batch.
+
+        What has been left behind there goes on as it would here.
+        """
+        if not self._active:
+            return self
+        watch = Watch(self.allowed)
+        watch._entering, watch._is_elsewhere = False, True
+        return watch
+
     # Decisions ---------------------------------------------------------------------------------
 
     def _is_known(self, connection: Any) -> bool:
@@ -188,7 +216,7 @@ class Watch:
             return None
         who = caller()
         names = (*who.libraries, driver.name)
-        if who.is_logging or self._allowed.allows(names, driver.place(connection)):
+        if who.is_logging or self.allowed.allows(names, driver.place(connection)):
             self.wrote_outside = True
             return None
         return who
@@ -199,6 +227,12 @@ class Watch:
             return
         if not self._active:
             _refuse_left_behind()
+        if self._is_elsewhere:
+            self._refuse(
+                f"{_said(who, connection, driver, verb)}, in another process: that takes no part "
+                f"in the batch, whose rollback could not undo it; write in the handler's own "
+                f"process, or do it in on_commit()"
+            )
         self._refuse(
             f"{_said(who, connection, driver, verb)}: that connection takes no part in the batch, "
             f"whose rollback could not undo it; use the batch's own connections (those of an "
@@ -355,3 +389,14 @@ def let_pass(connection: Any) -> None:
     watch = watching.get()
     if watch is not None:
         watch.let_pass(connection)
+
+
+def _in_child() -> None:
+    """A process that a call has forked has a copy of everything, but is not the batch."""
+    watch = watching.get()
+    if watch is not None:
+        watching.set(watch.elsewhere())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -568,3 +568,18 @@ def _name(engine: Engine) -> str:
     """Name an engine in a message to clients: its driver and database, not where that is."""
     database = PurePath(engine.url.database or "").name
     return f"{engine.url.drivername} ({database})" if database else engine.url.drivername
+
+
+def _in_child() -> None:
+    """
+    A process that a call has forked shares the connection's socket or file: it must not use it.
+
+    There its sessions have connections of their own, on which the guard lets it read.
+    """
+    call = current_call.get()
+    if call is not None and call.joined.active:
+        call.joined.active = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
