@@ -117,6 +117,9 @@ NOT_SUPPORTED = [
     (b"prefer", b"diff"),
     (b"prefer", b"handling=strict, respond-async"),
     (b"prefer", b"continue-on-error, handling=Strict"),
+    # A quote that does not end may hide any of them.
+    (b"prefer", b'x="y, tx=rollback'),
+    (b"prefer", b'x="y\\", tx=rollback'),
     (b"x-http-method-override", b"GET"),
     (b"x-http-method", b"PATCH"),
     (b"x-method-override", b"delete"),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator
 from urllib.parse import unquote_to_bytes
 
-from atomicbatch.errors import LimitError
+from atomicbatch.errors import LimitError, UnsupportedError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Header, Headers
 from atomicbatch.wire.grammar import connection_names
@@ -76,6 +76,7 @@ BATCH_PREFERENCES = frozenset({
 # What matters in a list, RFC 9110 section 5.6.1, outside of quotes and inside.
 _OUTSIDE = re.compile(rb'[",]')
 _INSIDE = re.compile(rb'"|\\.', re.DOTALL)
+_QUOTES_END = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*")*', re.DOTALL)
 _PREFERENCE_NAME = re.compile(rb"[^=; \t]*")
 
 
@@ -262,7 +263,14 @@ def _is_batch_preference(element: bytes) -> bool:
 
 
 def read_preferences(value: bytes) -> list[tuple[bytes, bytes]]:
-    """Read the value of a Prefer header: names and values in lower case, without quotes."""
+    """
+    Read the value of a Prefer header: names and values in lower case, without quotes.
+
+    Raises:
+        UnsupportedError: A quote is not closed, so that it may hide other preferences.
+    """
+    if not _QUOTES_END.fullmatch(value):
+        raise UnsupportedError("a quote in Prefer is not closed")
     wishes = (wish.partition(b";")[0].partition(b"=") for wish in _elements(value.lower()))
     return [(name.strip(b" \t"), what.strip(b' \t"')) for name, _, what in wishes]
 
