@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
@@ -31,6 +32,7 @@ class RunningBatch:
         "_attempt",
         "_done",
         "_lock",
+        "_own_pool",
         "_waiting",
         "active",
         "committed",
@@ -47,6 +49,7 @@ class RunningBatch:
         self._waiting: list[tuple[Context, Act]] = []
         # What waited for COMMIT has been done.
         self._done = False
+        self._own_pool: ThreadPoolExecutor | None = None
         # Threads of handlers use it as well as the event loop.
         self._lock = threading.Lock()
 
@@ -61,6 +64,25 @@ class RunningBatch:
             self._attempt += 1
             self._waiting.clear()
         _place.set(self.place())
+
+    def own_pool(self, max_workers: int) -> ThreadPoolExecutor:
+        """
+        Give threads of the batch's own, for when those of the app's pool are all taken.
+
+        Args:
+            max_workers: How many that pool has; the first one's count.
+        """
+        with self._lock:
+            if self._own_pool is None:
+                self._own_pool = ThreadPoolExecutor(max_workers, "atomicbatch-call")
+            return self._own_pool
+
+    def end(self) -> None:
+        """The batch is over; what its own threads are at goes on."""
+        self.active = False
+        with self._lock:
+            # Its threads end when they have done what was given to it.
+            self._own_pool = None
 
     def place(self) -> Place:
         """Tell where code runs that belongs to the attempt of now."""
@@ -183,7 +205,7 @@ def running_batch(running: RunningBatch | None = None) -> Iterator[RunningBatch]
     try:
         yield running
     finally:
-        running.active = False
+        running.end()
         _place.reset(token)
 
 

@@ -4,6 +4,9 @@ Batches follow their calls into threads.
 Context variables do not: a handler that gives database work to ``loop.run_in_executor`` or to a
 thread of its own would leave the batch without noticing, and what is done there would be stored
 although the batch fails. So inside a batch, and only there, threads take the context along.
+
+A pool of threads may be full of requests that wait for rows which the batch has locked. It would
+wait for a thread, they for the batch. So it does not stand in line behind others.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from types import MethodType
 from typing import Any, TypeVar
 
 from atomicbatch import patches
-from atomicbatch.engine.current import inside_batch, outside_batch
+from atomicbatch.engine.current import current_batch, inside_batch, outside_batch
 
 T = TypeVar("T")
 _WHY = "batches follow their calls into threads"
@@ -56,13 +59,37 @@ def _start(found: Callable[[threading.Thread], None]) -> Callable[[threading.Thr
 
 def _submit(found: Callable[..., Any]) -> Callable[..., Any]:
     def submit(self: ThreadPoolExecutor, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Any:
-        if not inside_batch():
+        batch = current_batch()
+        if batch is None:
             return found(self, fn, *args, **kwargs)
         carried = partial(_carry, copy_context(), fn)
+        pool = batch.own_pool(self._max_workers) if _is_full(self) else self
         # Outside: a thread that the pool starts now will serve others later.
-        return outside_batch().run(found, self, carried, *args, **kwargs)
+        return outside_batch().run(found, pool, carried, *args, **kwargs)
 
     return submit
+
+
+def _is_full(pool: ThreadPoolExecutor) -> bool:
+    """
+    Tell whether all threads of a pool are busy, and any other thread would do as well.
+
+    It would not where work is to run one by one, or where the app prepares each thread.
+    """
+    known: Any = pool
+    return (
+        type(pool) is ThreadPoolExecutor
+        and known._max_workers > 1
+        and len(known._threads) >= known._max_workers
+        and known._idle_semaphore._value == 0
+        and _initializer_of(known) is None
+    )
+
+
+def _initializer_of(pool: Any) -> Any:
+    if hasattr(pool, "_create_worker_context"):  # Python 3.14
+        return getattr(pool._create_worker_context(), "initializer", None)
+    return pool._initializer
 
 
 def _give(found: Callable[..., Any]) -> Callable[..., Any]:
