@@ -199,3 +199,12 @@ def test_whatever_a_row_holds_can_be_sent_back(
         _check_drawn(served, next(numbers), row)
 
     check()
+
+
+def test_what_python_takes_for_blanks_is_data(postgresql_url: str, serve: Serve) -> None:
+    """PostgreSQL leaves such items of arrays without quotes."""
+    on_its_own(postgresql_url, "CREATE TABLE drawn (id INTEGER PRIMARY KEY, texts text[])")
+    served = serve(postgresql_url)
+    items = ["\x1c", "\x1fa", "a\x85", "\xa0", "\u2003b", "\u3000", " ", "\t", "", "NULL", "null"]
+    _check_drawn(served, 1, {"texts": items})
+    assert served.request("GET", "/v1/api/drawn/1").json() == {"id": 1, "texts": items}

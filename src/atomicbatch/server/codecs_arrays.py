@@ -77,6 +77,8 @@ _LOADERS: dict[Kind, Callable[[str], Any]] = {
 # Where an array does not count from 1: "[0:1]={a,b}".
 _BOUNDS = re.compile(r"(\[-?[0-9]+(:-?[0-9]+)?\])+=")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+# What the server takes for blanks around items. Python's strip() takes more, which may be data.
+_BLANKS = " \t\n\r\v\f"
 
 
 def _each(items: list[Any], convert: Callable[[str], Any]) -> list[Any]:
@@ -122,7 +124,7 @@ def _items(text: str, delimiter: str) -> list[Any]:
         elif mark == delimiter and not may_come and len(open_lists) > 1:
             may_come = True
         elif mark is None and may_come and len(open_lists) > 1:
-            value = plain.strip() if quoted is None else _ESCAPE.sub(r"\1", quoted)
+            value = plain.strip(_BLANKS) if quoted is None else _ESCAPE.sub(r"\1", quoted)
             open_lists[-1].append(None if quoted is None and value == "NULL" else value)
             may_come = False
         else:
