@@ -226,12 +226,20 @@ def test_who_stops_waiting_knows_nothing(tmp_path: Path) -> None:
     path.write_text("GET /a", encoding="utf-8")
     with answering(None) as (url, heads):
         command = [sys.executable, "-m", "atomicbatch", "send", str(path), "--url", url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            # Children of a process in the background inherit that it is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
             deadline = time.monotonic() + 30
             while not heads and time.monotonic() < deadline:
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 3
+            try:
+                assert process.wait(30) == 3
+            finally:
+                process.kill()
 
 
 def test_a_problem_without_a_body_is_shown(tmp_path: Path) -> None:

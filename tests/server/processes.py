@@ -76,6 +76,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def _heed_interrupts() -> None:
+    """Undo what shells do to processes in the background, whose children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments: str, log: Path, **options: Any) -> subprocess.Popen[str]:
     """Start ``atomicbatch serve`` with these arguments, its standard error in a file."""
     command = [sys.executable, "-m", "atomicbatch", "serve", *arguments]
@@ -86,6 +91,7 @@ def start(*arguments: str, log: Path, **options: Any) -> subprocess.Popen[str]:
             stderr=errors,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            preexec_fn=_heed_interrupts,
             **options,
         )
 

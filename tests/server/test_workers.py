@@ -59,11 +59,15 @@ def test_ctrl_c_during_start(url: str, tmp_path: Path, count: str, delay: float)
     log = tmp_path / "stderr.log"
     # A terminal sends the signal to all processes of the group.
     with start(url, "--port", "0", "--workers", count, log=log, start_new_session=True) as popen:
-        # Our code has begun to run; before that, Python itself answers.
-        until(lambda: "sqlalchemy" in Path(f"/proc/{popen.pid}/maps").read_text())
-        time.sleep(delay)  # the moment that is tried
-        os.killpg(popen.pid, signal.SIGINT)
-        status = popen.wait(20)
+        try:
+            # Our code has begun to run; before that, Python itself answers.
+            until(lambda: "sqlalchemy" in Path(f"/proc/{popen.pid}/maps").read_text())
+            time.sleep(delay)  # the moment that is tried
+            os.killpg(popen.pid, signal.SIGINT)
+            status = popen.wait(20)
+        except BaseException:
+            os.killpg(popen.pid, signal.SIGKILL)
+            raise
         assert popen.stdout is not None
         printed = popen.stdout.read()
     told = log.read_text()
