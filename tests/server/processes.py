@@ -91,8 +91,7 @@ def start(*arguments: str, log: Path, **options: Any) -> subprocess.Popen[str]:
             stderr=errors,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            preexec_fn=_heed_interrupts,
-            **options,
+            **{"preexec_fn": _heed_interrupts, **options},
         )
 
 
