@@ -98,15 +98,6 @@ class Updating(Keeping):
             self._dropped()
         return row
 
-    def _update_row(
-        self, session: Session, sql: str, parameters: list[Any], sent: dict[str, Any], key: Row
-    ) -> Any:
-        try:
-            return session.execute(sql, parameters)
-        except session.driver_error as error:
-            self._explain(session, error, sent, key)
-            raise
-
     def _bind(
         self, session: Session, where: str, key: Row, body: dict[str, Any], before: Row | None
     ) -> tuple[dict[str, Any], Row | None, Write | None, list[Any]]:
