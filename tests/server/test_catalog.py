@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from atomicbatch.model import Batch
+from atomicbatch.server.catalog import Catalog
+from atomicbatch.server.database import Database, Session
+from atomicbatch.server.serve import database_url as server_url
 from tests.server.conftest import Serve
 from tests.server.served import Served, call, make_shop, on_its_own, seen
 from tests.server.test_rows import problem
@@ -179,6 +184,33 @@ def test_the_schema_changes_under_load(sqlite_path: Path, serve: Serve) -> None:
     for reader in readers:
         reader.join()
     assert wrong == []
+
+
+def test_a_request_outlasts_many_changes(
+    sqlite_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the schema changes while it is read again, the request waits for an end."""
+    url = f"sqlite:///{sqlite_path}"
+    on_its_own(url, "CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    database = Database(server_url(url))
+    changes = iter(range(20))
+    read_again = Catalog.read_again
+
+    def change_meanwhile(catalog: Catalog) -> None:
+        read_again(catalog)
+        if (number := next(changes, None)) is not None:
+            on_its_own(url, f"CREATE TABLE t{number} (id INTEGER PRIMARY KEY)")
+
+    monkeypatch.setattr(Catalog, "read_again", change_meanwhile)
+    on_its_own(url, "CREATE TABLE first_of_all (id INTEGER PRIMARY KEY)")
+
+    def tables(session: Session) -> int:
+        with session.begin(Batch(()), deadline=0) as begun:
+            return len(begun.schema.tables)
+
+    found = asyncio.run(database.run(tables, read_only=True, seconds=30))
+    database.close()
+    assert found == 22
 
 
 def _other_shop(path: Path) -> Path:

@@ -47,8 +47,8 @@ from atomicbatch.transactions.base import statement_error
 
 _log = logging.getLogger("atomicbatch.server")
 _T = TypeVar("_T")
-# How often a transaction is begun anew because the schema has changed meanwhile.
-_MOST_LOOKS = 5
+# How long a transaction is begun anew because the schema has changed meanwhile.
+_LOOK_SECONDS = 5.0
 
 
 class Session:
@@ -129,8 +129,9 @@ class Session:
         return True
 
     def __enter__(self) -> Session:
-        self._check_time()
-        for _ in range(_MOST_LOOKS):
+        give_up = time.monotonic() + _LOOK_SECONDS
+        while True:
+            self._check_time()
             try:
                 if self._begun():
                     break
@@ -138,8 +139,8 @@ class Session:
                 self._discard()
                 # A connection that broke while it was idle: the next attempt makes a new one.
                 raise self.trouble(error) or _no_connection(error) from error
-        else:
-            raise BusyError("the database's schema keeps changing")
+            if time.monotonic() > give_up:
+                raise BusyError("the database's schema keeps changing")
         self.reply_bytes = 0
         self._ticket.replies = []
         # Who ended the ticket while BEGIN was waiting has found no statement to interrupt.
