@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from atomicbatch.transactions import guard
+from atomicbatch import doors
 
 ROUNDS = 3
 
@@ -136,7 +136,7 @@ def main() -> None:
     guarded: dict[str, float] = {}
     for _ in range(7):
         for best in (without, guarded):
-            (guard.install if best is guarded else guard.uninstall)()
+            (doors.install if best is guarded else doors.uninstall)()
             for name, value in asyncio.run(measure(urls)).items():
                 best[name] = min(value, best.get(name, value))
     print(f"{'microseconds':<28}{'without':>10}{'with':>10}{'more':>8}")

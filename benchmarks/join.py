@@ -40,8 +40,8 @@ from starlette.routing import Route
 
 from atomicbatch import Batch, Call
 from atomicbatch.asgi.dispatch import Dispatcher, Target
+from atomicbatch.guard import Allowed, guarded
 from atomicbatch.limits import Limits
-from atomicbatch.transactions.guard import Allowed, guarded
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, hook
 from benchmarks.server import Client, Part, batch, http
 from tests import databases

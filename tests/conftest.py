@@ -16,6 +16,8 @@ import sqlalchemy as sa
 
 from tests import databases
 
+pytest_plugins = ["tests.stores"]
+
 _numbers = itertools.count(1)
 
 

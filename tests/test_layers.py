@@ -20,14 +20,20 @@ ALLOWED = {
     # These never meet.
     "wire": CORE,
     "engine": CORE | {"patches"},
-    "transactions": CORE | {"patches"},
+    "sql": CORE,
+    "drivers": CORE | {"sql"},
+    "guard": CORE | {"sql"},
+    "doors": CORE | {"patches", "sql", "guard"},
+    "join": CORE | {"sql", "drivers"},
+    "transactions": CORE | {"patches", "sql", "drivers", "guard", "doors", "join"},
     "problems": CORE,
     "codings": CORE,
     "exchange": CORE | {"wire", "problems", "codings"},
     "openapi": CORE,
-    "asgi": CORE | {"patches", "transactions", "openapi", "exchange", "problems", "engine"},
+    "asgi": CORE | {"patches", "guard", "doors", "openapi", "exchange", "problems", "engine"},
     "testing": CORE | {"engine"},
-    "server": CORE | {"openapi", "asgi", "exchange", "problems", "engine", "transactions"},
+    "server": CORE
+    | {"openapi", "asgi", "exchange", "problems", "engine", "transactions", "drivers"},
     "client": CORE | {"wire"},
     "doctor": CORE
     | {
@@ -79,14 +85,6 @@ def test_arrows_point_one_way(path: Path) -> None:
     ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("atomicbatch.")}
     names_of_front_door = {"__version__"}
     assert ours - names_of_front_door <= ALLOWED[unit] | {unit}
-
-
-@pytest.mark.parametrize("path", [path for path in MODULES if unit_of(path) == "asgi"], ids=name_of)
-def test_asgi_knows_no_adapter(path: Path) -> None:
-    """The user hands it a transaction; of the package it knows the guard alone."""
-    guard = "atomicbatch.transactions.guard"
-    used = {name for name in imports_of(path) if name.startswith("atomicbatch.transactions")}
-    assert used <= {guard}
 
 
 @pytest.mark.parametrize(

@@ -209,10 +209,10 @@ class Marked:
 
 def ours():
     from atomicbatch.asgi import AtomicBatch
-    from atomicbatch.engine import threads
+    from atomicbatch.engine import contexts
 
     AtomicBatch(lambda *_: None, transaction=None)
-    threads.install()
+    contexts.install()
 
 
 for install in (others, ours) if order == "first" else (ours, others):
@@ -283,9 +283,9 @@ def test_beside(who: str, order: str) -> None:
 
 def test_each_change_says_why() -> None:
     """What is changed of others can be listed, with its reason."""
-    from atomicbatch.engine import threads
+    from atomicbatch.engine import contexts
 
-    threads.install()
+    contexts.install()
     listed = {(one.owner, one.name): one.why for one in patches.changes()}
     assert listed[threading.Thread, "start"] == "batches follow their calls into threads"
     assert all(" " in why for why in listed.values())

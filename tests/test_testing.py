@@ -22,7 +22,7 @@ from atomicbatch import (
     UnknownOutcomeError,
 )
 from atomicbatch.testing import check_transaction
-from atomicbatch.transactions.base import commit_error
+from atomicbatch.transactions.contract import commit_error
 from tests.proxies import At, Fault, proxied
 
 

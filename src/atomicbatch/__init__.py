@@ -3,15 +3,15 @@ atomicbatch: many API calls in one HTTP request and one database transaction.
 
 How a batch flows, which is also the order to read the files in::
 
-    request bytes                  asgi/, server/app.py         (limits enforced as bytes arrive)
+    request bytes                  asgi/, server/http/          (limits enforced as bytes arrive)
       -> outer request checked     exchange.py                  (method, media type, encoding)
       -> parts                     wire/multipart.py
       -> calls, as one Batch       wire/call.py, wire/inherit.py, wire/batch.py
-      -> BEGIN                     transactions/base.py, opened by engine/run.py
+      -> BEGIN                     transactions/contract.py, opened by engine/run.py
          -> next call              engine/execution.py
-         -> perform it             asgi/dispatch.py, server/api.py
+         -> perform it             asgi/dispatch.py, server/rows/api.py
          -> record its reply       engine/execution.py
-      -> COMMIT or ROLLBACK        transactions/base.py, left by engine/run.py
+      -> COMMIT or ROLLBACK        transactions/contract.py, left by engine/run.py
       -> again after a conflict    engine/replay.py, engine/turns.py
       -> replies, as one Outcome   engine/execution.py
       -> a reply for every call    problems.py

@@ -137,7 +137,7 @@ def serve(
     """
     try:
         with _needs("server"):
-            from atomicbatch.server import serve as server
+            from atomicbatch.server.http import serve as server
     except KeyboardInterrupt:
         _not_served()
     try:

@@ -2,7 +2,7 @@
 Contract checks for people writing transaction adapters.
 
 They run against a real database, and judge by what ``count`` sees through a connection of its own.
-The contract is in ``atomicbatch.transactions.base``.
+The contract is in ``atomicbatch.transactions.contract``.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from atomicbatch import Batch, ConflictError, Limits
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.engine import Replay
-from atomicbatch.transactions.base import commit_error, statement_error
+from atomicbatch.transactions.contract import commit_error, statement_error
 
 SCHEMA = """
 CREATE TABLE item (name TEXT PRIMARY KEY);

@@ -11,9 +11,11 @@ import pytest
 
 from atomicbatch.cli import cli
 from atomicbatch.limits import EndpointLimits, Limits, ServerLimits
-from atomicbatch.server import api, app, hosts, meanings
-from atomicbatch.server.filters import OPERATORS
-from atomicbatch.server.schema import Kind
+from atomicbatch.server.database import meanings
+from atomicbatch.server.http import app, hosts
+from atomicbatch.server.query.filters import OPERATORS
+from atomicbatch.server.rows import api
+from atomicbatch.server.schema.tables import Kind
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.docs.blocks import ROOT
 

@@ -12,12 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from atomicbatch.limits import Limits, ServerLimits
-from atomicbatch.server.access_log import AccessLog
-from atomicbatch.server.app import Application
-from atomicbatch.server.running import Server
-from atomicbatch.server.serve import database_url as server_url
-from atomicbatch.server.serve import open_database
-from atomicbatch.server.traffic import Traffic
+from atomicbatch.server.http.access_log import AccessLog
+from atomicbatch.server.http.app import Application
+from atomicbatch.server.http.running import Server
+from atomicbatch.server.http.serve import database_url as server_url
+from atomicbatch.server.http.serve import open_database
+from atomicbatch.server.http.traffic import Traffic
 from tests.server.every_type import POSTGRESQL_NEEDS, cases_of
 from tests.server.served import Served, make_shop, on_its_own
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from atomicbatch.server.dialect import SQLITE
-from atomicbatch.server.reflection import read_schema
 from atomicbatch.server.sample import create_sample
-from atomicbatch.server.schema import Schema
+from atomicbatch.server.schema.dialect import SQLITE
+from atomicbatch.server.schema.reflection import read_schema
+from atomicbatch.server.schema.tables import Schema
 
 # Names that break out of whatever is not escaped, and two that are alike in hexadecimal.
 HOSTILE = """

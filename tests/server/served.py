@@ -9,10 +9,10 @@ import httpx
 import sqlalchemy as sa
 
 from atomicbatch.model import Call, Reply
-from atomicbatch.server.running import Server
-from atomicbatch.server.serve import database_url as server_url
-from atomicbatch.server.traffic import Traffic
-from atomicbatch.server.values import encode_json
+from atomicbatch.server.http.running import Server
+from atomicbatch.server.http.serve import database_url as server_url
+from atomicbatch.server.http.traffic import Traffic
+from atomicbatch.server.values.codec import encode_json
 from atomicbatch.wire.batch import read_replies, write_batch
 
 JSON = ((b"content-type", b"application/json"),)

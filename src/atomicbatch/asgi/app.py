@@ -20,15 +20,15 @@ from atomicbatch.asgi.holding import Held, Holding
 from atomicbatch.asgi.roles import role_of
 from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import App, Receive, Scope, Send
-from atomicbatch.engine import AsyncTransaction, Replay, Turns, execute_async
-from atomicbatch.engine import threads as engine_threads
+from atomicbatch.doors import begin_batch
+from atomicbatch.doors import install as install_doors
+from atomicbatch.engine import AsyncTransaction, Replay, Turns, contexts, execute_async
 from atomicbatch.engine.current import RunningBatch, inside_batch, running_batch
 from atomicbatch.errors import ConflictError, NotBatchableError
 from atomicbatch.exchange import Response, read_request, write_response
+from atomicbatch.guard import Allowed, callers, guarded
 from atomicbatch.limits import EndpointLimits, Limits
 from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
-from atomicbatch.transactions.guard import Allowed, begin_batch, callers, guarded
-from atomicbatch.transactions.guard import install as install_guard
 
 
 class AtomicBatch:
@@ -85,9 +85,9 @@ class AtomicBatch:
         self._consumed_query = frozenset(consumed_query)
         self._doors: WeakKeyDictionary[asyncio.AbstractEventLoop, Door] = WeakKeyDictionary()
         self._door_at_hand: Door | None = None
-        engine_threads.install()
+        contexts.install()
         frameworks.install()
-        install_guard()
+        install_doors()
         callers.role_of = role_of
         describe_endpoint(app, path, self._limits)
 

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from atomicbatch import patches
-from atomicbatch.engine import afterwards
+from atomicbatch.engine import after_commit
 from atomicbatch.engine.current import current_batch
 
 
@@ -43,7 +43,7 @@ def _bound_by_batch(backends: ModuleType) -> None:
     owner: Any = getattr(backends, "AsyncIOBackend", backends)
     why = "every batch has worker threads of its own"
     patches.change(owner, "current_default_thread_limiter", _limiter_of_batch, why=why)
-    afterwards.hand_to_loop = _hand_to_loop
+    after_commit.hand_to_loop = _hand_to_loop
 
 
 def _limiter_of_batch(found: Callable[[], Any]) -> Callable[[], Any]:

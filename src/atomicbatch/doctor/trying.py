@@ -10,7 +10,7 @@ from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.doctor.watching import Watch
 from atomicbatch.engine import AsyncTransaction, Replay, execute_async
-from atomicbatch.engine.afterwards import Act
+from atomicbatch.engine.after_commit import Act
 from atomicbatch.engine.current import RunningBatch, running_batch
 from atomicbatch.errors import AtomicBatchError, TransactionError
 from atomicbatch.limits import Limits

@@ -9,8 +9,8 @@ In reading order::
     replay.py      when a whole batch is run again, and how long to wait first
     turns.py       the line in which batches stand that have met a conflict
     current.py     how code inside a call finds the batch: inside_batch, on_commit
-    afterwards.py  what was to be done after COMMIT is done
-    threads.py     batches follow their calls into threads
+    after_commit.py what was to be done after COMMIT is done
+    contexts.py    batches follow their calls into threads
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec
 
-from atomicbatch.engine.afterwards import Act, run_all, run_now
+from atomicbatch.engine.after_commit import Act, run_all, run_now
 
 P = ParamSpec("P")
 logger = logging.getLogger("atomicbatch")

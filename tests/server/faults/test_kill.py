@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from atomicbatch.server.serve import serve
+from atomicbatch.server.http.serve import serve
 from atomicbatch.wire.batch import write_batch
 from tests.server.served import call, on_its_own, seen
 
@@ -51,7 +51,7 @@ class Server:
     def __init__(self, url: str) -> None:
         self._url = url
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["atomicbatch.server.serve"])
+        self._context.set_forkserver_preload(["atomicbatch.server.http.serve"])
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]

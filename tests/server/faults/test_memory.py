@@ -14,7 +14,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from atomicbatch.server.serve import database_url as server_url
+from atomicbatch.server.http.serve import database_url as server_url
 from atomicbatch.wire.batch import write_batch
 from benchmarks.memory import fill, peak_mib
 from tests.server.served import call, seen

@@ -20,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 
 from atomicbatch.limits import Limits, ServerLimits
-from atomicbatch.server.serve import database_url as server_url
+from atomicbatch.server.http.serve import database_url as server_url
 from tests.proxies import At, Fault, Proxy, proxied
 from tests.server.conftest import Serve
 from tests.server.served import Served, call, make_shop, on_its_own, seen

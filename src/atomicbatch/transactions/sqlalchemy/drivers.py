@@ -11,7 +11,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import await_only
 
 from atomicbatch.errors import NotBatchableError
-from atomicbatch.transactions.statements import Family
+from atomicbatch.sql.statements import Family
 
 _FAMILIES = {
     "sqlite": Family.SQLITE,

@@ -22,7 +22,7 @@ from sqlalchemy.util import immutabledict
 
 from atomicbatch import patches
 from atomicbatch.errors import NotBatchableError
-from atomicbatch.transactions.guard import aside, let_pass
+from atomicbatch.guard import aside, let_pass
 from atomicbatch.transactions.sqlalchemy.connection import VirtualConnection
 from atomicbatch.transactions.sqlalchemy.joined import Call, current_call
 

@@ -20,6 +20,7 @@ from sqlalchemy import URL, Dialect, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
+from atomicbatch.drivers.conflicts import conflict_behind
 from atomicbatch.errors import (
     BrokenTransactionError,
     ConflictError,
@@ -28,9 +29,9 @@ from atomicbatch.errors import (
     TransactionError,
     kind_of,
 )
-from atomicbatch.transactions.conflicts import conflict_behind
-from atomicbatch.transactions.guard import aside, reaches
-from atomicbatch.transactions.guard.callers import caller
+from atomicbatch.guard import aside, reaches
+from atomicbatch.guard.callers import caller
+from atomicbatch.sql.statements import Family
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.engines import (
     are_alike,
@@ -44,7 +45,6 @@ from atomicbatch.transactions.sqlalchemy.slots import Slots
 from atomicbatch.transactions.sqlalchemy.threads import threads
 from atomicbatch.transactions.sqlalchemy.waiting import function_of
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
-from atomicbatch.transactions.statements import Family
 
 logger = logging.getLogger("atomicbatch")
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sqlalchemy.exc import MissingGreenlet
 
 from atomicbatch.errors import NotBatchableError, TransactionError
-from atomicbatch.transactions.lexing import text_of
+from atomicbatch.join.stack import Virtual
+from atomicbatch.sql.lexing import text_of
+from atomicbatch.sql.statements import Family, Kind, Statement, read_statement
 from atomicbatch.transactions.sqlalchemy.connection import VirtualCursor
 from atomicbatch.transactions.sqlalchemy.drivers import buffered, value_of
 from atomicbatch.transactions.sqlalchemy.settings import OwnSettings
-from atomicbatch.transactions.statements import Family, Kind, Statement, read_statement
-from atomicbatch.transactions.virtual import Virtual
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.real import RealTransaction

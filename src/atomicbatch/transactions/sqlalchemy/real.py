@@ -14,6 +14,8 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.pool.base import ResetStyle
 
+from atomicbatch.drivers.answers import answer_of
+from atomicbatch.drivers.endings import CANCELLED, savepoint_failed, says_gone
 from atomicbatch.errors import (
     BrokenTransactionError,
     BusyError,
@@ -22,9 +24,9 @@ from atomicbatch.errors import (
     UnknownOutcomeError,
     kind_of,
 )
-from atomicbatch.transactions.answers import answer_of
-from atomicbatch.transactions.base import commit_error, statement_error
-from atomicbatch.transactions.endings import CANCELLED, savepoint_failed, says_gone
+from atomicbatch.join.stack import Virtual
+from atomicbatch.sql.statements import Family
+from atomicbatch.transactions.contract import commit_error, statement_error
 from atomicbatch.transactions.sqlalchemy.drivers import (
     Runner,
     family_of,
@@ -40,8 +42,6 @@ from atomicbatch.transactions.sqlalchemy.lease import OVER, Lease
 from atomicbatch.transactions.sqlalchemy.links import Link
 from atomicbatch.transactions.sqlalchemy.savepoints import Savepoints
 from atomicbatch.transactions.sqlalchemy.settings import Settings
-from atomicbatch.transactions.statements import Family
-from atomicbatch.transactions.virtual import Virtual
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection

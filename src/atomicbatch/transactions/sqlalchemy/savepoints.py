@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NoReturn
 
-from atomicbatch.transactions.statements import Family, Kind
-from atomicbatch.transactions.virtual import OverlapError, Stack, Virtual
+from atomicbatch.join.stack import OverlapError, Stack, Virtual
+from atomicbatch.sql.statements import Family, Kind
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.real import RealTransaction

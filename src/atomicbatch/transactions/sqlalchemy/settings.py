@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
+from atomicbatch.sql.statements import Kind, Statement
 from atomicbatch.transactions.sqlalchemy.drivers import run_plainly, value_of
-from atomicbatch.transactions.statements import Kind, Statement
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.real import RealTransaction

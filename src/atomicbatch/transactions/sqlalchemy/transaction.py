@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
+from atomicbatch import doors, guard
 from atomicbatch.model import Batch
-from atomicbatch.transactions import guard
 from atomicbatch.transactions.sqlalchemy.hook import install
 from atomicbatch.transactions.sqlalchemy.joined import Joined, Options
 
@@ -82,7 +82,7 @@ class SQLAlchemyTransaction:
             max_batches=max_batches,
         )
         install()
-        guard.install()
+        doors.install()
         _check_once()
 
     def begin(

@@ -24,11 +24,11 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.queue import Queue
 
 from atomicbatch.errors import NotBatchableError
-from atomicbatch.transactions.lexing import text_of
+from atomicbatch.sql.lexing import text_of
+from atomicbatch.sql.statements import Family, Kind, read_statement
 from atomicbatch.transactions.sqlalchemy.drivers import family_of
 from atomicbatch.transactions.sqlalchemy.lease import Lease
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
-from atomicbatch.transactions.statements import Family, Kind, read_statement
 
 # Libraries whose frames are not the app's. Their callers are what a message can name.
 _LIBRARIES = sys.stdlib_module_names | {

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from atomicbatch.errors import ConflictError
+from atomicbatch.sql.statements import Family
 from atomicbatch.transactions.sqlalchemy.waiting import Wait, wait_of
-from atomicbatch.transactions.statements import Family
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.joined import Joined

@@ -1,0 +1,18 @@
+"""
+Doors: where each driver is entered, so that a batch learns what is sent to a database.
+
+In reading order::
+
+    install.py     which door belongs to which module, and when it is put in
+    sqlite.py      sqlite3 and aiosqlite
+    postgresql.py  asyncpg, psycopg and psycopg2
+    mysql.py       PyMySQL, aiomysql, asyncmy and mysqlclient
+    processes.py   what calls give to other processes
+    earlier.py     connections from before the doors were there
+"""
+
+from __future__ import annotations
+
+from atomicbatch.doors.install import begin_batch, install, uninstall
+
+__all__ = ["begin_batch", "install", "uninstall"]

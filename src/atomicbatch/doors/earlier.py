@@ -1,0 +1,83 @@
+"""
+Connections of sqlite3 and psycopg2 that were opened before the doors were there.
+
+They are written in C and have no doors. They are looked for once, before the first batch, and
+named in the log. Those of sqlite3 that belong to this thread tell at least that they write:
+afterwards, so that the batch fails and says that something may be stored. Those of psycopg2 make
+cursors that ask, unless they are told to make others. As long as there are any, nobody is told
+that all that a call did is undone.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sqlite3
+import sys
+from functools import partial
+from typing import Any
+
+from atomicbatch.doors import postgresql, sqlite
+from atomicbatch.guard.places import Place, of_file
+from atomicbatch.guard.watch import Driver, unwatched, watching
+from atomicbatch.sql.kinds import Family
+
+logger = logging.getLogger("atomicbatch")
+_looked: list[bool] = []
+
+
+def look_once() -> None:
+    """Look for such connections; again does nothing. Takes some ten milliseconds."""
+    if _looked:
+        return
+    _looked.append(True)
+    look()
+
+
+def look() -> None:
+    """Look for such connections among all objects that the garbage collector knows."""
+    early: list[Any] = []
+    known: set[int] = set()
+    psycopg2 = sys.modules.get("psycopg2.extensions")
+    of_drivers = (sqlite3.Connection, getattr(psycopg2, "connection", sqlite3.Connection))
+    for one in gc.get_objects():
+        kind = type(one)
+        if issubclass(kind, of_drivers):
+            if not issubclass(kind, (sqlite.Connection, postgresql.Connection)):
+                early.append(one)
+        elif kind.__name__ == "_ConnectionRecord":
+            # SQLAlchemy's pools have doors of their own.
+            known.add(id(getattr(one, "dbapi_connection", None)))
+        elif kind.__module__ == "aiosqlite.core":
+            known.add(id(getattr(one, "_connection", None)))
+    names = [_watch(one) for one in early if id(one) not in known]
+    if names:
+        unwatched.extend(names)
+        logger.warning(
+            "connections that were opened before AtomicBatch was made are not watched; what a "
+            "call of a batch writes on them stays when the batch is rolled back: %s; make "
+            "AtomicBatch before they are opened",
+            ", ".join(names),
+        )
+
+
+def _watch(connection: Any) -> str:
+    """Watch one as far as that is possible; name it."""
+    if not isinstance(connection, sqlite3.Connection):
+        # Cursors that are asked for by a class of their own are not seen.
+        connection.cursor_factory = postgresql.asking_cursor(connection.cursor_factory)
+        return f"psycopg2's to {postgresql.PSYCOPG2.place(connection)}"
+    try:
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        place = of_file(cursor.execute("PRAGMA database_list").fetchone()[2])
+        connection.set_trace_callback(partial(_traced, connection, place))
+    except sqlite3.Error:
+        return "one of sqlite3's that belongs to another thread"
+    return f"sqlite3's to {place}"
+
+
+def _traced(connection: sqlite3.Connection, place: Place, sql: str) -> None:
+    watch = watching.get()
+    if watch is not None:
+        watch.sent(connection, Driver("sqlite3", Family.SQLITE, lambda _: place), sql)

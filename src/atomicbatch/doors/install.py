@@ -1,0 +1,42 @@
+"""Where each driver is entered, as soon as it is imported."""
+
+from __future__ import annotations
+
+from atomicbatch import patches
+from atomicbatch.doors import mysql, postgresql, processes, sqlite
+from atomicbatch.doors.earlier import look_once
+
+WHY = "what takes no part in a batch is refused"
+"""The reason of all the guard's changes."""
+
+# The last module of a driver's that has to be there, and what changes it.
+_DOORS = {
+    "sqlite3": sqlite.change_sqlite3,
+    "aiosqlite.core": sqlite.change_aiosqlite,
+    "asyncpg.connection": postgresql.change_asyncpg,
+    "asyncpg.prepared_stmt": postgresql.change_asyncpg_statements,
+    "psycopg._cursor_base": postgresql.change_psycopg,
+    "psycopg2": postgresql.change_psycopg2,
+    "pymysql.connections": mysql.change_pymysql,
+    "aiomysql.connection": mysql.change_aiomysql,
+    "asyncmy.connection": mysql.change_asyncmy,
+    "MySQLdb.connections": mysql.change_mysqlclient,
+    "concurrent.futures.process": processes.change_pools,
+}
+
+
+def install() -> None:
+    """Put doors into the drivers that are here, and into those imported later; once."""
+    for module, act in _DOORS.items():
+        patches.when_imported(module, act)
+
+
+def uninstall() -> None:
+    """Undo :func:`install`."""
+    patches.undo(WHY)
+
+
+def begin_batch() -> None:
+    """Before a batch: see to what was imported or opened unnoticed."""
+    patches.catch_up()
+    look_once()

@@ -1,0 +1,111 @@
+"""
+Answers: what a database itself has said, read from any driver's exception.
+
+A code (SQLSTATE, error number, SQLite's result code) is the database's own word. What carries none
+is the driver's: the connection broke, time ran out, bytes could not be read. No driver is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from atomicbatch.sql.kinds import Family
+
+
+class Answer(NamedTuple):
+    """A database's code for what went wrong; one of the three, or number and state (MySQL)."""
+
+    state: str = ""
+    """SQLSTATE, five characters."""
+    number: int | None = None
+    """MySQL's, MariaDB's or TiDB's error number, also the client library's."""
+    result: str = ""
+    """SQLite's extended result code, by name: ``SQLITE_BUSY_SNAPSHOT``."""
+    text: str = ""
+    """The driver's message. It may hold values of rows: never for the log or the client."""
+
+    @property
+    def family(self) -> Family:
+        """What kind of database has said it."""
+        if self.result:
+            return Family.SQLITE
+        return Family.POSTGRESQL if self.number is None else Family.MYSQL
+
+
+def answer_of(error: BaseException) -> Answer | None:
+    """
+    Find the database's answer behind a driver's exception, however the driver is wrapped.
+
+    Goes from the outermost error inwards, by ``orig`` (SQLAlchemy's name for the driver's
+    exception) and ``__cause__`` alone. Python sets ``__context__`` to whatever was being handled
+    meanwhile, which may have been anything.
+    """
+    for link in causes(error):
+        if (answer := own_answer(link)) is not None:
+            return answer
+    return None
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was made from: ``orig`` and ``__cause__``, each one once."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        waiting += [original_of(link), link.__cause__]
+
+
+def original_of(error: BaseException) -> BaseException | None:
+    """The driver's exception inside SQLAlchemy's."""
+    original = getattr(error, "orig", None)
+    return original if isinstance(original, BaseException) else None
+
+
+def is_drivers(error: BaseException) -> bool:
+    """Tell whether an exception is a database driver's, or SQLAlchemy's around one."""
+    return original_of(error) is not None or any(_is_root(kind) for kind in type(error).__mro__)
+
+
+def _is_root(kind: type) -> bool:
+    """Tell whether a class is the root of a driver's exceptions: an app may have an Error, too."""
+    module = kind.__module__
+    if module.startswith(("asyncpg.", "sqlalchemy.dialects.")):
+        return True
+    return kind.__name__ == "Error" and hasattr(sys.modules.get(module), "DatabaseError")
+
+
+def own_answer(error: BaseException) -> Answer | None:
+    """The answer that this one exception carries."""
+    result = getattr(error, "sqlite_errorname", None)
+    if isinstance(result, str):
+        return Answer(result=result, text=str(error))
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if not isinstance(state, str):
+        state = ""
+    number = _number(error)
+    if number is None and not state:
+        return None
+    return Answer(state=state, number=number, text=str(error))
+
+
+def _is_pep_249(error: BaseException) -> bool:
+    return not isinstance(error, OSError) and any(
+        base.__name__ == "Error" for base in type(error).__mro__
+    )
+
+
+def _number(error: BaseException) -> int | None:
+    """The error number of a MySQL driver: ``errno`` or the first argument."""
+    # Only from exceptions of a driver: KeyError(1213) is no deadlock.
+    if not _is_pep_249(error):
+        return None
+    number = getattr(error, "errno", None)
+    if number is None and error.args:
+        number = error.args[0]
+    return number if isinstance(number, int) else None

@@ -1,0 +1,23 @@
+"""
+The guard: what a call writes by a library that takes no part in the batch is refused.
+
+Another ORM, or a driver used directly, commits at once: a rollback of the batch cannot undo it. So
+inside a call of a batch each driver asks before it sends a statement. A write on a connection that
+is not the batch's fails the batch before it is sent, and says who writes where, and what to do.
+Reads pass, and so does what is allowed by name (``outside=``). In reading order:
+
+    watch.py    one attempt at a batch: whose a connection is, and what is refused
+    places.py   which database a connection leads to; what is allowed by name
+    reach.py    whether an object stands for a connection
+    callers.py  who writes: the library, and the app's line
+
+The drivers' doors, which ask, are in ``doors/``; whether SQL writes is read by ``sql/writing.py``.
+"""
+
+from __future__ import annotations
+
+from atomicbatch.guard.places import Allowed
+from atomicbatch.guard.reach import reaches
+from atomicbatch.guard.watch import Guarded, Watch, aside, guarded, let_pass
+
+__all__ = ["Allowed", "Guarded", "Watch", "aside", "guarded", "let_pass", "reaches"]

@@ -1,0 +1,114 @@
+"""Who calls: the libraries between the app and a driver, and the app's own line."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import NamedTuple
+
+_OURS = str(Path(__file__).parents[1])
+_STANDARD = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+_INSTALLED = ("site-packages", "dist-packages")
+# Of these no frame is the app's, wherever they are installed.
+_LIBRARIES = frozenset(
+    """
+    aiomysql aiosqlite anyio asyncmy asyncpg databases ddtrace edgy greenlet gino MySQLdb
+    opentelemetry ormar peewee piccolo playhouse pony psycopg psycopg2 psycopg_binary psycopg_c
+    psycopg_pool pymysql saffier sentry_sdk sqlalchemy sqlmodel tortoise wrapt
+    """.split()
+)
+
+
+def _no_role(_: Collection[CodeType]) -> str:
+    return ""
+
+
+role_of: Callable[[Collection[CodeType]], str] = _no_role
+"""Tells what the app's functions on the stack are to the call: its handler, a dependency or
+middleware; ``asgi/roles.py`` knows."""
+
+
+class Caller(NamedTuple):
+    """Who has called a driver."""
+
+    libraries: tuple[str, ...]
+    """Top-level packages between the driver and the app, the outermost last."""
+    line: str
+    """The app's innermost frame, ``file:line in function``; empty where none is on the stack."""
+    is_logging: bool
+    """A handler of Python's logging is writing."""
+    role: str = ""
+    """What that line belongs to: the call's handler, a dependency or middleware; or empty."""
+
+    @property
+    def place(self) -> str:
+        """Where it was, in words for a message."""
+        return ", ".join(filter(None, (self.role, self.line)))
+
+
+def caller() -> Caller:
+    """Look up the stack. It costs some microseconds, so only where an alarm is due."""
+    libraries: dict[str, None] = {}
+    line = ""
+    installed: FrameType | None = None
+    codes: list[CodeType] = []
+    for frame in _outwards(sys._getframe(1)):
+        if frame.f_code.co_name == "handle" and frame.f_globals.get("__name__") == "logging":
+            return Caller(tuple(libraries), line, True)
+        kind = _kind_of(_file_of(frame))
+        if kind in ("app", "installed"):
+            codes.append(frame.f_code)
+        if not line and kind != "ours":
+            name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            if kind == "app":
+                line = _line_of(frame)
+            elif kind == "installed":
+                libraries[name] = None
+                if installed is None and name not in _LIBRARIES:
+                    installed = frame
+    if not line and installed is not None:
+        # The app itself is installed, or has started this as a task of its own.
+        line = _line_of(installed)
+    return Caller(tuple(libraries), line, False, role_of(codes))
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of a stack, and of those that wait for its greenlet, as SQLAlchemy's async do."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+    greenlet = sys.modules.get("greenlet")
+    waiting = greenlet.getcurrent().parent if greenlet is not None else None
+    while waiting is not None:
+        frame = waiting.gr_frame
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+        waiting = waiting.parent
+
+
+def _file_of(frame: FrameType) -> str:
+    file = frame.f_code.co_filename
+    # Code that was made from text belongs to the module that has made it.
+    return str(frame.f_globals.get("__file__", file)) if file.startswith("<") else file
+
+
+@lru_cache(maxsize=4096)
+def _kind_of(file: str) -> str:
+    if file.startswith(_OURS):
+        return "ours"
+    if any(f"/{folder}/" in file.replace("\\", "/") for folder in _INSTALLED):
+        return "installed"
+    is_standard = file.startswith("<frozen") or any(file.startswith(at) for at in _STANDARD if at)
+    return "standard" if is_standard else "app"
+
+
+def _line_of(frame: FrameType) -> str:
+    code = frame.f_code
+    # The whole path is nobody's business, since the message goes to clients.
+    file = "/".join(Path(code.co_filename).parts[-2:]).lstrip("/")
+    return f"{file}:{frame.f_lineno} in {code.co_qualname}"

@@ -1,0 +1,402 @@
+"""One attempt at a batch, as the drivers' doors see it: whose a connection is, what is refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+
+from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
+from atomicbatch.guard.callers import Caller, caller
+from atomicbatch.guard.places import Allowed, Place
+from atomicbatch.guard.reach import reaches
+from atomicbatch.model import Batch
+from atomicbatch.sql.kinds import Family
+from atomicbatch.sql.writing import verb_of
+
+C = TypeVar("C")
+logger = logging.getLogger("atomicbatch")
+
+unwatched: list[str] = []
+"""Connections that write without being seen, by name; see ``earlier.py``."""
+watching: ContextVar[Watch | None] = ContextVar("atomicbatch_watching", default=None)
+"""The attempt that this code works for; None outside of calls. It follows into threads."""
+
+
+def _as_it_is(_: Any, operation: Any) -> Any:
+    return operation
+
+
+class Driver(NamedTuple):
+    """A driver, as its doors name themselves."""
+
+    name: str
+    family: Family
+    place: Callable[[Any], Place | None]
+    """Tells which database a connection leads to, or None where that is not known."""
+    readable: Callable[[Any, Any], Any] = _as_it_is
+    """Given a connection and SQL, gives it without what the connection knows to be harmless."""
+
+
+class Watch:
+    """
+    What one attempt at a batch is told by the drivers' doors.
+
+    Args:
+        allowed: What is none of the batch's business.
+
+    Attributes:
+        allowed: The same.
+        joined: What the transaction's block gave. It may have ``takes_part(connection)``, which
+            tells whether a driver's connection works in the batch's transaction.
+        error: Why the batch cannot be committed, or None.
+        wrote_outside: The call that runs, or ran last, has written what is allowed by name.
+    """
+
+    def __init__(self, allowed: Allowed) -> None:
+        self.joined: Any = None
+        self.error: TransactionError | None = None
+        self.wrote_outside = False
+        self.allowed = allowed
+        # The transaction is being begun: what works now is what begins it.
+        self._entering = True
+        self._active = True
+        self._undone = False
+        self._is_elsewhere = False
+        # Identities must not be reused while the batch runs, so the connections are kept.
+        self._own: list[Any] = []
+        # What the adapter has set in context variables on entering; it may hold connections.
+        self._set: list[Any] = []
+        self._passing: list[Any] = []
+
+    # What doors call ---------------------------------------------------------------------------
+
+    def opens(self, connection: Any) -> None:
+        """A driver has opened a connection."""
+        if self._entering:
+            self._own.append(connection)
+
+    def sends(self, connection: Any, driver: Driver, operation: Any) -> None:
+        """
+        A driver is about to send SQL.
+
+        Raises:
+            TransactionError: It must not: it would write past the batch.
+        """
+        if not self._is_known(connection):
+            verb = verb_of(operation, driver.family)
+            if verb:
+                verb = verb_of(driver.readable(connection, operation), driver.family)
+            if verb:
+                self._writes(connection, driver, verb)
+
+    def writes(self, connection: Any, driver: Driver, verb: str) -> None:
+        """
+        A driver is about to write without SQL that could be read.
+
+        Raises:
+            TransactionError: It must not.
+        """
+        if not self._is_known(connection):
+            self._writes(connection, driver, verb)
+
+    def sent(self, connection: Any, driver: Driver, operation: Any) -> None:
+        """A driver has sent SQL that could not be stopped, by a connection without a door."""
+        if not self._active or self._is_known(connection):
+            return
+        verb = verb_of(operation, driver.family)
+        who = self._stranger(connection, driver) if verb else None
+        if who is not None:
+            # That counts more than any other reason: a conflict would run the batch again.
+            escaped = getattr(self.joined, "escaped", BrokenTransactionError)
+            self.error = escaped(
+                f"{_said(who, connection, driver, verb)}: that connection was opened before "
+                f"AtomicBatch was made and takes no part in the batch, so that it may be stored; "
+                f"make AtomicBatch before it is opened, or use the batch's own connections"
+            )
+
+    def let_pass(self, connection: Any) -> None:
+        """A connection is none of the batch's business."""
+        if not any(one is connection for one in self._passing):
+            self._passing.append(connection)
+
+    # What the engine's side calls --------------------------------------------------------------
+
+    def begun(self, joined: Any, before: Context) -> None:
+        """
+        The transaction has been begun.
+
+        Args:
+            joined: What its block gives.
+            before: The context from before that.
+        """
+        self.joined, self._entering = joined, False
+        self._set = [
+            value
+            for variable, value in copy_context().items()
+            if variable not in before or before[variable] is not value
+        ]
+
+    def call(self) -> AbstractAsyncContextManager[Any]:
+        """Make what one call runs inside of, around it what the transaction has for calls."""
+        return _call(self, getattr(self.joined, "call", nullcontext)())
+
+    def check(self) -> None:
+        """Refuse to commit, if there is a reason."""
+        if self.error is not None:
+            raise self.error
+
+    def took_part(self) -> bool | None:
+        """Tell of the call that ran last what :func:`~atomicbatch.transactions.contract` says."""
+        told: Callable[[], bool | None] | None = getattr(self.joined, "took_part", None)
+        took_part = told() if told is not None else None
+        # What it wrote outside stays, so nobody may say that all of it is undone.
+        return None if took_part and (self.wrote_outside or unwatched) else took_part
+
+    def end(self, *, undone: bool) -> None:
+        """The attempt is over; the contexts of what calls have left running still hold it."""
+        self._active, self._undone = False, undone
+        self.joined = None
+        self._own.clear()
+        self._set.clear()
+
+    @property
+    def restrains(self) -> bool:
+        """Whether what its code writes on connections of its own is refused."""
+        return self._active or self._undone
+
+    def elsewhere(self) -> Watch:
+        """
+        Make what watches code of this call in another process, which has no part in the batch.
+
+        What has been left behind there goes on as it would here.
+        """
+        if not self._active:
+            return self
+        watch = Watch(self.allowed)
+        watch._entering, watch._is_elsewhere = False, True
+        return watch
+
+    # Decisions ---------------------------------------------------------------------------------
+
+    def _is_known(self, connection: Any) -> bool:
+        """Tell whether a connection is known to take part, or nobody wants to know."""
+        if not self._active:
+            return not self._undone
+        for one in self._own:
+            if one is connection:
+                return True
+        if self._entering:
+            self._own.append(connection)
+        return self._entering
+
+    def _takes_part(self, connection: Any) -> bool:
+        told: Callable[[Any], bool] | None = getattr(self.joined, "takes_part", None)
+        if told is not None:
+            return told(connection)
+        # An adapter that does not say so may have it in its hands.
+        return any(reaches(one, connection) for one in (self.joined, *self._set))
+
+    def _stranger(self, connection: Any, driver: Driver) -> Caller | None:
+        """Tell who writes by a connection, if that is of the batch's business."""
+        if any(reaches(one, connection) for one in self._passing):
+            self.wrote_outside = True
+            return None
+        if self._active and self._takes_part(connection):
+            self._own.append(connection)
+            return None
+        who = caller()
+        names = (*who.libraries, driver.name)
+        if who.is_logging or self.allowed.allows(names, driver.place(connection)):
+            self.wrote_outside = True
+            return None
+        return who
+
+    def _writes(self, connection: Any, driver: Driver, verb: str) -> None:
+        who = self._stranger(connection, driver)
+        if who is None:
+            return
+        if not self._active:
+            _refuse_left_behind()
+        if self._is_elsewhere:
+            self._refuse(
+                f"{_said(who, connection, driver, verb)}, in another process: that takes no part "
+                f"in the batch, whose rollback could not undo it; write in the handler's own "
+                f"process, or do it in on_commit()"
+            )
+        self._refuse(
+            f"{_said(who, connection, driver, verb)}: that connection takes no part in the batch, "
+            f"whose rollback could not undo it; use the batch's own connections (those of an "
+            f"SQLAlchemy engine, say), do it in on_commit(), or, if it may stay when the batch is "
+            f'rolled back, allow it by name: outside=("{_library(who, driver)}",)'
+        )
+
+    def _refuse(self, what: str) -> NoReturn:
+        error = NotBatchableError(what)
+        self._doom(error)
+        raise error
+
+    def _doom(self, error: TransactionError) -> None:
+        self.error = self.error or error
+        doom = getattr(self.joined, "doom", None)
+        if doom is not None:
+            doom(error)
+
+
+def _library(who: Caller, driver: Driver) -> str:
+    return who.libraries[-1] if who.libraries else driver.name
+
+
+def _said(who: Caller, connection: Any, driver: Driver, verb: str) -> str:
+    library, place = _library(who, driver), driver.place(connection)
+    by = driver.name if library == driver.name else f"{library} ({driver.name})"
+    to = f" to {place}" if place is not None else ""
+    at = f", at {who.line}" if who.line else ""
+    return f"a handler writes ({verb}){to} by {by}{at}"
+
+
+def _refuse_left_behind() -> NoReturn:
+    logger.warning(
+        "a thread or a task that outlives a batch which was rolled back is refused a database"
+    )
+    raise TransactionError(
+        "the batch of this call was rolled back, and what it has left running may store nothing; "
+        "start workers when the app starts, not in a call"
+    )
+
+
+@asynccontextmanager
+async def _call(watch: Watch, around: AbstractAsyncContextManager[Any]) -> AsyncIterator[None]:
+    watch.wrote_outside = False
+    async with around:
+        token = watching.set(watch)
+        try:
+            yield
+        finally:
+            watching.reset(token)
+    # Also where the handler has swallowed it, or a task of an earlier call has met it.
+    watch.check()
+
+
+@asynccontextmanager
+async def guarded(
+    manager: AbstractAsyncContextManager[Any], allowed: Allowed
+) -> AsyncIterator[Watch]:
+    """
+    Begin a transaction and watch what its calls do; the async twin of :class:`Guarded`.
+
+    Args:
+        manager: What an adapter's ``begin()`` has returned.
+        allowed: What batches leave alone.
+    """
+    watch = Watch(allowed)
+    undone = True
+    try:
+        with _entering(watch) as entered:
+            async with manager as joined:
+                entered(joined)
+                yield watch
+                watch.check()
+        undone = False
+    finally:
+        watch.end(undone=undone)
+
+
+class Guarded(Generic[C]):
+    """
+    A sync transaction whose block is watched from begin to end.
+
+    Args:
+        transaction: The adapter; its attribute ``outside`` is looked at, if it has one.
+    """
+
+    def __init__(self, transaction: Any) -> None:
+        self._transaction = transaction
+        self._allowed = Allowed.of(transaction)
+
+    def begin(self, batch: Batch, *, deadline: float) -> AbstractContextManager[C]:
+        """Begin the adapter's transaction; what is written past it inside is refused."""
+        manager = self._transaction.begin(batch, deadline=deadline)
+        block = self._begin(manager)
+        # By these the time limit stops a transaction.
+        for name in ("interrupt", "sever", "give_up"):
+            if hasattr(manager, name):
+                setattr(block, name, getattr(manager, name))
+        return block
+
+    @contextmanager
+    def _begin(self, manager: AbstractContextManager[C]) -> Iterator[C]:
+        watch = Watch(self._allowed)
+        undone = True
+        try:
+            with _entering(watch) as entered, manager as joined:
+                entered(joined)
+                token = watching.set(watch)
+                try:
+                    yield joined
+                finally:
+                    watching.reset(token)
+                watch.check()
+            undone = False
+        finally:
+            watch.end(undone=undone)
+
+
+@contextmanager
+def _entering(watch: Watch) -> Iterator[Callable[[Any], None]]:
+    """Watch the beginning of a transaction, until it says what its block gives."""
+    before = copy_context()
+    token = watching.set(watch)
+    is_over = False
+
+    def over() -> None:
+        nonlocal is_over
+        if not is_over:
+            is_over = True
+            watching.reset(token)
+
+    def entered(joined: Any) -> None:
+        over()
+        watch.begun(joined, before)
+
+    try:
+        yield entered
+    finally:
+        over()
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Let an adapter do something inside a call that is its own business: open a connection."""
+    token = watching.set(None)
+    try:
+        yield
+    finally:
+        watching.reset(token)
+
+
+def let_pass(connection: Any) -> None:
+    """Tell the watch on this call, if any, that a connection is none of the batch's business."""
+    watch = watching.get()
+    if watch is not None:
+        watch.let_pass(connection)
+
+
+def _in_child() -> None:
+    """A process that a call has forked has a copy of everything, but is not the batch."""
+    watch = watching.get()
+    if watch is not None:
+        watching.set(watch.elsewhere())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,11 @@
+"""
+The server's side of the database. In reading order::
+
+    opening.py       what the user named -> a database, or words that say why not
+    sessions.py      a thread's session, and the transactions that batches run in
+    threads.py       worker threads, and how work ends whose time is over; tickets.py: whose it is
+    backends.py      how each database is opened, begun and committed by its driver
+    counting.py      drivers' connections that stop reading an answer once it is too long
+    sqlite_files.py  which file a connection has open, and what if another has taken its name
+    faults.py        what a driver's errors mean for a call; meanings.py: code by code
+"""

@@ -1,0 +1,399 @@
+"""
+Database: worker threads, one connection each, and the transactions that batches run in.
+
+A whole batch runs in one worker thread on one connection: nothing is handed over per call. On
+SQLite one thread does all the writing, so that the batches of this process stand in line instead
+of polling for the write lock; readers have threads of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from atomicbatch.engine import Turn, Turns
+from atomicbatch.errors import (
+    AtomicBatchError,
+    BrokenTransactionError,
+    BusyError,
+    TransactionError,
+    UnknownOutcomeError,
+)
+from atomicbatch.limits import ServerLimits
+from atomicbatch.model import Batch, Reply
+from atomicbatch.server.database.backends import (
+    Backend,
+    Execute,
+    Raw,
+    Row,
+    backend_for,
+    dialect_of,
+)
+from atomicbatch.server.database.threads import Threads, too_late
+from atomicbatch.server.database.tickets import AnyTicket, untimed
+from atomicbatch.server.schema.catalog import Catalog
+from atomicbatch.server.schema.tables import Schema
+from atomicbatch.transactions.contract import statement_error
+
+_log = logging.getLogger("atomicbatch.server")
+_T = TypeVar("_T")
+# How long a transaction is begun anew because the schema has changed meanwhile.
+_LOOK_SECONDS = 5.0
+
+
+class Session:
+    """
+    One worker thread's connection; as a context manager, one transaction on it.
+
+    It is what ``engine.run`` is given as the transaction and ``rows`` as the connection.
+
+    Attributes:
+        execute: SQL text and parameters -> a DB-API cursor; valid inside a transaction.
+        stream, one, few: What ``Backend`` calls so, on the session's connection.
+        reply_bytes: Bytes of the replies made in this transaction so far.
+        catalog: The schema that is served, or None where statements are all that is wanted.
+        schema: What the transaction sees; valid where there is a catalog.
+    """
+
+    execute: Execute
+    stream: Callable[[str, Sequence[Any], int], Generator[Row]]
+    one: Callable[[str, Sequence[Any], int], Row | None]
+    few: Callable[[str, Sequence[Any], int], list[Row] | None]
+    schema: Schema
+
+    def __init__(
+        self,
+        backend: Backend,
+        catalog: Catalog | None = None,
+        turns: Turns | None = None,
+        *,
+        reader: bool,
+    ) -> None:
+        self.backend = backend
+        self.catalog = catalog
+        self.turns = Turns() if turns is None else turns
+        self.driver_error = backend.driver_error
+        self.reply_bytes = 0
+        self._reader = reader
+        self._raw: Raw | None = None
+        self._version: int | None = None
+        self._socket: socket.socket | None = None
+        # Guards what other threads use to interrupt this one: whose turn it is, and on what.
+        self._lock = threading.Lock()
+        self._ticket = untimed(read_only=reader)
+
+    def reserve(self, ticket: AnyTicket) -> None:
+        """Say whose the next transactions are."""
+        with self._lock:
+            self._ticket = ticket
+
+    @property
+    def replies(self) -> list[Reply]:
+        """Of the calls performed in this transaction, for who has to answer in this one's place."""
+        replies = self._ticket.replies
+        return [] if replies is None else replies
+
+    def meets(self, batch: Batch) -> bool:
+        """See ``engine.turns``."""
+        return self.turns.meets(batch)
+
+    def ask(self, batch: Batch) -> Turn:
+        """Stand in line, until it is our turn or our time is over."""
+        turn = self.turns.ask(batch)
+        self._ticket.stand_in_line(turn)
+        return turn
+
+    def raced(self, what: tuple[str, ...]) -> bool:
+        """Whether this was asked before in a run of the same batch."""
+        before = what in self._ticket.raced
+        self._ticket.raced.add(what)
+        return before
+
+    def begin(self, batch: Batch, *, deadline: float) -> Session:  # noqa: ARG002 - part of the contract
+        """A transaction for ``batch``: a context manager, see ``transactions.base``."""
+        return self
+
+    @staticmethod
+    def took_part() -> bool:
+        """All that a call does is done in this transaction; see ``transactions.base``."""
+        return True
+
+    def __enter__(self) -> Session:
+        give_up = time.monotonic() + _LOOK_SECONDS
+        while True:
+            self._check_time()
+            try:
+                if self._begun():
+                    break
+            except (self.driver_error, exc.SQLAlchemyError) as error:
+                self._discard()
+                # A connection that broke while it was idle: the next attempt makes a new one.
+                raise self.trouble(error) or _no_connection(error) from error
+            if time.monotonic() > give_up:
+                raise BusyError("the database's schema keeps changing")
+        self.reply_bytes = 0
+        self._ticket.replies = []
+        # Who ended the ticket while BEGIN was waiting has found no statement to interrupt.
+        if self._ticket.over:
+            self._roll_back(discard=True)
+            raise too_late()
+        return self
+
+    def _begun(self) -> bool:
+        """BEGIN; False where what is served turned out to have changed: begin again."""
+        if self._raw is None:
+            self._connect()
+            self._check_time()
+            self._version = None
+        raw, backend, catalog = self._raw, self.backend, self.catalog
+        if catalog is not None and not backend.has_versions:
+            if catalog.is_due() and catalog.schema_of(raw) is None:
+                catalog.read_again()
+            self.schema = catalog.schema
+        backend.begin(raw, self._ticket)
+        if backend.moved(raw):
+            self._forget()
+            backend.leave(raw)
+            return False
+        version = backend.schema_version(raw)
+        if catalog is not None and version != self._version:
+            schema = catalog.schema_of(raw)
+            if schema is None:
+                backend.rollback(raw)
+                catalog.read_again()
+                return False
+            self.schema, self._version = schema, version
+        return True
+
+    def takes_any_text(self, error: Exception) -> bool:
+        """Whether the batch is to be run again, because now it can read what it could not."""
+        return self.backend.takes_any_text(self._raw, error)
+
+    def outdated(self, *, surely: bool = False) -> bool:
+        """
+        Whether the schema may have changed since it was read; True once for each batch.
+
+        Args:
+            surely: A statement has failed for want of what the schema says is there.
+        """
+        if self.catalog is None or self._ticket.renewed:
+            return False
+        if not surely and (
+            self.backend.has_versions or self.catalog.schema_of(self._raw) is not None
+        ):
+            return False
+        self.catalog.expire()
+        self._ticket.renewed = True
+        return True
+
+    def _check_time(self) -> None:
+        if self._ticket.over:
+            raise too_late()
+
+    def _connect(self) -> None:
+        try:
+            raw = self.backend.connect(reader=self._reader)
+        except self.driver_error as error:
+            raise _no_connection(error) from error
+        with self._lock:
+            self._raw = raw
+            self._socket = self.backend.socket(raw)
+        self.execute = self.backend.executor(raw)
+        self.stream = partial(self.backend.stream, raw)
+        self.one = partial(self.backend.one, raw)
+        self.few = partial(self.backend.few, raw)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None and self._ticket.may_commit():
+            self._commit()
+            return
+        over = self._ticket.over
+        self._roll_back(discard=over)
+        if over and kind is None:
+            raise too_late()
+
+    def _commit(self) -> None:
+        try:
+            self.backend.commit(self._raw)
+        except UnknownOutcomeError:
+            self._discard()
+            raise
+        except TransactionError:
+            self._ticket.refused()
+            self._roll_back(discard=self._ticket.over)
+            raise
+        except BaseException:
+            self._discard()
+            raise
+        self._ticket.committed()
+        if self._ticket.over or self.backend.is_worn(self._raw):
+            self._discard()  # about to be severed, or of no use
+
+    def _roll_back(self, *, discard: bool) -> None:
+        try:
+            self.backend.rollback(self._raw)
+        except BrokenTransactionError:
+            if self.catalog is not None:
+                self.catalog.expire()
+            if discard:
+                self._discard()
+            raise
+        except Exception as error:
+            # A closed connection is rolled back by the server.
+            _log.debug("ROLLBACK failed, the connection is closed: %s", error)
+            discard = True
+        if discard or self.backend.is_worn(self._raw):
+            # An interrupt may still be on its way and would hit the next batch.
+            self._discard()
+
+    def _forget(self) -> Raw | None:
+        """Let go of the connection; who is to close it is given it."""
+        with self._lock:
+            raw, self._raw = self._raw, None
+            own, self._socket = self._socket, None
+        if own is not None:
+            own.close()  # our own descriptor of it only
+        return raw
+
+    def _discard(self) -> None:
+        raw = self._forget()
+        if raw is not None:
+            try:
+                self.backend.close(raw)
+            except Exception as error:
+                _log.debug("closing a connection failed: %s", error)
+
+    def trouble(self, error: Exception) -> TransactionError | None:
+        """The error of ours that a driver's exception stands for; None: the call's own fault."""
+        return too_late() if self._ticket.over else statement_error(error)
+
+    def stop(self, ticket: AnyTicket) -> None:
+        """
+        End the statement of ``ticket``, from any thread; it may take a second.
+
+        The ticket must be over: its connection is then not used again, so that an interrupt that
+        comes late strikes nobody else.
+        """
+        with self._lock:
+            raw = self._raw if self._ticket is ticket else None
+        if raw is not None:
+            try:
+                self.backend.interrupt(raw)
+            except Exception as error:
+                _log.debug("interrupting a statement failed: %s", error)
+
+    def cut_off(self, ticket: AnyTicket) -> None:
+        """Shut down the socket of ``ticket``, from any thread, at once."""
+        with self._lock:
+            if self._ticket is ticket and self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._discard()
+
+
+def _no_connection(error: Exception) -> AtomicBatchError:
+    _log.warning("no connection to the database: %s", error)
+    return BusyError("the database cannot be reached")
+
+
+class Database:
+    """
+    A database that is served: its schema and the threads that work on it.
+
+    Attributes:
+        catalog: Its schema as it is now.
+        turns: The line for batches that have met a conflict.
+
+    Raises:
+        ValueError: No such kind of database is served.
+        sqlalchemy.exc.SQLAlchemyError: It cannot be reached or read.
+    """
+
+    def __init__(
+        self,
+        url: sa.URL,
+        *,
+        read_only: bool = False,
+        limits: ServerLimits | None = None,
+    ) -> None:
+        limits = limits or ServerLimits()
+        self.read_only = read_only
+        self.turns = Turns()
+        backend = backend_for(url, read_only=read_only)
+        engine = backend.engine()
+        with engine.connect():
+            backend.dialect = dialect_of(engine)
+        self.catalog = Catalog(backend, engine)
+
+        def threads(name: str, size: int, *, reader: bool) -> Threads[Session]:
+            return Threads(
+                name,
+                size,
+                lambda: Session(backend, self.catalog, self.turns, reader=reader),
+                max_waiting=limits.max_waiting,
+                limit="max_waiting",
+            )
+
+        self._writers = threads(
+            "writer", 1 if backend.one_writer else limits.max_writers, reader=False
+        )
+        self._readers = threads("reader", limits.max_readers, reader=True)
+
+    async def run(
+        self,
+        work: Callable[[Session], _T],
+        *,
+        read_only: bool,
+        seconds: float,
+        instead: Callable[[AnyTicket, AtomicBatchError], _T] | None = None,
+    ) -> _T:
+        """
+        Run ``work`` in a worker thread, on that thread's session; end it after ``seconds``.
+
+        A cancelled caller ends it too. It is over within a second of that whatever the database
+        does, see ``threads.py``.
+
+        Args:
+            instead: What the caller is told where the thread had to be given up before COMMIT.
+
+        Raises:
+            LimitError: Too much is waiting for a thread already.
+            TimeoutExceededError: The time was over before COMMIT.
+            UnknownOutcomeError: The time was over, and COMMIT had not been answered.
+        """
+        read_only = read_only or self.read_only
+        threads = self._readers if read_only else self._writers
+        return await threads.run(work, seconds=seconds, read_only=read_only, instead=instead)
+
+    def close(self, seconds: float = 5.0) -> None:
+        """
+        Wait for the work under way, at most so long, then end it; close all connections.
+
+        Returns within two seconds after that, whatever the database does.
+        """
+        deadline = time.monotonic() + seconds
+        for threads in (self._writers, self._readers):
+            threads.close(max(0.0, deadline - time.monotonic()))
+
+
+def is_read_only(batch: Batch) -> bool:
+    """Whether a batch only reads: it then runs in a snapshot and takes no write lock."""
+    return all(call.method in ("GET", "HEAD") for call in batch.calls)

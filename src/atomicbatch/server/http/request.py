@@ -1,0 +1,212 @@
+"""Request: one request of a connection and its response, as an ASGI application sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from atomicbatch.exchange import http_date
+from atomicbatch.model import Header, Reply
+from atomicbatch.problems import TITLES, problem_reply
+from atomicbatch.server.http.access_log import ENTRY, Entry
+
+_log = logging.getLogger("atomicbatch.server")
+Message = MutableMapping[str, Any]
+App = Callable[[dict[str, Any], Any, Any], Any]
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+# Up to this size head and body go out together; copying more costs more than a second write.
+_TOGETHER_BYTES = 64 * 1024
+# A client that is ahead of the application by this much is not read from for a while.
+_AHEAD_BYTES = 256 * 1024
+
+
+class Wire(Protocol):
+    """The connection that a request has come by."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    def want_body(self) -> None:
+        """Go on reading: the application waits for the body."""
+
+    def pause_body(self) -> None:
+        """Stop reading: the application is behind."""
+
+    def answered(self, request: Request) -> None:
+        """The response has been handed over as a whole."""
+
+
+class Request:
+    """
+    One request, from its head to its response.
+
+    Attributes:
+        scope: The ASGI scope.
+        keep_alive: The connection goes on after the response.
+        held: Bytes of its body that count as held.
+        complete: Its whole body has arrived.
+        status: The response's, once there is one.
+        answered: The response has been handed over.
+        gone: The client does not wait any more.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        method: str,
+        target: bytes,
+        headers: list[Header],
+        http_version: str,
+        keep_alive: bool,
+        expects_continue: bool,
+        client: tuple[str, int] | None,
+        server: tuple[str, int] | None,
+    ) -> None:
+        path, _, query = target.partition(b"?")
+        self._wire = wire
+        self.entry = Entry()
+        decoded = path.decode("ascii", "replace")
+        self.scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": http_version,
+            "method": method,
+            "scheme": "http",
+            "path": unquote(decoded) if "%" in decoded else decoded,
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": headers,
+            "client": client,
+            "server": server,
+            ENTRY: self.entry,
+        }
+        self.started = time.perf_counter()
+        self.keep_alive = keep_alive
+        self._expects_continue = expects_continue
+        self._chunks: list[bytes] = []
+        self._waiting = 0
+        self._told_end = False
+        self._news = asyncio.Event()
+        self.held = 0
+        self.complete = False
+        self.status: int | None = None
+        self.size = 0
+        self.attempts: bytes | None = None
+        self._head: tuple[int, list[Header]] | None = None
+        self._pieces: list[bytes] = []
+        self.answered = False
+        self.gone = False
+
+    # What the connection tells.
+
+    def feed(self, chunk: bytes) -> None:
+        """Take bytes of the body."""
+        self._chunks.append(chunk)
+        self._waiting += len(chunk)
+        self._news.set()
+        if self._waiting > _AHEAD_BYTES:
+            self._wire.pause_body()
+
+    def end(self) -> None:
+        """The body is complete."""
+        self.complete = True
+        self._news.set()
+
+    def hang_up(self) -> None:
+        """The client is gone, or will get no answer of the application's."""
+        self.gone = True
+        self._news.set()
+
+    # What the application does.
+
+    async def run(self, app: App) -> None:
+        """Let the application answer; whatever it does, there is a response or no connection."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except Exception:
+            _log.exception("an exception escaped the application")
+        if not self.answered and not self.gone:
+            slug = "internal-error"
+            self.refuse(problem_reply(500, slug, TITLES[slug], "the server's log says more"))
+
+    async def receive(self) -> Message:
+        """The next part of the body; after it, wait for the client to hang up."""
+        if self._expects_continue:
+            self._expects_continue = False
+            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not (self.gone or self.answered):
+            if self._chunks or (self.complete and not self._told_end):
+                body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks, self._waiting = [], 0
+                self._told_end = self.complete
+                return {"type": "http.request", "body": body, "more_body": not self.complete}
+            self._wire.want_body()
+            self._news.clear()
+            await self._news.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Take the response: its start, then its body, which goes out as a whole."""
+        if self.gone or self.answered:
+            return
+        if message["type"] == "http.response.start":
+            self._head = (message["status"], list(message.get("headers", ())))
+            return
+        if self._head is None:
+            raise RuntimeError("a response begins with its start")
+        body = message.get("body", b"")
+        if self._pieces or message.get("more_body", False):
+            self._pieces.append(body)
+            if message.get("more_body", False):
+                return
+            body, self._pieces = b"".join(self._pieces), []
+        self._respond(*self._head, body)
+
+    def refuse(self, reply: Reply) -> None:
+        """Answer in the application's place, and let it believe that the client is gone."""
+        if not self.answered:
+            self._respond(reply.status, list(reply.headers), reply.body)
+        self.hang_up()
+
+    def _respond(self, status: int, headers: list[Header], body: bytes) -> None:
+        names = {name for name, _ in headers}
+        if b"content-length" not in names and status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body)))
+        if self.scope["method"] == "HEAD":
+            body = b""
+        if not self.complete or (b"connection", b"close") in headers:
+            # What is still to come of the body will not be read.
+            self.keep_alive = False
+        if not self.keep_alive and b"connection" not in names:
+            headers.append((b"connection", b"close"))
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        date = http_date(int(time.time()))
+        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+        head = b"%bdate: %b\r\n%b\r\n" % (line, date, b"".join(lines))
+        ends = len(lines) + 3
+        if head.count(b"\n") != ends or head.count(b"\r") != ends:
+            raise RuntimeError("a line break in a header of the response")
+        self.status, self.size = status, len(body)
+        for name, value in headers:
+            if name == b"batch-attempts":
+                self.attempts = value
+            elif name == b"batch-outcome" and self.entry.outcome is None:
+                self.entry.outcome = value
+        self.answered = True
+        self._news.set()
+        if len(body) <= _TOGETHER_BYTES:
+            self._wire.write(head + body)
+        else:
+            self._wire.write(head)
+            self._wire.write(body)
+        self._wire.answered(self)

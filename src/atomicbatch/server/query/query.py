@@ -1,0 +1,269 @@
+"""Query: the query string of a collection, in PostgREST's grammar -> what to select."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from atomicbatch.server.query.filters import Conditions, QueryProblem, find_column
+from atomicbatch.server.schema.dialect import Dialect
+from atomicbatch.server.schema.tables import Column, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """
+    What a query string asks for.
+
+    Attributes:
+        where: SQL after WHERE, without the word; empty where there is no filter.
+        parameters: The driver's parameters of ``where``.
+        select: Columns and their names in the reply; None for all.
+        order: SQL after ORDER BY, without the words; empty where none is given.
+        limit: Most rows, or None.
+        offset: Rows to skip.
+        filtered: Whether there is a filter.
+        on_conflict: The columns that make a row a duplicate, or None.
+    """
+
+    where: str = ""
+    parameters: tuple[Any, ...] = ()
+    select: tuple[tuple[Column, str], ...] | None = None
+    order: str = ""
+    limit: int | None = None
+    offset: int = 0
+    filtered: bool = False
+    on_conflict: tuple[str, ...] | None = None
+
+
+# select and order together count as columns on PostgreSQL, which takes 1,664; SQLite takes 2,000.
+MAX_NAMES = 500
+
+# Google's clients add these to every call; they mean nothing here.
+_SYSTEM = frozenset({"alt", "prettyPrint", "key", "quotaUser", "userIp"})
+# What PostgREST takes as a condition, whether or not we know the operator.
+_CONDITION = re.compile(
+    r"(?:not\.)?(?:eq|neq|gte?|lte?|i?like|i?match|in|is|isdistinct|(?:pl|ph|w)?fts|c[sd]|ov|s[lr]"
+    r"|nx[lr]|adj)(?:\([^()]*\))?\.",
+    re.IGNORECASE,
+)
+_TREES = frozenset({"and", "or", "not.and", "not.or"})
+
+
+def read_query(table: Table, dialect: Dialect, query: bytes) -> Query:
+    """
+    Read a query string, without its ``?``.
+
+    Conditions on columns are joined by AND. ``select``, ``order``, ``limit``, ``offset``,
+    ``on_conflict``, ``and`` and ``or`` are no columns: a column with such a name is filtered
+    within ``and=(...)``.
+
+    Raises:
+        QueryProblem: It is not understood; ``parameter`` names the culprit.
+        ValueProblem: An operand does not fit its column.
+    """
+    conditions = Conditions(table, dialect)
+    where: list[str] = []
+    once: dict[str, str] = {}
+    for name, value in _pairs(query):
+        if name in _READERS:
+            if name in once:
+                raise QueryProblem("is given twice", name)
+            once[name] = value
+        elif name in _TREES:
+            where.append(conditions.tree(name, value))
+        elif not _is_system(name, value, table):
+            where.append(conditions.plain(name, value))
+        elif name == "alt" and value not in ("", "json"):
+            raise QueryProblem("only alt=json is served", name)
+    chosen = {name: _READERS[name](value, table, dialect) for name, value in once.items()}
+    return Query(
+        where=" AND ".join(where),
+        parameters=tuple(conditions.parameters),
+        filtered=bool(where),
+        **chosen,
+    )
+
+
+def _is_system(name: str, value: str, table: Table) -> bool:
+    """
+    Tell whether a parameter is one of Google's clients', which mean nothing here.
+
+    A condition that is taken for one would be dropped, and a write reach more rows. So it is none
+    where the table has such a column, in upper or lower case, or where the value is a condition.
+    """
+    if not (name in _SYSTEM or name.startswith("$.")) or _CONDITION.match(value):
+        return False
+    folded = name.casefold()
+    return all(column.casefold() != folded for column in table.by_name)
+
+
+def _pairs(query: bytes) -> Iterator[tuple[str, str]]:
+    for pair in query.split(b"&"):
+        if pair:
+            name, _, value = pair.partition(b"=")
+            decoded = _decode(name, "")
+            yield decoded, _decode(value, decoded)
+
+
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+def _decode(text: bytes, parameter: str) -> str:
+    """Undo percent-encoding; ``parameter`` is the name that ``text`` is the value of, or empty."""
+    if b"+" in text:
+        text = text.replace(b"+", b" ")
+    if b"%" in text:
+        # Guessing would find other rows: "%" in a pattern is a wildcard, and "%41" an "A".
+        if _BAD_PERCENT.search(text):
+            detail = "'%' is not followed by two hexadecimal digits; '%' itself is written %25"
+            raise QueryProblem(detail, parameter or ascii(text[:50]))
+        text = unquote_to_bytes(text)
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise QueryProblem("is not UTF-8", parameter or ascii(text[:50])) from None
+
+
+# A list of names, each perhaps in quotes; what is behind a name belongs to it: ``"a,b".desc``.
+_ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^",])*', re.DOTALL)
+_QUOTED_NAME = re.compile(r'(?:([^"]*):)?"((?:[^"\\]|\\.)*)"([^"]*)', re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+
+def _items(value: str, parameter: str) -> list[str]:
+    """Split at commas that are not in quotes."""
+    if value.count(",") >= MAX_NAMES:
+        raise QueryProblem(f"there are more than {MAX_NAMES} names", parameter)
+    if '"' not in value:
+        return value.split(",")
+    items: list[str] = []
+    end = -1
+    while end < len(value):
+        match = _ITEM.match(value, end + 1)
+        end = len(value) if match is None else match.end()
+        items.append("" if match is None else match[0])
+        if value[end : end + 1] not in ("", ","):
+            raise QueryProblem("a quoted name is not closed", parameter)
+    return items
+
+
+def _named(item: str, parameter: str) -> tuple[str | None, str, str] | None:
+    """``alias:"name"rest`` -> its three parts; None where nothing is quoted."""
+    if '"' not in item:
+        return None
+    match = _QUOTED_NAME.fullmatch(item)
+    if match is None:
+        raise QueryProblem(
+            "a name with quotes is written in quotes, with \\ before each", parameter
+        )
+    return match[1], _ESCAPE.sub(r"\1", match[2]), match[3]
+
+
+def _select(value: str, table: Table, dialect: Dialect) -> tuple[tuple[Column, str], ...] | None:
+    if value in ("", "*"):
+        return None
+    chosen: list[tuple[Column, str]] = []
+    for item in _items(value, "select"):
+        if item == "*":
+            chosen += [(column, column.name) for column in table.columns]
+            continue
+        alias, name = _aliased(item, table)
+        chosen.append((find_column(table, name, "select"), name if alias is None else alias))
+    if len({name for _, name in chosen}) < len(chosen):
+        raise QueryProblem("a name occurs twice", "select")
+    return tuple(chosen)
+
+
+def _aliased(item: str, table: Table) -> tuple[str | None, str]:
+    """``alias:name`` -> both; the alias is None where there is none."""
+    named = _named(item, "select")
+    if named is not None and not named[2]:
+        alias, name = named[:2]
+    elif item in table.by_name:  # a name may hold a colon
+        return None, item
+    elif named is not None or "(" in item or "->" in item or "::" in item:
+        raise QueryProblem(
+            "only columns can be selected: no embedded tables, casts or paths", "select"
+        )
+    else:
+        before, colon, name = item.rpartition(":")
+        alias = before if colon else None
+    if alias == "":
+        raise QueryProblem("an alias is empty", "select")
+    return alias, name
+
+
+_DIRECTIONS = {"asc": " ASC", "desc": " DESC"}
+_NULLS = {"nullsfirst": True, "nullslast": False}
+
+
+def _order(value: str, table: Table, dialect: Dialect) -> str:
+    terms = []
+    for item in _items(value, "order") if value else ():
+        name, words = _ordered(item, table)
+        quoted = dialect.quote(find_column(table, name, "order").name)
+        direction = _DIRECTIONS.get(words[0]) if words else None
+        if direction is not None:
+            words = words[1:]
+        nulls_first = _NULLS.get(words[0]) if words else None
+        if len(words) > 1 or (words and nulls_first is None):
+            raise QueryProblem("a term is 'column[.asc|.desc][.nullsfirst|.nullslast]'", "order")
+        term = quoted + (direction or "")
+        if nulls_first is None:
+            terms.append(term)
+        elif dialect.name == "mysql":
+            terms.append(f"{quoted} IS NULL{' DESC' if nulls_first else ''}, {term}")
+        else:
+            terms.append(f"{term} NULLS {'FIRST' if nulls_first else 'LAST'}")
+    return ", ".join(terms)
+
+
+def _ordered(item: str, table: Table) -> tuple[str, list[str]]:
+    """``name.desc.nullslast`` -> the name and the words behind it."""
+    named = _named(item, "order")
+    if named is None:
+        name, *words = [item] if item in table.by_name else item.split(".")
+        return name, words
+    alias, name, rest = named
+    if alias is not None or (rest and not rest.startswith(".")):
+        raise QueryProblem("a term is 'column[.asc|.desc][.nullsfirst|.nullslast]'", "order")
+    return name, rest.split(".")[1:]
+
+
+def _count(parameter: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise QueryProblem("must be a whole number", parameter)
+    return int(value)
+
+
+def _limit(value: str, table: Table, dialect: Dialect) -> int:
+    return _count("limit", value)
+
+
+def _offset(value: str, table: Table, dialect: Dialect) -> int:
+    return _count("offset", value)
+
+
+def _on_conflict(value: str, table: Table, dialect: Dialect) -> tuple[str, ...]:
+    names = []
+    for item in _items(value, "on_conflict"):
+        alias, name, rest = _named(item, "on_conflict") or (None, item, "")
+        if alias is not None or rest:
+            raise QueryProblem("names are separated by commas", "on_conflict")
+        names.append(find_column(table, name, "on_conflict").name)
+    return tuple(names)
+
+
+_READERS: dict[str, Any] = {
+    "select": _select,
+    "order": _order,
+    "limit": _limit,
+    "offset": _offset,
+    "on_conflict": _on_conflict,
+}
+
+__all__ = ["Query", "QueryProblem", "read_query"]

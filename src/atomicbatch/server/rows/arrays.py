@@ -1,0 +1,112 @@
+"""
+Arrays: rows -> a JSON array, of which no more is ever held than may be sent.
+
+Rows are written as they arrive, a few at a time, and counted as they are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from atomicbatch.server.rows.representation import Representation
+
+Row = Sequence[Any]
+# Rows of a known size are written so many at a time, others once they come to so many bytes.
+_MOST_ROWS = 500
+_MOST_BYTES = 64 * 1024
+
+
+class TooMuchError(Exception):
+    """The database gives more than may be sent, ``max_reply_bytes``."""
+
+
+class JsonArray:
+    """
+    A JSON array of rows.
+
+    Args:
+        shown: How a row is written.
+        most_bytes: How many bytes it may come to.
+
+    Attributes:
+        count: Rows so far.
+    """
+
+    __slots__ = ("_left", "_parts", "_shown", "count")
+
+    def __init__(self, shown: Representation, most_bytes: int) -> None:
+        self._shown = shown
+        self._left = most_bytes - 1
+        self._parts: list[bytes] = []
+        self.count = 0
+
+    def extend(self, rows: Iterable[Row]) -> None:
+        """
+        Take rows, each as it arrives.
+
+        Raises:
+            TooMuchError: They come to too many bytes.
+        """
+        rows = iter(rows)
+        if not (large := self._shown.large):
+            while chunk := list(islice(rows, _MOST_ROWS)):
+                self._write(chunk)
+            return
+        chunk, size = [], 0
+        for row in rows:
+            chunk.append(row)
+            for index in large:
+                value = row[index]
+                if value.__class__ is str or value.__class__ is bytes:
+                    size += len(value)
+            if size > _MOST_BYTES or len(chunk) == _MOST_ROWS:
+                self._write(chunk)
+                chunk, size = [], 0
+                del row, value  # one of them may be as large as all that may be sent
+        if chunk:
+            self._write(chunk)
+
+    def _write(self, rows: list[Row]) -> None:
+        self.count += len(rows)
+        part = self._shown.one(rows[0]) if len(rows) == 1 else self._shown.many(rows)[1:-1]
+        self._left -= len(part) + 1
+        if self._left < 0:
+            raise TooMuchError
+        self._parts.append(part)
+
+    def body(self) -> bytes:
+        """The array. It is written once."""
+        parts, self._parts = self._parts, []
+        if len(parts) < 2:
+            return b"[" + b"".join(parts) + b"]"
+        parts[0] = b"[" + parts[0]
+        parts[-1] += b"]"
+        return b",".join(parts)
+
+
+class Keys:
+    """The keys of many rows, packed: as Python's objects they take ten times as much."""
+
+    __slots__ = ("_packed", "count")
+
+    def __init__(self, keys: Iterable[Row], *, most: int) -> None:
+        self._packed: list[Any] = []
+        self.count = 0
+        keys = iter(keys)
+        while chunk := [list(key) for key in islice(keys, _MOST_ROWS)]:
+            self.count += len(chunk)
+            if self.count > most:
+                raise TooMuchError
+            try:
+                self._packed.append(msgspec.msgpack.encode(chunk))
+            except (TypeError, OverflowError):  # of a type that has no short form
+                self._packed.append(chunk)
+
+    def __iter__(self) -> Iterator[Row]:
+        for packed in self._packed:
+            chunk = msgspec.msgpack.decode(packed) if isinstance(packed, bytes) else packed
+            yield from chunk

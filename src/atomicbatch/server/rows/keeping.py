@@ -1,0 +1,109 @@
+"""
+Keeping: what GET shows can be sent back, and the row stays as it is.
+
+Not everything that a column can hold can be written into it by its JSON form. SQLite lets any
+column hold anything, and other programs write dates in forms of their own; a database may hold
+what it would not take from us today; and computed columns take nothing at all. A value that is
+sent as it is shown leaves such a column alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from atomicbatch.server.rows.references import References
+from atomicbatch.server.rows.representation import shown
+from atomicbatch.server.rows.resource import Row
+from atomicbatch.server.schema.tables import Column, Kind
+from atomicbatch.server.values.codec import ValueProblem, decode_json, encode_json
+
+# A text is stored in one form only, or it shows bytes in base64, or infinity.
+_ONE_FORM = frozenset({Kind.TEXT, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.OTHER, Kind.ANY})
+_OTHERWISE = re.compile(
+    r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?|-?inf", re.ASCII
+)
+
+
+class Keeping(References):
+    """Which columns a change leaves alone."""
+
+    def _may_be_kept(self, body: dict[str, Any]) -> bool:
+        """Whether a value of ``body`` may be stored otherwise than in the row that shows it so."""
+        sqlite, by_name = self._dialect.name == "sqlite", self.table.by_name
+        for name, value in body.items():
+            if value.__class__ is str:
+                if not sqlite:
+                    continue
+                column = by_name.get(name)
+                if column is None or column.kind not in _ONE_FORM or _OTHERWISE.fullmatch(value):
+                    return True
+            elif isinstance(value, msgspec.Raw):
+                return True
+            elif value is None or value.__class__ is list:
+                column = by_name.get(name)
+                if column is not None and _holds_json(column):
+                    return True
+        return False
+
+    def _kept(self, before: Row, body: dict[str, Any]) -> set[str]:
+        """The columns that ``body`` gives as ``before`` shows them, to be left alone."""
+        kept = set()
+        for name, value in body.items():
+            column = self.table.by_name.get(name)
+            if column is None or (value is None and column.kind is not Kind.JSON):
+                continue
+            stored = before[self._positions[name]]
+            if (
+                stored is not None
+                and _alike(shown(column, stored), value)
+                and not self._stores(column, value, stored)
+            ):
+                kept.add(name)
+        return kept
+
+    def _stores(self, column: Column, value: Any, stored: Any) -> bool:
+        """Whether writing ``value`` would give what is stored."""
+        if not column.writable or value is None:  # NULL is not the document null
+            return False
+        try:
+            parameter = column.codec.from_json(value)
+        except ValueProblem:
+            return False
+        if self._dialect.name != "sqlite" and not _holds_json(column):
+            return True
+        if isinstance(parameter, bool):
+            parameter = int(parameter)
+        return parameter.__class__ is stored.__class__ and bool(parameter == stored)
+
+
+def _holds_json(column: Column) -> bool:
+    """Whether a column's text has blanks, and forms of numbers, that no JSON value tells."""
+    return Kind.JSON in (column.kind, column.item)
+
+
+def _alike(left: Any, right: Any) -> bool:
+    """Whether two values are the same in JSON, however they are written."""
+    try:
+        return bool(_decoded(left) == _decoded(right))
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def _decoded(value: Any) -> Any:
+    return _marked(
+        decode_json(bytes(value) if isinstance(value, msgspec.Raw) else encode_json(value))
+    )
+
+
+def _marked(value: Any) -> Any:
+    """A decoded value in which true is not 1."""
+    if value.__class__ is bool:
+        return ("boolean", value)
+    if value.__class__ is list:
+        return [_marked(item) for item in value]
+    if value.__class__ is dict:
+        return {name: _marked(item) for name, item in value.items()}
+    return value

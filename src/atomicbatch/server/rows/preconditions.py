@@ -1,0 +1,108 @@
+"""Conditions: what a call's headers ask of the server (RFC 9110 section 13, RFC 7240)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from atomicbatch.model import Headers
+from atomicbatch.server.database.faults import RowFault
+from atomicbatch.server.rows.preferences import NO_PREFERENCES, Preferences, read_preferences
+
+
+class Conditions(NamedTuple):
+    """The headers of a call that matter to rows."""
+
+    content_type: bytes | None = None
+    content_encoding: bytes | None = None
+    if_match: bytes | None = None
+    if_none_match: bytes | None = None
+    preferences: Preferences = NO_PREFERENCES
+
+    @property
+    def prefer(self) -> frozenset[bytes]:
+        """The wishes that are honoured, ``name=value``."""
+        return self.preferences.wishes
+
+
+_NONE = Conditions()
+_WANTED = frozenset(
+    (b"content-type", b"content-encoding", b"if-match", b"if-none-match", b"prefer")
+)
+
+
+def read_conditions(headers: Headers, honoured: frozenset[bytes]) -> Conditions:
+    """
+    Pick the headers out that matter; repeated ones are joined (RFC 9110 section 5.3).
+
+    Args:
+        headers: The call's.
+        honoured: The preferences that the kind of call honours, one of ``preferences.ON_...``.
+
+    Raises:
+        RowFault: 400. A condition or preference is not understood, or cannot be honoured.
+    """
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _WANTED:
+            found[name] = found[name] + b", " + value if name in found else value
+    if not found:
+        return _NONE
+    prefer = found.get(b"prefer")
+    for name in (b"if-match", b"if-none-match"):
+        if name in found:
+            _check_tags(name, found[name])
+    return Conditions(
+        found.get(b"content-type"),
+        found.get(b"content-encoding"),
+        found.get(b"if-match"),
+        found.get(b"if-none-match"),
+        NO_PREFERENCES if prefer is None else read_preferences(prefer, honoured),
+    )
+
+
+# RFC 9110, section 8.8.3: an entity tag, blanks allowed within. Ours hold no comma. A list may
+# have empty elements (section 5.6.1.2).
+_TAG = rb'(?:W/)?"[^"\x00-\x1f\x7f]*"'
+_TAGS = re.compile(
+    rb"[ \t]*\*[ \t]*|[ \t,]*%b(?:[ \t]*,[ \t,]*%b)*[ \t]*(?:,[ \t,]*)?" % (_TAG, _TAG)
+)
+
+
+def _check_tags(name: bytes, value: bytes) -> None:
+    # A quoted star, a tag without quotes: read as tags they would match nothing, and
+    # If-None-Match hold where it was meant not to.
+    if not _TAGS.fullmatch(value):
+        said = "If-Match" if name == b"if-match" else "If-None-Match"
+        raise RowFault(
+            400, "invalid-precondition", f'{said} is one *, or a list of tags in quotes: "a", "b"'
+        )
+
+
+def matches(condition: bytes, tag: bytes, *, weak: bool) -> bool:
+    """
+    Whether an If-Match (``weak=False``) or If-None-Match (``weak=True``) value names ``tag``.
+
+    RFC 9110 sections 13.1.1 and 13.1.2; a weak tag never matches strongly.
+    """
+    if condition.strip() == b"*":
+        return True
+    # Our tags are hexadecimal: no comma within one.
+    for listed in condition.split(b","):
+        candidate = listed.strip()
+        if weak:
+            candidate = candidate.removeprefix(b"W/")
+        if candidate == tag:
+            return True
+    return False
+
+
+def is_json(content_type: bytes) -> bool:
+    """Whether a Content-Type says JSON in UTF-8."""
+    if content_type == b"application/json":
+        return True
+    media_type, _, parameters = content_type.lower().partition(b";")
+    if media_type.strip() != b"application/json":
+        return False
+    charset = parameters.replace(b" ", b"").replace(b'"', b"").partition(b"charset=")[2]
+    return charset.partition(b";")[0] in (b"", b"utf-8", b"utf8", b"us-ascii")

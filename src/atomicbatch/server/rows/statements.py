@@ -1,0 +1,211 @@
+"""Statements: the SQL for one table, made once for each set of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from atomicbatch.server.schema.dialect import Dialect
+from atomicbatch.server.schema.tables import Column, Kind, Table
+from atomicbatch.server.values.codec import ValueProblem
+
+TOO_LONG = "longer than max_reply_bytes"
+"""In the text of PostgreSQL's error when a value is too long to be read."""
+# Types whose length PostgreSQL knows without reading the value.
+_OCTETS = frozenset({"text", "varchar", "character varying", "bytea"})
+
+
+class Write(NamedTuple):
+    """An INSERT or the SET part of an UPDATE, for one set of columns in the order a client sent."""
+
+    sql: str
+    from_json: tuple[Callable[[Any], Any], ...]
+    columns: tuple[Column, ...]
+
+    def parameters(self, values: Iterable[Any]) -> list[Any]:
+        """
+        The driver's parameters for ``values``, in the order of ``columns``.
+
+        Raises:
+            ValueProblem: A value does not fit its column.
+        """
+        return [
+            None if value is None else convert(value)
+            for convert, value in zip(self.from_json, values, strict=True)
+        ]
+
+
+class Statements:
+    """
+    SQL text for one table.
+
+    Attributes:
+        columns_sql: All columns as they are read, for SELECT and RETURNING.
+        by_key: ``a = ? AND b = ?`` for the primary key.
+        key_order: The primary key for ORDER BY.
+        returns_stale: RETURNING does not show a row as it is stored in the end.
+        select_back: Reads a row that was just created, by what INSERT has returned; or None.
+    """
+
+    # A client may send the columns of a table in any order; we do not keep more orders than this.
+    _MOST_KEPT = 256
+
+    def __init__(self, table: Table, dialect: Dialect, *, most_bytes: int) -> None:
+        self.table = table
+        self._most_bytes = most_bytes
+        self.dialect = dialect
+        self.name = table.sql_name(dialect)
+        self._mark = dialect.placeholder
+        self.columns_sql = ", ".join(self.read_sql(column) for column in table.columns)
+        self.by_key = " AND ".join(f"{dialect.quote(c.name)} = {self._mark}" for c in table.key)
+        self.key_order = ", ".join(dialect.quote(column.name) for column in table.key)
+        self.select = f"SELECT {self.columns_sql} FROM {self.name}"
+        self.select_by_key = f"{self.select} WHERE {self.by_key}"
+        self.delete = f"DELETE FROM {self.name}"
+        # RETURNING shows a row as it was before AFTER triggers ran, and on MariaDB computed
+        # columns as they were before the row was numbered: then only its key is asked for, and
+        # the row is read back.
+        self.returns_stale = table.has_triggers or (
+            dialect.name == "mysql" and any(not column.writable for column in table.columns)
+        )
+        place, self.select_back = self._read_back()
+        self.returning = f" RETURNING {self._returned(self.columns_sql)}"
+        self.returning_place = f" RETURNING {self._returned(place)}" if place else self.returning
+        self.update_returns = dialect.update_returning and not self.returns_stale
+        self._inserts: dict[tuple[str, ...], Write] = {}
+        self._updates: dict[tuple[str, ...], Write] = {}
+
+    def where(
+        self, columns: tuple[Column, ...], values: Sequence[Any]
+    ) -> tuple[str, Sequence[Any]]:
+        """What finds the row with these values, and its parameters."""
+        if columns is self.table.key:
+            return self.by_key, values
+        names = [self.dialect.quote(column.name) for column in columns]
+        terms = [
+            f"{name} IS NULL" if value is None else f"{name} = {self._mark}"
+            for name, value in zip(names, values, strict=True)
+        ]
+        return " AND ".join(terms), [value for value in values if value is not None]
+
+    def _read_back(self) -> tuple[str, str | None]:
+        """What tells where a new row is, and the SELECT that reads it from there."""
+        if not self.returns_stale:
+            return "", None
+        if self.table.key:
+            return self.key_order, self.select_by_key
+        place = self.table.place
+        if not place:
+            return "", None
+        where = " AND ".join(f"{name} = {self._mark}" for name in place)
+        return ", ".join(place), f"{self.select} WHERE {where}"
+
+    def _returned(self, names_sql: str) -> str:
+        """Names of columns, separated by ``, ``, for RETURNING."""
+        # Where a table has a REAL column, RETURNING shows whole numbers of other columns as
+        # doubles, and loses digits (SQLite 3.40). An expression is shown as it is stored.
+        if self.dialect.name != "sqlite" or all(
+            c.kind is not Kind.FLOAT for c in self.table.columns
+        ):
+            return names_sql
+        return "+" + names_sql.replace("`, `", "`, +`")
+
+    def read_sql(self, column: Column) -> str:
+        """A column as it is read; on PostgreSQL reading a value that is too long is an error."""
+        name = self.dialect.quote(column.name)
+        sql = column.select_sql or name
+        if self.dialect.name != "postgresql" or not column.is_long:
+            return sql
+        # libpq holds a value whole before anybody sees how long it is. What is short as it is
+        # stored needs no look at its text: PostgreSQL's compression saves 99 percent at best.
+        size = f"octet_length({name}::text)"
+        if column.kind is Kind.BYTES or column.sql_type.lower() in _OCTETS:
+            size = f"octet_length({name})"
+        short = min(8192, self._most_bytes // 128)
+        # One CASE in the other, since AND may look at both of its sides.
+        return (
+            f"CASE WHEN CASE WHEN pg_column_size({name}) > {short} AND {size} > {self._most_bytes}"
+            f" THEN CAST(left({name}::text, 0) || '{TOO_LONG}' AS boolean) END"
+            f" THEN NULL ELSE {sql} END"
+        )
+
+    def insert(self, names: tuple[str, ...]) -> Write:
+        """
+        INSERT of the columns ``names``, RETURNING the row (where it is, if ``returns_stale``).
+
+        Raises:
+            ValueProblem: There is no such column, or the database computes it.
+        """
+        write = self._inserts.get(names)
+        if write is None:
+            write = self._keep(self._inserts, names, self._insert(names))
+        return write
+
+    def update(self, names: tuple[str, ...]) -> Write:
+        """
+        UPDATE ... SET of the columns ``names``, without WHERE.
+
+        Raises:
+            ValueProblem: There is no such column, or the database computes it.
+        """
+        write = self._updates.get(names)
+        if write is None:
+            columns = self._writable(names)
+            assignments = ", ".join(f"{self.dialect.quote(n)} = {self._mark}" for n, c in columns)
+            sql = f"UPDATE {self.name} SET {assignments}"
+            write = self._keep(self._updates, names, _write(sql, columns))
+        return write
+
+    def defaults(self, columns: Sequence[Column]) -> str:
+        """``a = default, b = default`` for an UPDATE that replaces a whole row."""
+        return ", ".join(
+            f"{self.dialect.quote(column.name)} = {self._default(column)}" for column in columns
+        )
+
+    def _default(self, column: Column) -> str:
+        if self.dialect.name == "sqlite":  # has no SET c = DEFAULT
+            return column.default_sql or "NULL"
+        return "DEFAULT"
+
+    def _insert(self, names: tuple[str, ...]) -> Write:
+        columns = self._writable(names)
+        if names:
+            listed = ", ".join(self.dialect.quote(name) for name in names)
+            marks = ", ".join([self._mark] * len(columns))
+            sql = f"INSERT INTO {self.name} ({listed}) VALUES ({marks})"
+        elif self.dialect.name == "mysql":
+            sql = f"INSERT INTO {self.name} () VALUES ()"
+        else:
+            sql = f"INSERT INTO {self.name} DEFAULT VALUES"
+        if self.dialect.insert_returning:
+            sql += self.returning_place if self.returns_stale else self.returning
+        return _write(sql, columns)
+
+    def _writable(self, names: tuple[str, ...]) -> list[tuple[str, Column]]:
+        by_name = self.table.by_name
+        columns = []
+        for name in names:
+            column = by_name.get(name)
+            if column is None:
+                raise ValueProblem(
+                    name, f"{self.table.name!r} has no such column", slug="unknown-column"
+                )
+            if not column.writable:
+                raise ValueProblem(
+                    name, "is computed by the database", status=422, slug="read-only-column"
+                )
+            columns.append((name, column))
+        return columns
+
+    def _keep(
+        self, kept: dict[tuple[str, ...], Write], names: tuple[str, ...], write: Write
+    ) -> Write:
+        if len(kept) >= self._MOST_KEPT:
+            kept.clear()
+        kept[names] = write
+        return write
+
+
+def _write(sql: str, columns: list[tuple[str, Column]]) -> Write:
+    found = tuple(column for _, column in columns)
+    return Write(sql, tuple(column.codec.from_json for column in found), found)

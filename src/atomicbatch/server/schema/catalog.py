@@ -1,0 +1,90 @@
+"""
+Catalog: the schema that is served, read again when the database's own has changed.
+
+On SQLite each transaction looks at the schema's version when it begins, so that no batch ever runs
+with another schema than its transaction sees. The other databases have no such number: there the
+catalog is looked at once a second, and whenever a call fails in a way that a change explains.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from atomicbatch.server.schema.definitions import definitions
+from atomicbatch.server.schema.reflection import read_schema
+from atomicbatch.server.schema.tables import Schema
+
+if TYPE_CHECKING:
+    from atomicbatch.server.database.backends import Backend, Raw
+
+_log = logging.getLogger("atomicbatch.server")
+_LOOK_SECONDS = 1.0
+
+
+class Catalog:
+    """
+    The schema of one database, shared by all threads of a process.
+
+    Attributes:
+        hides_batch: There is a table called ``batch``; its path is that of the batch endpoint.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: The database cannot be reached or read.
+    """
+
+    def __init__(self, backend: Backend, engine: sa.Engine) -> None:
+        self._backend, self._engine = backend, engine
+        self._lock = threading.Lock()
+        self._looked = 0.0
+        self._known = self._read()
+
+    @property
+    def schema(self) -> Schema:
+        """The schema as it was read last."""
+        return self._known[1]
+
+    def schema_of(self, raw: Raw) -> Schema | None:
+        """The schema, where it is what ``raw`` sees; else None: read it again."""
+        self._looked = time.monotonic()
+        known, schema = self._known
+        return schema if definitions(raw, self._backend.dialect.name) == known else None
+
+    def is_due(self) -> bool:
+        """Whether it is time to look again."""
+        return time.monotonic() - self._looked > _LOOK_SECONDS
+
+    def expire(self) -> None:
+        """Make the next look due."""
+        self._looked = 0.0
+
+    def read_again(self) -> None:
+        """
+        Read the schema again.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: The database cannot be reached or read.
+        """
+        before = self._known
+        with self._lock:
+            if self._known is before:  # else another thread has just done it
+                self._known = self._read()
+                _log.info("the database's schema has changed and was read again")
+
+    def _read(self) -> tuple[list[Any], Schema]:
+        with self._engine.connect() as connection:
+            # All of it as it was at one moment.
+            if self._engine.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            elif self._engine.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            self._looked = time.monotonic()
+            raw = connection.connection.dbapi_connection
+            found = definitions(raw, self._backend.dialect.name)
+            schema = read_schema(connection, self._backend.dialect)
+        self.hides_batch = schema.tables.pop("batch", None) is not None
+        return found, schema

@@ -1,0 +1,99 @@
+"""Effects: what a database does beyond what a write says: triggers, rules, engines."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from atomicbatch.server.schema.dialect import DialectName
+
+
+class Effects(NamedTuple):
+    """What is known of the tables of a database, by their names."""
+
+    indirect: frozenset[str]
+    """Writes may do something else than they say, see ``Table.has_triggers``."""
+    read_only: dict[str, str]
+    """Why a table is served for reading only."""
+    without_rowid: frozenset[str] = frozenset()
+    """SQLite's tables that number no rows."""
+
+
+_INSTEAD = "a rule of the database does something else instead of a write"
+_FOREIGN = "it is a foreign table, which another database commits"
+_ENGINE = "its storage engine cannot roll back"
+_SHADOW = "it belongs to a virtual table"
+# A parent's writes fire the triggers of its partitions and heirs.
+_POSTGRESQL_INDIRECT = """
+    WITH RECURSIVE fired (oid) AS (
+        (SELECT tgrelid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal
+         UNION SELECT ev_class FROM pg_catalog.pg_rewrite WHERE ev_type <> '1'
+         UNION SELECT conrelid FROM pg_catalog.pg_constraint
+               WHERE contype = 'f' AND conrelid = confrelid AND confupdtype IN ('c', 'n', 'd'))
+        UNION SELECT inhparent FROM pg_catalog.pg_inherits JOIN fired ON inhrelid = fired.oid
+    )
+    SELECT relname FROM pg_catalog.pg_class JOIN fired USING (oid) WHERE pg_table_is_visible(oid)
+"""
+_POSTGRESQL_INSTEAD = """
+    SELECT relname FROM pg_catalog.pg_rewrite JOIN pg_catalog.pg_class ON pg_class.oid = ev_class
+    WHERE ev_type <> '1' AND is_instead AND pg_table_is_visible(pg_class.oid)
+"""
+_POSTGRESQL_FOREIGN = """
+    SELECT relname FROM pg_catalog.pg_class WHERE relkind = 'f' AND pg_table_is_visible(oid)
+"""
+_MARIADB_INDIRECT = """
+    SELECT event_object_table FROM information_schema.triggers
+    WHERE event_object_schema = database()
+"""
+# MyISAM, Aria and the like keep what was written to them when a batch rolls back.
+_MARIADB_ENGINE = """
+    SELECT t.table_name FROM information_schema.tables t
+    LEFT JOIN information_schema.engines e ON e.engine = t.engine
+    WHERE t.table_schema = database() AND t.table_type = 'BASE TABLE'
+    AND coalesce(e.transactions, '') <> 'YES'
+"""
+
+
+def effects(connection: sa.Connection, dialect: DialectName) -> Effects:
+    """Read them from a database."""
+
+    def names(sql: str) -> frozenset[str]:
+        return frozenset(row[0] for row in connection.exec_driver_sql(sql))
+
+    if dialect == "sqlite":
+        return _sqlite_effects(connection)
+    if dialect == "mysql":
+        return Effects(names(_MARIADB_INDIRECT), dict.fromkeys(names(_MARIADB_ENGINE), _ENGINE))
+    read_only = dict.fromkeys(names(_POSTGRESQL_INSTEAD), _INSTEAD)
+    read_only |= dict.fromkeys(names(_POSTGRESQL_FOREIGN), _FOREIGN)
+    return Effects(names(_POSTGRESQL_INDIRECT), read_only)
+
+
+# A constraint that drops a write, or other rows, without a word; and a row's reference to its own
+# table that follows a change of key after RETURNING has shown the row.
+_SQLITE_INDIRECT = re.compile(
+    r"ON\s+CONFLICT\s+(IGNORE|REPLACE)|ON\s+UPDATE\s+(CASCADE|SET)|^\s*CREATE\s+VIRTUAL",
+    re.IGNORECASE,
+)
+
+
+def _sqlite_effects(connection: sa.Connection) -> Effects:
+    by_folded: dict[str, str] = {}
+    indirect = set()
+    rows = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master").all()
+    for type_, name, _, sql in rows:
+        if type_ == "table":
+            by_folded[name.lower()] = name
+            if _SQLITE_INDIRECT.search(sql or ""):
+                indirect.add(name)
+    # A trigger keeps its table's name as it was written, which may differ in case.
+    indirect |= {by_folded.get(row[2].lower(), row[2]) for row in rows if row[0] == "trigger"}
+    listed = connection.exec_driver_sql("PRAGMA table_list").mappings().all()
+    own = [row for row in listed if row["schema"] == "main"]
+    return Effects(
+        frozenset(indirect),
+        {row["name"]: _SHADOW for row in own if row["type"] == "shadow"},
+        frozenset(row["name"] for row in own if row["wr"]),
+    )

@@ -1,0 +1,157 @@
+"""PostgreSQL's types: what each column holds in the end, behind domains, in arrays, by its oid."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from atomicbatch.server.schema.tables import Kind
+from atomicbatch.server.values.codec import Bounds
+
+
+class TypeOf(NamedTuple):
+    """
+    What a column holds.
+
+    Attributes:
+        kind: Its kind; everything without one of its own is OTHER, the server's text form.
+        bounds: What its type declares.
+        not_null: A domain forbids NULL.
+        has_default: A domain has a default.
+    """
+
+    kind: Kind
+    bounds: Bounds
+    not_null: bool = False
+    has_default: bool = False
+
+
+class _Type(NamedTuple):
+    """A row of pg_type."""
+
+    name: str
+    is_builtin: bool
+    kind: str
+    base: int
+    modifier: int
+    not_null: bool
+    has_default: bool
+
+
+_TYPES = """
+    SELECT oid, typname, typnamespace = 'pg_catalog'::regnamespace, typtype::text, typbasetype,
+        typtypmod, typnotnull, typdefault IS NOT NULL
+    FROM pg_catalog.pg_type
+"""
+# int2vector and oidvector have elements too, but are written otherwise.
+_ARRAYS = "SELECT typarray, oid, typdelim::text FROM pg_catalog.pg_type WHERE typarray <> 0"
+_LABELS = "SELECT enumtypid, enumlabel FROM pg_catalog.pg_enum ORDER BY enumtypid, enumsortorder"
+_COLUMNS = """
+    SELECT relname, attname, atttypid, atttypmod
+    FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = current_schema()::regnamespace AND attnum > 0 AND NOT attisdropped
+    AND relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+_NULLS_EQUAL = """
+    SELECT relname, indexrelid, attname FROM pg_catalog.pg_index
+    JOIN pg_catalog.pg_class ON pg_class.oid = indrelid
+    JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+    WHERE relnamespace = current_schema()::regnamespace AND indisunique AND indnullsnotdistinct
+    AND indpred IS NULL AND indexprs IS NULL
+"""
+_INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
+_PLAIN = {
+    "float4": Kind.FLOAT,
+    "float8": Kind.FLOAT,
+    "bool": Kind.BOOLEAN,
+    "text": Kind.TEXT,
+    "date": Kind.DATE,
+    "bytea": Kind.BYTES,
+    "json": Kind.JSON,
+    "jsonb": Kind.JSON,
+    "uuid": Kind.UUID,
+}
+_CLOCKS = {
+    "time": (Kind.TIME, False),
+    "timetz": (Kind.TIME, True),
+    "timestamp": (Kind.DATETIME, False),
+    "timestamptz": (Kind.TIMESTAMP, True),
+}
+
+
+class PostgreSQLTypes:
+    """
+    The types of all columns of the default schema.
+
+    Attributes:
+        nulls_equal: By table, the unique sets of columns that take one NULL only.
+    """
+
+    def __init__(self, connection: sa.Connection) -> None:
+        def rows(sql: str) -> Any:
+            return connection.exec_driver_sql(sql)
+
+        self._types = {row[0]: _Type(*row[1:]) for row in rows(_TYPES)}
+        self._items = {row[0]: (row[1], row[2]) for row in rows(_ARRAYS)}
+        self._labels: dict[int, list[str]] = {}
+        for oid, label in rows(_LABELS):
+            self._labels.setdefault(oid, []).append(label)
+        self._columns = {(row[0], row[1]): (row[2], row[3]) for row in rows(_COLUMNS)}
+
+        self.nulls_equal: dict[str, frozenset[frozenset[str]]] = {}
+        if (connection.dialect.server_version_info or ()) >= (15,):
+            by_index: dict[tuple[str, int], set[str]] = {}
+            for table, index, column in rows(_NULLS_EQUAL):
+                by_index.setdefault((table, index), set()).add(column)
+            for (table, _), names in by_index.items():
+                others = self.nulls_equal.get(table, frozenset())
+                self.nulls_equal[table] = others | {frozenset(names)}
+
+    def of(self, table: str, column: str) -> TypeOf:
+        """What a column holds."""
+        return self._resolve(*self._columns[table, column])
+
+    def _resolve(self, oid: int, modifier: int) -> TypeOf:
+        not_null = has_default = False
+        while (found := self._types[oid]).kind == "d":
+            not_null = not_null or found.not_null
+            has_default = has_default or found.has_default
+            oid, modifier = found.base, found.modifier
+        kind, bounds = self._kind(oid, modifier, found)
+        return TypeOf(kind, bounds, not_null, has_default)
+
+    def _kind(self, oid: int, modifier: int, type_: _Type) -> tuple[Kind, Bounds]:
+        if oid in self._items:
+            item_oid, delimiter = self._items[oid]
+            item = self._resolve(item_oid, modifier)
+            if item.kind is Kind.ARRAY:  # of a domain over an array: each item in its text form
+                item = TypeOf(Kind.OTHER, Bounds())
+            return Kind.ARRAY, Bounds(item=item.kind, items=item.bounds, delimiter=delimiter)
+        if oid in self._labels:
+            return Kind.TEXT, Bounds(choices=tuple(self._labels[oid]))
+        return _builtin(type_.name, modifier) if type_.is_builtin else (Kind.OTHER, Bounds())
+
+
+def _builtin(name: str, modifier: int) -> tuple[Kind, Bounds]:
+    if name in _PLAIN:
+        return _PLAIN[name], Bounds()
+    if name in _INTEGER_BITS:
+        most = 2 ** (_INTEGER_BITS[name] - 1)
+        return Kind.INTEGER, Bounds(minimum=-most, maximum=most - 1)
+    if name in ("varchar", "bpchar"):
+        return Kind.TEXT, Bounds(length=modifier - 4 if modifier >= 4 else None)
+    if name == "numeric":
+        return Kind.DECIMAL, _numeric_bounds(modifier)
+    if name in _CLOCKS:
+        kind, zone = _CLOCKS[name]
+        return kind, Bounds(fraction_digits=modifier if modifier >= 0 else None, zone=zone)
+    return Kind.OTHER, Bounds()
+
+
+def _numeric_bounds(modifier: int) -> Bounds:
+    if modifier < 4:
+        return Bounds()
+    packed = modifier - 4
+    # Eleven bits with a sign: from PostgreSQL 15 on a scale may be negative.
+    return Bounds(precision=packed >> 16 & 0xFFFF, scale=((packed & 0x7FF) ^ 1024) - 1024)

@@ -1,0 +1,116 @@
+"""
+Values: JSON values <-> what the database driver takes and gives.
+
+The rule: whatever a column holds survives database -> JSON -> database, digit for digit. What
+would be rounded, cut or reinterpreted on the way in is refused. How each kind is written in JSON
+is told in ``docs/reference/values.md``; the conversions are in ``codecs*.py``.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from atomicbatch.server.schema.tables import Kind
+
+
+class ValueProblem(Exception):
+    """
+    A value does not fit its column.
+
+    Attributes:
+        status: 400 for a wrong type, 422 for a value outside what the column can hold.
+        slug: The problem's type.
+        detail: What was expected, for people; never holds the value itself.
+        column: The column's name.
+    """
+
+    def __init__(
+        self, column: str, detail: str, *, status: int = 400, slug: str | None = None
+    ) -> None:
+        super().__init__(f"column {column!r}: {detail}")
+        self.slug = slug or ("wrong-type" if status == 400 else "value-out-of-range")
+        self.column = column
+        self.detail = detail
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """
+    The three conversions of one column.
+
+    Attributes:
+        from_json: A decoded JSON value, not None -> a driver parameter. Raises ValueProblem.
+        from_text: Text of a URL (key or filter operand) -> a driver parameter. Raises ValueProblem.
+        to_json: The driver's value, not None -> JSON-encodable value; None where they are the same.
+    """
+
+    from_json: Callable[[Any], Any]
+    from_text: Callable[[str], Any]
+    to_json: Callable[[Any], Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a column's type declares; see ``schema.Column`` for each."""
+
+    length: int | None = None
+    precision: int | None = None
+    scale: int | None = None
+    fraction_digits: int | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+    choices: tuple[str, ...] | None = None
+    zone: bool = False
+    """Whether times are kept with their offset."""
+    item: Kind | None = None
+    items: Bounds | None = None
+    """What the type of an array's items declares."""
+    delimiter: str = ","
+    """What stands between an array's items in the database's text form."""
+
+
+# Arithmetic on floats is never wanted between JSON and a column: 0.1 stays "0.1".
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+decode_json: Callable[[bytes], Any] = _decoder.decode
+"""JSON text -> values; a number with a point becomes a Decimal. Raises msgspec.DecodeError."""
+encode_json: Callable[[Any], bytes] = _encoder.encode
+"""Values -> compact JSON text; Decimal is written as a number, digit for digit."""
+
+
+# At most 40 digits: int() of longer text takes quadratic time, and no column holds it.
+WHOLE = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
+DECIMAL = re.compile(
+    r"[+-]?([0-9]{1,1000}(\.[0-9]{0,1000})?|\.[0-9]{1,1000})([eE][+-]?[0-9]{1,4})?", re.ASCII
+)
+
+
+def as_stored(value: Any) -> Any:
+    """A value that may not be of its column's declared type, which SQLite allows."""
+    if value.__class__ is int:
+        return value
+    if value.__class__ is bytes:
+        return base64.b64encode(value).decode("ascii")
+    if value.__class__ is float and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def json_type(value: Any) -> str:
+    """What JSON calls the type of ``value``, with its article."""
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float | Decimal):
+        return "a number"
+    if isinstance(value, str):
+        return "a string"
+    return "an array" if isinstance(value, list) else "an object"

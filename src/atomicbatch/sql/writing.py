@@ -1,0 +1,87 @@
+"""Whether SQL on a connection of its own stores something that a rollback of the batch leaves."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from atomicbatch.sql.kinds import Family, Kind
+from atomicbatch.sql.lexing import bare, text_of
+from atomicbatch.sql.statements import read_statement
+
+_PASSES = frozenset(Kind) - {Kind.WRITE, Kind.REFUSED}
+# What a statement that cannot be part of a batch, or that nobody knows, may begin with and still
+# store nothing: it is about the session, or reads.
+_SESSION = frozenset(
+    "CLOSE DEALLOCATE DETACH DISCARD FETCH KILL LISTEN MOVE PRAGMA RESET SET SHOW UNLISTEN UNLOCK "
+    "USE".split()
+)
+_STORED_SETTING = re.compile(
+    r"\s*SET\s+(?:STATEMENT|PASSWORD|DEFAULT\s+ROLE)\b"
+    r"|\s*SET\b.*(?:@@|\b)(?:GLOBAL|PERSIST|PERSIST_ONLY)\b",
+    re.DOTALL,
+)
+_STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
+# What a cursor or a copy reads by: a query.
+_WITHIN = re.compile(r"DECLARE\b.*?\bFOR\b(.*)|COPY\s*\((.*)\)\s*TO\s+STDOUT\b.*", re.DOTALL)
+_COPY_OUT = re.compile(r"COPY\s+[^\s()][^()]*(?:\([^()]*\)\s*)?\bTO\s+STDOUT\b", re.DOTALL)
+_SESSION_LOCK = re.compile(
+    r"(?<![\w$.@])(?:PG_(?:TRY_)?ADVISORY_(?:XACT_)?(?:UN)?LOCK(?:_ALL|_SHARED)?"
+    r"|GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS|IS_FREE_LOCK|IS_USED_LOCK)\s*\("
+)
+_WORD = re.compile(r"[A-Z_]+")
+# Beyond this length texts are lists of values, and not worth keeping.
+_KEPT_CHARACTERS = 10_000
+
+
+def verb_of(operation: Any, family: Family) -> str:
+    """
+    Tell what a statement does that would stay: its first word, or an empty text for nothing.
+
+    Unknown text counts as a write.
+
+    Args:
+        operation: SQL, as a driver takes it.
+        family: Whose SQL it is.
+    """
+    sql = operation if type(operation) is str else text_of(operation)
+    if len(sql) <= _KEPT_CHARACTERS:
+        return _verb_of(sql, family)
+    return _verb_of.__wrapped__(sql, family)
+
+
+@lru_cache(maxsize=2048)
+def _verb_of(sql: str, family: Family) -> str:
+    is_setting = family is Family.MYSQL and _STORED_SETTING.match(sql[:1000].upper())
+    if read_statement(sql, family).kind in _PASSES and not is_setting:
+        return ""
+    if "/*!" in sql or "/*M!" in sql:
+        return "an executable comment"
+    for part in bare(sql, family).split(";"):
+        text = part.strip()
+        if text and _stores(text, family):
+            found = _WORD.search(text)
+            return found[0] if found else "a statement"
+    return ""
+
+
+def _stores(text: str, family: Family) -> bool:
+    """Tell whether one statement, without comments and values, may store something."""
+    if _COPY_OUT.match(text):
+        return False
+    if family is Family.POSTGRESQL and (within := _WITHIN.match(text)):
+        text = (within[1] or within[2]).strip()
+    if family is Family.MYSQL and _STORED_SETTING.match(text):
+        return True
+    text = _SESSION_LOCK.sub("ABS(", text)
+    if read_statement(text, family).kind in _PASSES:
+        return False
+    found = _WORD.match(text)
+    first = found[0] if found else ""
+    if first not in _SESSION:
+        return True
+    if first == "PRAGMA":
+        return _STORED_PRAGMA.search(text) is not None
+    # A value may call a function, whose name the reader has looked at.
+    return "(" in text and read_statement(text, family).kind is Kind.WRITE
