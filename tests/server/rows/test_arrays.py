@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atomicbatch.server.rows.arrays import JsonArray, Keys, TooMuchError
+from atomicbatch.server.database.bounds import TooMuchError
+from atomicbatch.server.rows.arrays import JsonArray, Keys
 from atomicbatch.server.rows.representation import Representation
 from atomicbatch.server.schema.dialect import SQLITE
 from atomicbatch.server.schema.tables import Column, Kind

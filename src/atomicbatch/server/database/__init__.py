@@ -5,6 +5,7 @@ The server's side of the database. In reading order::
     sessions.py      a thread's session, and the transactions that batches run in
     threads.py       worker threads, and how work ends whose time is over; tickets.py: whose it is
     backends.py      how each database is opened, begun and committed by its driver
+    bounds.py        how it is said that an answer is longer than may be sent
     counting.py      drivers' connections that stop reading an answer once it is too long
     sqlite_files.py  which file a connection has open, and what if another has taken its name
     faults.py        what a driver's errors mean for a call; meanings.py: code by code

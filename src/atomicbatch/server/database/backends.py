@@ -28,6 +28,7 @@ from atomicbatch.errors import (
     UnknownOutcomeError,
 )
 from atomicbatch.server.database import counting
+from atomicbatch.server.database.bounds import TOO_LONG, TooMuchError
 from atomicbatch.server.database.faults import fault_of
 from atomicbatch.server.database.sqlite_files import (
     FileConnection,
@@ -36,8 +37,6 @@ from atomicbatch.server.database.sqlite_files import (
     open_file,
 )
 from atomicbatch.server.database.tickets import AnyTicket
-from atomicbatch.server.rows.arrays import TooMuchError
-from atomicbatch.server.rows.statements import TOO_LONG
 from atomicbatch.server.schema.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
 from atomicbatch.transactions.contract import commit_error
 

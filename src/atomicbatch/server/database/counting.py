@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from atomicbatch.server.rows.arrays import TooMuchError
+from atomicbatch.server.database.bounds import TooMuchError
 
 if TYPE_CHECKING:
     import psycopg

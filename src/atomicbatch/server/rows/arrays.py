@@ -12,16 +12,13 @@ from typing import Any
 
 import msgspec
 
+from atomicbatch.server.database.bounds import TooMuchError
 from atomicbatch.server.rows.representation import Representation
 
 Row = Sequence[Any]
 # Rows of a known size are written so many at a time, others once they come to so many bytes.
 _MOST_ROWS = 500
 _MOST_BYTES = 64 * 1024
-
-
-class TooMuchError(Exception):
-    """The database gives more than may be sent, ``max_reply_bytes``."""
 
 
 class JsonArray:

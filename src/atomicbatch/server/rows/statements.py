@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from atomicbatch.server.database.bounds import TOO_LONG
 from atomicbatch.server.schema.dialect import Dialect
 from atomicbatch.server.schema.tables import Column, Kind, Table
 from atomicbatch.server.values.codec import ValueProblem
 
-TOO_LONG = "longer than max_reply_bytes"
-"""In the text of PostgreSQL's error when a value is too long to be read."""
 # Types whose length PostgreSQL knows without reading the value.
 _OCTETS = frozenset({"text", "varchar", "character varying", "bytea"})
 

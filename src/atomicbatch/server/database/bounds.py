@@ -1,0 +1,10 @@
+"""Bounds: how the database's side says that an answer is longer than may be sent."""
+
+from __future__ import annotations
+
+TOO_LONG = "longer than max_reply_bytes"
+"""In the text of PostgreSQL's error when a value is too long to be read; a read's SQL raises it."""
+
+
+class TooMuchError(Exception):
+    """The database gives more than may be sent, ``max_reply_bytes``."""
