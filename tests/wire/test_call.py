@@ -1,4 +1,4 @@
-"""Request lines and paths (SPEC 2.4, 2.6); the corpus has the refusals with their offsets."""
+"""Calls, their request lines included; the corpus has the refusals with their offsets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from atomicbatch.wire.call import CallReader, write_call
 from atomicbatch.wire.inherit import Inheritance
 
 
-def read(message: bytes, *batch_paths: bytes) -> Call:
-    return CallReader(Inheritance(()), Limits(), batch_paths).read(b"\r\n" + message)
+def read(message: bytes) -> Call:
+    return CallReader(Inheritance(()), Limits()).read(b"\r\n" + message)
 
 
 @pytest.mark.parametrize(
@@ -59,44 +59,6 @@ def test_bad_request_lines(line: bytes) -> None:
     with pytest.raises(MalformedError) as caught:
         read(line + b"\r\nA: b\r\n\r\n")
     assert caught.value.offset is not None
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        b"/a/b",
-        b"/a/b/",
-        b"/a/b//",
-        b"/a//b",
-        b"/a/./b",
-        b"/x/../a/b",
-        b"/%61/%62",
-        b"/a%2Fb",
-        b"/a%5cb",
-        b"/a/b/.",
-        b"/a/b/c/..",
-        b"/a/b/%2e",
-        b"/%2e/a/b",
-        b"/a/b%2F",
-        b"/a/x%2f%2e%2e/b",
-    ],
-)
-def test_paths_to_the_batch_endpoint(path: bytes) -> None:
-    """However it is spelt, the batch endpoint is no target; and neither if it is mounted oddly."""
-    for mounted in (b"/a/b", b"/a/b/", b"/%61/b"):
-        with pytest.raises(MalformedError, match="batch endpoint"):
-            read(b"POST " + path, mounted)
-    assert read(b"POST " + path, b"/a").path == path
-
-
-@pytest.mark.parametrize(
-    "path",
-    [b"/..", b"/a/../..", b"/%2E%2e/", b"/a%2f%2e./../b", b"/..%5ca", b"/./..", b"/a//../.."],
-)
-def test_paths_out_of_the_root(path: bytes) -> None:
-    """No spelling of dot segments climbs out of the root."""
-    with pytest.raises(MalformedError, match="climbs"):
-        read(b"GET " + path)
 
 
 def test_empty_lines_before_the_request_line() -> None:

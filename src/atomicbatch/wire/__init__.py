@@ -6,6 +6,7 @@ In reading order::
     multipart.py   body <-> parts, RFC 2046
     message.py     what calls and replies have in common: the part, where the body ends
     call.py        one part <-> Call, RFC 9112
+    target.py      one call's method, path and query, checked
     reply.py       one Reply <-> part
     inherit.py     what a call takes over from the outer request
     batch.py       the front door: read_batch, write_replies and the client's two mirrors

@@ -1,10 +1,9 @@
-"""One part <-> Call, RFC 9112 and SPEC 2.4 to 2.6."""
+"""One part <-> Call, RFC 9112 and SPEC 2.4 to 2.6. The request line is read in ``target.py``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from urllib.parse import unquote_to_bytes
 
 from atomicbatch.errors import MalformedError, UnsupportedError, WireError
 from atomicbatch.limits import Limits
@@ -13,15 +12,8 @@ from atomicbatch.wire.grammar import find_empty_line, is_token, is_value, read_f
 from atomicbatch.wire.inherit import Inheritance
 from atomicbatch.wire.message import NOT_DECLARED, PartReader, declared_length, read_body
 from atomicbatch.wire.multipart import Content
+from atomicbatch.wire.target import Target, TargetReader, write_request_line
 
-# RFC 9112, section 3, with the origin form of the target only. Its bytes are visible ASCII, as
-# llhttp and h11 want it. "#" starts a fragment for some servers and is a path's byte for others;
-# a backslash in the path is a slash for some. The version may be missing.
-_REQUEST_LINE = re.compile(
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
-    rb" (/(?!/)[!-\"$->@-\[\]-~]*)(?:\?([!-\"$-~]*))?"
-    rb"(?: HTTP/[0-9](?:\.[0-9])?)?\r?"
-)
 # RFC 9112, section 6.3: for an HTTP server a request without Content-Length has no body, and what
 # follows is the next request. For us it is the body; taken for one, that request would get lost.
 _SECOND_REQUEST = re.compile(
@@ -42,8 +34,6 @@ _UNSUPPORTED = {
     b"batch-references": "Batch-References: references to earlier replies are",
     b"batch-if": "Batch-If: dry runs are",
 }
-# Bytes in a path that can make it name what it does not seem to name.
-_INDIRECT = re.compile(rb"%|//|/\.|/\Z")
 
 
 class CallReader(PartReader):
@@ -61,8 +51,8 @@ class CallReader(PartReader):
     ) -> None:
         super().__init__(limits)
         self._inheritance = inheritance
-        self._batch_paths = frozenset(map(_resolved, batch_paths))
-        self._requests: dict[bytes, tuple[str, bytes, bytes]] = {}
+        self._targets = TargetReader(batch_paths)
+        self._requests: dict[bytes, Target] = {}
         self._blocks: dict[bytes, tuple[Headers, int]] = {}
         self._lengths: dict[int, Headers] = {}
 
@@ -112,23 +102,10 @@ class CallReader(PartReader):
         method, path, query = request
         return Call(method, path, query, headers, body, content_id)
 
-    def _read_request_line(self, line: bytes) -> tuple[str, bytes, bytes]:
-        """Read a request line; return the method, the path, and the query with what it inherits."""
-        found = _REQUEST_LINE.fullmatch(line)
-        if found is None:
-            raise MalformedError(_why_no_request_line(line))
-        method, path, query = found.groups(b"")
-        if method.upper() == b"CONNECT":
-            raise MalformedError("CONNECT cannot be part of a batch")
-        if _INDIRECT.search(path):
-            resolved = _resolved(path)
-            if resolved is None:
-                raise MalformedError("path climbs out of the root")
-        else:
-            resolved = path
-        if resolved in self._batch_paths:
-            raise MalformedError("call aimed at the batch endpoint itself")
-        return method.decode("ascii"), path, self._inheritance.query_for(query)
+    def _read_request_line(self, line: bytes) -> Target:
+        """Read a request line; the query holds what the call inherits."""
+        target = self._targets.read(line)
+        return Target(target.method, target.path, self._inheritance.query_for(target.query))
 
     def _read_block(self, block: bytes) -> tuple[Headers, int]:
         """Read a call's own headers; return all that the call sees but its Content-Length."""
@@ -163,40 +140,6 @@ def _refuse_second_request(body: bytes, offset: int) -> None:
         raise MalformedError(what, offset=offset + found.start(1))
 
 
-def _resolved(path: bytes) -> bytes | None:
-    """Return where a path leads: decoded once, without empty and dot segments; None is nowhere."""
-    segments: list[bytes] = []
-    for segment in unquote_to_bytes(path).replace(b"\\", b"/").split(b"/"):
-        if segment == b"..":
-            if not segments:
-                return None
-            segments.pop()
-        elif segment not in (b"", b"."):
-            segments.append(segment)
-    return b"/" + b"/".join(segments)
-
-
-def _why_no_request_line(line: bytes) -> str:
-    """Say what is wrong with a line that is no request line."""
-    method, space, rest = line.removesuffix(b"\r").partition(b" ")
-    target = rest.partition(b" ")[0]
-    if not is_value(line.removesuffix(b"\r")) or b"\t" in line:
-        return "control character in the request line"
-    if not is_token(method) or not space:
-        return "no HTTP request line"
-    if target.startswith(b"//"):
-        return "path starts with two slashes"
-    if not target.startswith(b"/"):
-        return "request target is not a path (full URLs are refused)"
-    if b"\\" in target.partition(b"?")[0]:
-        return "backslash in the path"
-    if b"#" in target:
-        return "fragment in the request target"
-    if not target.isascii():
-        return "request target has bytes that must be percent-encoded"
-    return "request line does not end in an HTTP version"
-
-
 def write_call(call: Call) -> Content:
     """
     Write a call as the content of a part.
@@ -204,13 +147,7 @@ def write_call(call: Call) -> Content:
     Raises:
         ValueError: A call like this could not be read.
     """
-    line = b"%b %b" % (call.method.encode("ascii"), call.path)
-    if call.query:
-        line += b"?" + call.query
-    line += b" HTTP/1.1"
-    found = _REQUEST_LINE.fullmatch(line)
-    if found is None or found[2] != call.path:
-        raise ValueError(f"no request line: {line!r}")
+    line = write_request_line(Target(call.method, call.path, call.query))
     head = [b"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"]
     if call.content_id:
         head.append(_write_field(b"content-id", call.content_id))
