@@ -5,19 +5,23 @@ BIN := $(VENV)/bin
 SHOP ?= shop.sqlite
 PORT ?= 8000
 
-.PHONY: help run test prove lint types fuzz bench clean
+.PHONY: help run example test prove lint types fuzz bench clean
 
 help:
-	@echo "make run    serve a sample shop on http://127.0.0.1:8000"
-	@echo "make test   run all tests"
-	@echo "make prove  run the long variants of tests, which make test leaves out"
-	@echo "make lint   check style; make types: check types"
-	@echo "make bench  measure; make fuzz: throw random bytes at the wire"
-	@echo "make clean  remove the environment and the sample shop"
+	@echo "make run      serve a sample shop on http://127.0.0.1:8000"
+	@echo "make example  run a FastAPI app with a batch endpoint on http://127.0.0.1:8000"
+	@echo "make test     run all tests"
+	@echo "make prove    run the long variants of tests, which make test leaves out"
+	@echo "make lint     check style; make types: check types"
+	@echo "make bench    measure; make fuzz: throw random bytes at the wire"
+	@echo "make clean    remove the environment and the sample shop"
 
 run: $(VENV)/run
 	@test -e $(SHOP) || $(BIN)/atomicbatch sample $(SHOP)
 	$(BIN)/atomicbatch serve $(SHOP) --port $(PORT)
+
+example: $(VENV)/example
+	cd examples/fastapi-shop && ../../$(BIN)/uvicorn app:app --port $(PORT)
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n $(or $(JOBS),auto)
@@ -41,7 +45,7 @@ bench: $(VENV)/test
 	$(BIN)/python -m benchmarks.join
 
 clean:
-	rm -rf $(VENV) $(SHOP) $(SHOP)-shm $(SHOP)-wal
+	rm -rf $(VENV) $(SHOP) $(SHOP)-shm $(SHOP)-wal examples/fastapi-shop/shop.sqlite
 
 # Debian's python3 comes without what venv needs; root can add it, others are told.
 $(BIN)/python:
@@ -57,6 +61,10 @@ $(BIN)/python:
 
 $(VENV)/run: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -q -e '.[server]'
+	@touch $@
+
+$(VENV)/example: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q -e '.[sqlalchemy,client]' --group example
 	@touch $@
 
 $(VENV)/test: pyproject.toml | $(BIN)/python

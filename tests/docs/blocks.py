@@ -67,12 +67,12 @@ def lay_out(folder: Path, port: int) -> None:
         shutil.copy(ROOT / name, folder)
         os.utime(folder / name, (0, 0))  # older than the environment: nothing to install
     shutil.copytree(ROOT / "examples", folder / "examples")
-    for example in (folder / "examples").glob("*.http"):
+    for example in (folder / "examples").rglob("*.http"):
         example.write_text(example.read_text().replace(":8000", f":{port}"))
     environment = folder / ".venv"
     environment.mkdir()
     (environment / "bin").symlink_to(Path(sys.executable).parent)
-    for stamp in ("run", "test"):
+    for stamp in ("run", "example", "test"):
         (environment / stamp).touch()
 
 
@@ -170,6 +170,7 @@ class Reader:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # where uvicorn prints its address
             text=True,
             start_new_session=True,
         )

@@ -84,6 +84,6 @@ def test_every_option_is_documented() -> None:
     """The page lists each option of AtomicBatch."""
     page = (HOW_TO / "mount-in-an-asgi-app.md").read_text("utf-8")
     section = page.partition("\n## Options\n")[2].partition("\n## ")[0]
-    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    listed = re.findall(r"^- \*\*`(\w+)`\*\*", section, re.MULTILINE)
     options = set(AtomicBatch.__init__.__annotations__) - {"app", "transaction", "return"}
     assert set(listed) == options
