@@ -53,6 +53,18 @@ ALLOWED = {
 STANDARD_LIBRARY_ONLY = set(ALLOWED) - {"server", "client", "cli"}
 # What adapts a library imports that library, and no other.
 ADAPTERS = {"transactions/sqlalchemy/": "sqlalchemy", "asgi/threads.py": "anyio"}
+# The server's rooms among themselves: a request goes down this list.
+ROOMS = {
+    "dialect": set[str](),
+    "values": {"dialect"},
+    "schema": {"dialect", "values"},
+    "query": {"dialect", "values", "schema"},
+    "database": {"dialect", "schema"},
+    "rows": {"dialect", "values", "schema", "query", "database"},
+    "pages": {"values", "schema"},
+    "http": {"schema", "database", "rows", "pages"},
+    "sample": set[str](),
+}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 
@@ -85,6 +97,17 @@ def test_arrows_point_one_way(path: Path) -> None:
     ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("atomicbatch.")}
     names_of_front_door = {"__version__"}
     assert ours - names_of_front_door <= ALLOWED[unit] | {unit}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if unit_of(path) == "server"], ids=name_of
+)
+def test_the_servers_rooms_have_arrows_of_their_own(path: Path) -> None:
+    """Inside the server too, a room imports from the rooms below it, and never back."""
+    _, room, *_ = (*path.relative_to(SOURCE).with_suffix("").parts, "")
+    names = (name.split(".") for name in imports_of(path))
+    ours = {name[2] for name in names if name[:2] == ["atomicbatch", "server"] and len(name) > 2}
+    assert ours <= ROOMS.get(room, set()) | {room}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from atomicbatch.server.database import meanings
 from atomicbatch.server.http import app, hosts
 from atomicbatch.server.query.filters import OPERATORS
 from atomicbatch.server.rows import api
-from atomicbatch.server.schema.tables import Kind
+from atomicbatch.server.values.kinds import Kind
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.docs.blocks import ROOT
 

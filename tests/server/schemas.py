@@ -8,8 +8,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from atomicbatch.server.dialect import SQLITE
 from atomicbatch.server.sample import create_sample
-from atomicbatch.server.schema.dialect import SQLITE
 from atomicbatch.server.schema.reflection import read_schema
 from atomicbatch.server.schema.tables import Schema
 

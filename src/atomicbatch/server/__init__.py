@@ -1,14 +1,16 @@
 """
 A database as a REST API with batches, ready to run: ``atomicbatch serve DATABASE``.
 
-A request goes down this list; in reading order::
+A request goes down this list, and no room imports from one above it::
 
-    http/      options -> a running server; bytes <-> requests; who may ask; the ASGI application
-    database/  worker threads, their connections and transactions; what a driver's errors mean
-    schema/    tables and views as resources, read from the database; how the databases differ
-    values/    JSON values <-> what the database driver takes and gives
-    query/     the query string of a collection -> what to select
-    rows/      which method of a call on a table's rows does what, and the reply
-    pages/     the page at /, and /openapi.json
-    sample.py  a small shop to send first batches to
+    http/       options -> a running server; bytes <-> requests; who may ask; the ASGI application
+    pages/      the page at /, and /openapi.json
+    rows/       which method of a call on a table's rows does what, and the reply
+    database/   worker threads, their connections and transactions; what a driver's errors mean
+    query/      the query string of a collection -> what to select
+    schema/     tables and views as resources, read from the database
+    values/     JSON values <-> what the database driver takes and gives
+    dialect.py  how the databases differ in SQL
+
+Beside it, ``sample.py`` makes a small shop to send first batches to.
 """

@@ -11,7 +11,8 @@ import pytest
 from atomicbatch.errors import BrokenTransactionError, TimeoutExceededError
 from atomicbatch.model import Batch, Call
 from atomicbatch.server.database.backends import backend_for
-from atomicbatch.server.database.sessions import Database, Session, is_read_only
+from atomicbatch.server.database.database import Database, is_read_only
+from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.http.serve import database_url as server_url
 from atomicbatch.testing import check_transaction
 from tests.server.served import kind_of, on_its_own, seen

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from atomicbatch.server.dialect import SQLITE
 from atomicbatch.server.query.query import Query, QueryProblem, read_query
-from atomicbatch.server.schema.dialect import SQLITE
 from atomicbatch.server.schema.reflection import read_schema
 from atomicbatch.server.schema.tables import Table
 from atomicbatch.server.values.codec import ValueProblem

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atomicbatch.server.database.bounds import TooMuchError
+from atomicbatch.server.dialect import SQLITE
 from atomicbatch.server.rows.arrays import JsonArray, Keys
 from atomicbatch.server.rows.representation import Representation
-from atomicbatch.server.schema.dialect import SQLITE
-from atomicbatch.server.schema.tables import Column, Kind
+from atomicbatch.server.schema.tables import Column
 from atomicbatch.server.values.codec import Bounds
 from atomicbatch.server.values.codecs import codec_for
+from atomicbatch.server.values.kinds import Kind
 
 
 def column(name: str, kind: Kind, length: int | None = None) -> Column:

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from atomicbatch.model import Batch
-from atomicbatch.server.database.sessions import Database, Session
+from atomicbatch.server.database.database import Database
+from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.http.serve import database_url as server_url
 from atomicbatch.server.schema.catalog import Catalog
 from tests.server.conftest import Serve

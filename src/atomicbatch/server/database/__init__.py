@@ -2,7 +2,8 @@
 The server's side of the database. In reading order::
 
     opening.py       what the user named -> a database, or words that say why not
-    sessions.py      a thread's session, and the transactions that batches run in
+    database.py      what is served: its schema, and the threads that work on it
+    sessions.py      a thread's connection, and the transactions that batches run in
     threads.py       worker threads, and how work ends whose time is over; tickets.py: whose it is
     backends.py      how each database is opened, begun and committed by its driver
     bounds.py        how it is said that an answer is longer than may be sent

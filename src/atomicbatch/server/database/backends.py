@@ -37,7 +37,7 @@ from atomicbatch.server.database.sqlite_files import (
     open_file,
 )
 from atomicbatch.server.database.tickets import AnyTicket
-from atomicbatch.server.schema.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
+from atomicbatch.server.dialect import MARIADB, MYSQL, POSTGRESQL, SQLITE, Dialect
 from atomicbatch.transactions.contract import commit_error
 
 Raw = Any

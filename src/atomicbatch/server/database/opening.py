@@ -14,7 +14,7 @@ from sqlalchemy import exc
 
 from atomicbatch.limits import ServerLimits
 from atomicbatch.server.database.backends import backend_for
-from atomicbatch.server.database.sessions import Database
+from atomicbatch.server.database.database import Database
 from atomicbatch.server.database.tickets import untimed
 
 _DRIVERS = {

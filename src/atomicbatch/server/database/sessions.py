@@ -1,10 +1,4 @@
-"""
-Database: worker threads, one connection each, and the transactions that batches run in.
-
-A whole batch runs in one worker thread on one connection: nothing is handed over per call. On
-SQLite one thread does all the writing, so that the batches of this process stand in line instead
-of polling for the write lock; readers have threads of their own.
-"""
+"""Sessions: a worker thread's connection, and the transactions that batches run in on it."""
 
 from __future__ import annotations
 
@@ -16,9 +10,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import exc
 
 from atomicbatch.engine import Turn, Turns
@@ -29,24 +22,15 @@ from atomicbatch.errors import (
     TransactionError,
     UnknownOutcomeError,
 )
-from atomicbatch.limits import ServerLimits
 from atomicbatch.model import Batch, Reply
-from atomicbatch.server.database.backends import (
-    Backend,
-    Execute,
-    Raw,
-    Row,
-    backend_for,
-    dialect_of,
-)
-from atomicbatch.server.database.threads import Threads, too_late
+from atomicbatch.server.database.backends import Backend, Execute, Raw, Row
+from atomicbatch.server.database.threads import too_late
 from atomicbatch.server.database.tickets import AnyTicket, untimed
 from atomicbatch.server.schema.catalog import Catalog
 from atomicbatch.server.schema.tables import Schema
 from atomicbatch.transactions.contract import statement_error
 
 _log = logging.getLogger("atomicbatch.server")
-_T = TypeVar("_T")
 # How long a transaction is begun anew because the schema has changed meanwhile.
 _LOOK_SECONDS = 5.0
 
@@ -312,88 +296,3 @@ class Session:
 def _no_connection(error: Exception) -> AtomicBatchError:
     _log.warning("no connection to the database: %s", error)
     return BusyError("the database cannot be reached")
-
-
-class Database:
-    """
-    A database that is served: its schema and the threads that work on it.
-
-    Attributes:
-        catalog: Its schema as it is now.
-        turns: The line for batches that have met a conflict.
-
-    Raises:
-        ValueError: No such kind of database is served.
-        sqlalchemy.exc.SQLAlchemyError: It cannot be reached or read.
-    """
-
-    def __init__(
-        self,
-        url: sa.URL,
-        *,
-        read_only: bool = False,
-        limits: ServerLimits | None = None,
-    ) -> None:
-        limits = limits or ServerLimits()
-        self.read_only = read_only
-        self.turns = Turns()
-        backend = backend_for(url, read_only=read_only)
-        engine = backend.engine()
-        with engine.connect():
-            backend.dialect = dialect_of(engine)
-        self.catalog = Catalog(backend, engine)
-
-        def threads(name: str, size: int, *, reader: bool) -> Threads[Session]:
-            return Threads(
-                name,
-                size,
-                lambda: Session(backend, self.catalog, self.turns, reader=reader),
-                max_waiting=limits.max_waiting,
-                limit="max_waiting",
-            )
-
-        self._writers = threads(
-            "writer", 1 if backend.one_writer else limits.max_writers, reader=False
-        )
-        self._readers = threads("reader", limits.max_readers, reader=True)
-
-    async def run(
-        self,
-        work: Callable[[Session], _T],
-        *,
-        read_only: bool,
-        seconds: float,
-        instead: Callable[[AnyTicket, AtomicBatchError], _T] | None = None,
-    ) -> _T:
-        """
-        Run ``work`` in a worker thread, on that thread's session; end it after ``seconds``.
-
-        A cancelled caller ends it too. It is over within a second of that whatever the database
-        does, see ``threads.py``.
-
-        Args:
-            instead: What the caller is told where the thread had to be given up before COMMIT.
-
-        Raises:
-            LimitError: Too much is waiting for a thread already.
-            TimeoutExceededError: The time was over before COMMIT.
-            UnknownOutcomeError: The time was over, and COMMIT had not been answered.
-        """
-        read_only = read_only or self.read_only
-        threads = self._readers if read_only else self._writers
-        return await threads.run(work, seconds=seconds, read_only=read_only, instead=instead)
-
-    def close(self, seconds: float = 5.0) -> None:
-        """
-        Wait for the work under way, at most so long, then end it; close all connections.
-
-        Returns within two seconds after that, whatever the database does.
-        """
-        deadline = time.monotonic() + seconds
-        for threads in (self._writers, self._readers):
-            threads.close(max(0.0, deadline - time.monotonic()))
-
-
-def is_read_only(batch: Batch) -> bool:
-    """Whether a batch only reads: it then runs in a snapshot and takes no write lock."""
-    return all(call.method in ("GET", "HEAD") for call in batch.calls)

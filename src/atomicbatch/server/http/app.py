@@ -35,7 +35,8 @@ from atomicbatch.problems import (
     outcome_header,
     problem_reply,
 )
-from atomicbatch.server.database.sessions import Database, Session, is_read_only
+from atomicbatch.server.database.database import Database, is_read_only
+from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.database.tickets import AnyTicket
 from atomicbatch.server.http.access_log import ENTRY, Entry
 from atomicbatch.server.http.hosts import Hosts

@@ -15,8 +15,8 @@ from functools import partial
 import sqlalchemy as sa
 
 from atomicbatch.limits import Limits, ServerLimits
+from atomicbatch.server.database.database import Database
 from atomicbatch.server.database.opening import ServeError, database_url, open_database
-from atomicbatch.server.database.sessions import Database
 from atomicbatch.server.http.access_log import AccessLog, LineWriter, configure_logging
 from atomicbatch.server.http.app import Application
 from atomicbatch.server.http.hosts import Hosts, is_loopback

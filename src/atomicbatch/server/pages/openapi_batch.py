@@ -8,8 +8,9 @@ from urllib.parse import quote
 from atomicbatch.limits import Limits
 from atomicbatch.openapi import batch_path
 from atomicbatch.openapi.batch_path import ExampleCall
-from atomicbatch.server.schema.tables import Column, Kind, Schema, Table
+from atomicbatch.server.schema.tables import Column, Schema, Table
 from atomicbatch.server.values.codec import encode_json
+from atomicbatch.server.values.kinds import Kind
 
 Document = dict[str, Any]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from atomicbatch.server.schema.tables import Column, Kind, Table
+from atomicbatch.server.schema.tables import Column, Table
+from atomicbatch.server.values.kinds import Kind
 
 Document = dict[str, Any]
 

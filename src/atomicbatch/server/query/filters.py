@@ -6,8 +6,9 @@ import difflib
 import re
 from typing import Any, NoReturn
 
-from atomicbatch.server.schema.dialect import Dialect
-from atomicbatch.server.schema.tables import Column, Kind, Table
+from atomicbatch.server.dialect import Dialect
+from atomicbatch.server.schema.tables import Column, Table
+from atomicbatch.server.values.kinds import Kind
 
 MAX_CONDITIONS = 100
 MAX_DEPTH = 10

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.query.filters import Conditions, QueryProblem, find_column
-from atomicbatch.server.schema.dialect import Dialect
 from atomicbatch.server.schema.tables import Column, Table
 
 

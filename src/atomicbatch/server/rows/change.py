@@ -18,8 +18,9 @@ from atomicbatch.server.rows.preconditions import Conditions, read_conditions
 from atomicbatch.server.rows.preferences import NO_PREFERENCES, ON_CHANGES
 from atomicbatch.server.rows.representation import etag
 from atomicbatch.server.rows.resource import JSON, Row, applied
-from atomicbatch.server.schema.tables import Column, Kind
+from atomicbatch.server.schema.tables import Column
 from atomicbatch.server.values.codec import decode_json
+from atomicbatch.server.values.kinds import Kind
 
 
 class Changing(Creating):

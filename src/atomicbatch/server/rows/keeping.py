@@ -17,8 +17,9 @@ import msgspec
 from atomicbatch.server.rows.references import References
 from atomicbatch.server.rows.representation import shown
 from atomicbatch.server.rows.resource import Row
-from atomicbatch.server.schema.tables import Column, Kind
+from atomicbatch.server.schema.tables import Column
 from atomicbatch.server.values.codec import ValueProblem, decode_json, encode_json
+from atomicbatch.server.values.kinds import Kind
 
 # A text is stored in one form only, or it shows bytes in base64, or infinity.
 _ONE_FORM = frozenset({Kind.TEXT, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.OTHER, Kind.ANY})

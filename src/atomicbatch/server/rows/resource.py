@@ -12,14 +12,15 @@ import msgspec
 from atomicbatch.model import Call, Header
 from atomicbatch.server.database.faults import RowFault
 from atomicbatch.server.database.sessions import Session
+from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.query.query import Query, read_query
 from atomicbatch.server.rows.arrays import JsonArray
 from atomicbatch.server.rows.preconditions import Conditions, is_json, matches
 from atomicbatch.server.rows.representation import Representation
 from atomicbatch.server.rows.statements import Statements
-from atomicbatch.server.schema.dialect import Dialect
-from atomicbatch.server.schema.tables import Column, Kind, Table
+from atomicbatch.server.schema.tables import Column, Table
 from atomicbatch.server.values.codec import ValueProblem, decode_json
+from atomicbatch.server.values.kinds import Kind
 
 JSON: Header = (b"content-type", b"application/json")
 Row = Sequence[Any]

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from atomicbatch.server.database.bounds import TOO_LONG
-from atomicbatch.server.schema.dialect import Dialect
-from atomicbatch.server.schema.tables import Column, Kind, Table
+from atomicbatch.server.dialect import Dialect
+from atomicbatch.server.schema.tables import Column, Table
 from atomicbatch.server.values.codec import ValueProblem
+from atomicbatch.server.values.kinds import Kind
 
 # Types whose length PostgreSQL knows without reading the value.
 _OCTETS = frozenset({"text", "varchar", "character varying", "bytea"})

@@ -11,16 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
+from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.schema.definitions import definitions
 from atomicbatch.server.schema.reflection import read_schema
 from atomicbatch.server.schema.tables import Schema
-
-if TYPE_CHECKING:
-    from atomicbatch.server.database.backends import Backend, Raw
 
 _log = logging.getLogger("atomicbatch.server")
 _LOOK_SECONDS = 1.0
@@ -37,8 +35,8 @@ class Catalog:
         sqlalchemy.exc.SQLAlchemyError: The database cannot be reached or read.
     """
 
-    def __init__(self, backend: Backend, engine: sa.Engine) -> None:
-        self._backend, self._engine = backend, engine
+    def __init__(self, dialect: Dialect, engine: sa.Engine) -> None:
+        self._dialect, self._engine = dialect, engine
         self._lock = threading.Lock()
         self._looked = 0.0
         self._known = self._read()
@@ -48,11 +46,11 @@ class Catalog:
         """The schema as it was read last."""
         return self._known[1]
 
-    def schema_of(self, raw: Raw) -> Schema | None:
+    def schema_of(self, raw: Any) -> Schema | None:
         """The schema, where it is what ``raw`` sees; else None: read it again."""
         self._looked = time.monotonic()
         known, schema = self._known
-        return schema if definitions(raw, self._backend.dialect.name) == known else None
+        return schema if definitions(raw, self._dialect.name) == known else None
 
     def is_due(self) -> bool:
         """Whether it is time to look again."""
@@ -84,7 +82,7 @@ class Catalog:
                 connection.exec_driver_sql("BEGIN")
             self._looked = time.monotonic()
             raw = connection.connection.dbapi_connection
-            found = definitions(raw, self._backend.dialect.name)
-            schema = read_schema(connection, self._backend.dialect)
+            found = definitions(raw, self._dialect.name)
+            schema = read_schema(connection, self._dialect)
         self.hides_batch = schema.tables.pop("batch", None) is not None
         return found, schema

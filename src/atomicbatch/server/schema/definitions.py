@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atomicbatch.server.schema.dialect import DialectName
+from atomicbatch.server.dialect import DialectName
 
 _SQLITE = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 # The version (xmin) of each row of the catalogs that defines something of what is served. The rows

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from atomicbatch.server.schema.dialect import DialectName
+from atomicbatch.server.dialect import DialectName
 
 
 class Effects(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from atomicbatch.server.schema.tables import Kind
 from atomicbatch.server.values.codec import Bounds
+from atomicbatch.server.values.kinds import Kind
 
 
 class TypeOf(NamedTuple):

@@ -18,12 +18,13 @@ from sqlalchemy.engine.interfaces import (
 )
 from sqlalchemy.engine.reflection import Inspector, ObjectKind
 
-from atomicbatch.server.schema.dialect import MARIADB, Dialect
+from atomicbatch.server.dialect import MARIADB, Dialect
 from atomicbatch.server.schema.effects import Effects, effects
 from atomicbatch.server.schema.postgresql_types import PostgreSQLTypes
-from atomicbatch.server.schema.tables import Column, ForeignKey, Kind, Schema, Table
+from atomicbatch.server.schema.tables import Column, ForeignKey, Schema, Table
 from atomicbatch.server.values.codec import Bounds
 from atomicbatch.server.values.codecs import codec_for
+from atomicbatch.server.values.kinds import Kind
 
 TableKey = tuple[str | None, str]
 

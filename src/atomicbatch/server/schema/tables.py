@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from atomicbatch.server.schema.dialect import Dialect
-    from atomicbatch.server.values.codec import Codec
-
-
-class Kind(enum.Enum):
-    """What a column holds, which decides how its values are written in JSON."""
-
-    INTEGER = "integer"
-    DECIMAL = "decimal"
-    FLOAT = "float"
-    BOOLEAN = "boolean"
-    TEXT = "text"
-    DATE = "date"
-    TIME = "time"
-    DATETIME = "datetime"
-    """Without time zone."""
-    TIMESTAMP = "timestamp"
-    """A point in time; written with its offset, UTC."""
-    BYTES = "bytes"
-    JSON = "json"
-    UUID = "uuid"
-    ARRAY = "array"
-    """PostgreSQL only."""
-    ANY = "any"
-    """SQLite columns without a type."""
-    OTHER = "other"
-    """Written as the database's own text form."""
-
+from atomicbatch.server.dialect import Dialect
+from atomicbatch.server.values.codec import Codec
+from atomicbatch.server.values.kinds import Kind
 
 # Values of these kinds are of any length where the column does not say otherwise.
 _ANY_LENGTH = frozenset({Kind.TEXT, Kind.BYTES, Kind.JSON, Kind.ARRAY, Kind.ANY, Kind.OTHER})

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from atomicbatch.server.schema.tables import Kind
 from atomicbatch.server.values.codec import Bounds, Codec, ValueProblem, json_type
+from atomicbatch.server.values.kinds import Kind
 
 
 def array_codec(name: str, bounds: Bounds, item: Codec) -> Codec:

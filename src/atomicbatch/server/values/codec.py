@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from atomicbatch.server.schema.tables import Kind
+from atomicbatch.server.values.kinds import Kind
 
 
 class ValueProblem(Exception):

@@ -13,8 +13,7 @@ from typing import Any
 
 import msgspec
 
-from atomicbatch.server.schema.dialect import Dialect
-from atomicbatch.server.schema.tables import Kind
+from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.values.arrays import array_codec
 from atomicbatch.server.values.calendars import (
     date_codec,
@@ -32,6 +31,7 @@ from atomicbatch.server.values.codec import (
     encode_json,
     json_type,
 )
+from atomicbatch.server.values.kinds import Kind
 from atomicbatch.server.values.numbers import (
     boolean_codec,
     decimal_codec,

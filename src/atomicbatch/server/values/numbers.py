@@ -8,7 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from atomicbatch.server.schema.dialect import Dialect
+from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.values.codec import (
     DECIMAL,
     WHOLE,
