@@ -10,8 +10,8 @@ import click
 import pytest
 
 from atomicbatch.cli import cli
+from atomicbatch.drivers import meanings
 from atomicbatch.limits import EndpointLimits, Limits, ServerLimits
-from atomicbatch.server.database import meanings
 from atomicbatch.server.http import app, hosts
 from atomicbatch.server.query.filters import OPERATORS
 from atomicbatch.server.rows import api

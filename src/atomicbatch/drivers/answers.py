@@ -11,6 +11,10 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from atomicbatch.drivers.mysql_codes import verdict_of_number
+from atomicbatch.drivers.postgresql_codes import verdict_of_state
+from atomicbatch.drivers.sqlite_codes import verdict_of_result
+from atomicbatch.drivers.verdicts import Fate, Verdict
 from atomicbatch.sql.kinds import Family
 
 
@@ -32,6 +36,23 @@ class Answer(NamedTuple):
         if self.result:
             return Family.SQLITE
         return Family.POSTGRESQL if self.number is None else Family.MYSQL
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the code means, by the table of its family."""
+        if self.result:
+            return verdict_of_result(self.result, self.text)
+        if self.number is not None:
+            return verdict_of_number(self.number, self.text)
+        return verdict_of_state(self.state)
+
+    @property
+    def fate(self) -> Fate | None:
+        """What it says about the transaction: by its number, or else by its SQLSTATE."""
+        fate = self.verdict.fate
+        if fate is None and self.number is not None:
+            fate = verdict_of_state(self.state).fate
+        return fate
 
 
 def answer_of(error: BaseException) -> Answer | None:

@@ -1,58 +1,24 @@
 """
 Commits: which errors of COMMIT prove that nothing is stored.
 
-Only a refusal that the database itself has sent does. Whatever else comes out of COMMIT, a time
-limit, a lost connection, bytes that nobody can read, a disk that fails, says nothing about whether
-the transaction is stored: the outcome is unknown. So these are lists of refusals, one for each
-family; a code that is on none of them is unknown.
+Only a refusal sent by the database itself does. Anything else says nothing about whether the
+transaction is stored: a time limit, a lost connection, bytes that nobody can read, a failing disk.
+The outcome is then unknown. So the tables of codes list refusals, and any other code is unknown.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from atomicbatch.drivers.answers import Answer, answer_of
+from atomicbatch.drivers.answers import answer_of
 from atomicbatch.drivers.conflicts import (
     is_conflict_answer,
     is_conflict_without_code,
     is_lost,
 )
+from atomicbatch.drivers.verdicts import Refusal
 from atomicbatch.errors import CommitError, ConflictError, TransactionError, UnknownOutcomeError
-
-# PostgreSQL and its kin. An ERROR from COMMIT comes before the commit record is written; what may
-# come after it (57P01 and its like, class 08, XX, 58, out of memory) is not here, nor is 40003.
-_STATES = frozenset(
-    {
-        *("40000", "40002"),  # rolled back; by a constraint
-        *("25006", "25P02"),  # writes in a read-only transaction; it had failed already
-        "53100",  # disk full: what deferred triggers write
-        "57014",  # cancelled, or its statement_timeout: deferred triggers only, since a COMMIT
-        #           that waits for a standby succeeds with a warning
-    }
-)
-# What deferred triggers and constraints raise: feature not supported, cardinality, data, integrity
-# constraint, triggered data change, invalid transaction termination, routines (2F, 38, 39), syntax
-# or access, WITH CHECK OPTION, program limits, object state and locks, PL/pgSQL's RAISE.
-_STATE_CLASSES = frozenset(
-    {*("09", "0A", "21", "22", "23", "27", "2D", "2F", "38", "39", "42", "44", "54", "55", "P0")}
-)
-# Of those, the ones that a constraint has, or a trigger that serves as one.
-_CONSTRAINT_CLASSES = frozenset({"23", "27", "44", "P0"})
-_CONSTRAINT_STATES = frozenset({"40002"})
-
-# MySQL, MariaDB, TiDB. InnoDB checks nothing at COMMIT; NDB and TiDB do.
-_CONSTRAINT_NUMBERS = frozenset(
-    {
-        *(1022, 1062, 1169, 1557, 1586, 1761, 1762),  # unique keys
-        *(1216, 1217, 1451, 1452),  # foreign keys
-        *(3819, 4025),  # CHECK
-    }
-)
-_NUMBERS = frozenset(
-    {
-        *(1290, 1836),  # the server has become read-only: ha_commit_trans() rolls back
-    }
-)
+from atomicbatch.sql.kinds import Family
 
 _CONSTRAINT = "COMMIT was refused by a constraint that is checked last"
 _REFUSED = "the database refused the COMMIT"
@@ -81,11 +47,12 @@ def commit_error(error: BaseException, *, full_is_refused: bool = False) -> Tran
         return UnknownOutcomeError(_unknown(error))
     if is_conflict_answer(answer):
         return _conflict()
-    if _is_constraint(answer):
+    refusal = answer.verdict.refusal
+    if refusal is Refusal.CONSTRAINT:
         return CommitError(_CONSTRAINT)
-    if answer.state == "53100" or (answer.result == "SQLITE_FULL" and full_is_refused):
+    if refusal is Refusal.FULL and (answer.family is not Family.SQLITE or full_is_refused):
         return _refused(_FULL, 507)
-    if _is_refusal(answer):
+    if refusal is Refusal.OTHER:
         return _refused(_REFUSED, 500)
     return UnknownOutcomeError(_unknown(error))
 
@@ -98,22 +65,6 @@ def _refused(what: str, status: int) -> CommitError:
     error = CommitError(what)
     error.status = status
     return error
-
-
-def _is_constraint(answer: Answer) -> bool:
-    if answer.result:
-        return answer.result.startswith("SQLITE_CONSTRAINT")
-    if answer.number is not None:
-        return answer.number in _CONSTRAINT_NUMBERS
-    return answer.state[:2] in _CONSTRAINT_CLASSES or answer.state in _CONSTRAINT_STATES
-
-
-def _is_refusal(answer: Answer) -> bool:
-    if answer.result:
-        return False  # SQLITE_IOERR and its like: the frame that commits may be in the file
-    if answer.number is not None:
-        return answer.number in _NUMBERS
-    return answer.state[:2] in _STATE_CLASSES or answer.state in _STATES
 
 
 def _unknown(error: BaseException) -> str:

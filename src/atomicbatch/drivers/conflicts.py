@@ -1,14 +1,13 @@
 """
-Conflicts: which errors mean "run the batch again", and which "the connection is lost".
+Conflicts: which errors mean "run the batch again", and which mean "the connection is lost".
 
-Told by code, never by class: the same conflict is an OperationalError with one driver and an
-InternalError with another.
+The database's code decides, never the exception's class: the same conflict is an OperationalError
+with one driver and an InternalError with another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum
 
 from atomicbatch.drivers.answers import (
     Answer,
@@ -18,79 +17,34 @@ from atomicbatch.drivers.answers import (
     original_of,
     own_answer,
 )
+from atomicbatch.drivers.verdicts import Fate
+from atomicbatch.sql.kinds import Family
 
-# PostgreSQL, CockroachDB, YugabyteDB: serialization_failure, deadlock_detected. Not 55P03: who
-# says NOWAIT wants to hear that the lock is taken.
-_CONFLICT_STATES = frozenset({"40001", "40P01"})
-# 40003: statement completion unknown.
-_LOST_STATES = frozenset({"40003"})
-# Class 08: connection exception; 57P01 to 57P03: the server is shutting down, crashed, starting.
-_LOST_STATE_PREFIXES = ("08", "57P0")
-
-_CONFLICT_NUMBERS = frozenset(
-    {
-        1020,  # MariaDB: record has changed since last read (innodb_snapshot_isolation)
-        1205,  # lock wait timeout
-        1213,  # deadlock; Galera: certification failed
-        3101,  # MySQL Group Replication: certification failed
-        8002,  # TiDB: SELECT FOR UPDATE met a newer write
-        8022,  # TiDB: COMMIT failed, may be retried
-        8028,  # TiDB: the schema changed
-        9007,  # TiDB: write conflict
-    }
-)
-_LOST_NUMBERS = frozenset(
-    {
-        0,  # PyMySQL: InterfaceError(0, ""), used after it was lost
-        1047,  # Galera: the node is not prepared
-        1053,  # the server is shutting down
-        1077,  # likewise
-        1180,  # error during COMMIT, see _number_meaning
-        1927,  # MariaDB: connection was killed
-        2002,  # cannot connect
-        2003,
-        2006,  # server has gone away
-        2013,  # lost during a statement
-        2014,  # out of step with the server
-        2055,  # lost, with a system error
-        4031,  # MySQL: disconnected because idle
-    }
-)
-# Told from other connection errors only by the text: the transaction is surely rolled back.
-_ROLLED_BACK_1180 = ("error 149", "restart transaction", "write conflict")
-# MySQL: SAVEPOINT does not exist. A deadlock has ended the transaction and its savepoints, and
-# this is what the handler's ROLLBACK TO then comes to.
-_HIDES_A_CONFLICT = 1305
-_SQLITE_CONFLICTS = ("SQLITE_BUSY", "SQLITE_LOCKED")
 # Spanner's conflicts carry no code of SQL's.
 _CONFLICT_CLASSES = frozenset({"Aborted", "RetryAborted"})
-
-
-class _Meaning(Enum):
-    CONFLICT = "conflict"
-    LOST = "lost"
+_DECISIVE = (Fate.CONFLICT, Fate.LOST)
 
 
 def is_conflict(error: BaseException, *, by_driver: bool = False) -> bool:
     """
-    Tell whether another transaction was in the way: rolled back, the same batch may succeed.
+    Tell whether another transaction was in the way: the same batch may succeed when it runs again.
 
-    What the database has answered ends the search: that a conflict of something else was being
-    handled at the time, or a lost connection, says nothing about it.
+    The search ends at the first answer of the database. Python keeps what was being handled at the
+    time with it, perhaps another conflict or a lost connection; that says nothing about this error.
 
     Args:
         error: A driver's exception, or one of a handler's that was raised from it or while it
             was being handled, alone or in a group.
-        by_driver: It came right out of a driver; only what it was made from counts.
+        by_driver: It came straight from a driver; only what it was made from counts.
     """
-    return _meaning(error, by_driver=by_driver) is _Meaning.CONFLICT
+    return _fate(error, by_driver=by_driver) is Fate.CONFLICT
 
 
 def conflict_behind(error: BaseException) -> Answer | None:
     """Find the database's answer that makes a handler's exception a conflict, see is_conflict."""
     for link in _databases_errors(error):
-        if (meaning := _drivers_meaning(link)) is not None:
-            return answer_of(link) if meaning is _Meaning.CONFLICT else None
+        if (fate := _drivers_fate(link)) is not None:
+            return answer_of(link) if fate is Fate.CONFLICT else None
     return None
 
 
@@ -98,20 +52,20 @@ def is_lost(error: BaseException, *, by_driver: bool = False) -> bool:
     """
     Tell whether the connection is lost; before COMMIT the transaction is then surely rolled back.
 
-    Python's own ConnectionError counts where it is the error itself, which the driver then let
-    through, or where a driver's was made from it; else it is that of a cache, or of another
-    service.
+    Python's own ConnectionError counts in two cases: it is the error itself, since some drivers let
+    it through, or a driver's error was made from it. Otherwise it comes from a cache or from
+    another service.
 
     Args:
         error: What :func:`is_conflict` takes.
-        by_driver: It came right out of a driver; only what it was made from counts.
+        by_driver: It came straight from a driver; only what it was made from counts.
     """
-    return _meaning(error, by_driver=by_driver) is _Meaning.LOST
+    return _fate(error, by_driver=by_driver) is Fate.LOST
 
 
 def is_conflict_answer(answer: Answer) -> bool:
     """Tell whether an answer is a conflict, after which nothing of the transaction is stored."""
-    return _answer_meaning(answer) is _Meaning.CONFLICT
+    return answer.fate is Fate.CONFLICT
 
 
 def is_conflict_without_code(error: BaseException) -> bool:
@@ -119,22 +73,22 @@ def is_conflict_without_code(error: BaseException) -> bool:
     return any(type(link).__name__ in _CONFLICT_CLASSES for link in causes(error))
 
 
-def _meaning(error: BaseException, *, by_driver: bool) -> _Meaning | None:
-    """The first that means something, from the outermost error inwards, decides."""
+def _fate(error: BaseException, *, by_driver: bool) -> Fate | None:
+    """From the outermost error inwards, the first one that means something decides."""
     if by_driver or isinstance(error, ConnectionError):
-        return _drivers_meaning(error)
+        return _drivers_fate(error)
     for link in _databases_errors(error):
-        if (meaning := _drivers_meaning(link)) is not None:
-            return meaning
+        if (fate := _drivers_fate(link)) is not None:
+            return fate
     return None
 
 
 def _databases_errors(error: BaseException) -> Iterator[BaseException]:
     """
-    Find the errors of databases behind an exception; none behind one of those.
+    Find the databases' errors behind an exception; the search goes no further behind each of them.
 
-    An app may make a reply, or an error of its own, from a database's error, or let it out of a
-    group of tasks.
+    An app may turn a database's error into a reply or an error of its own, or let it out of a group
+    of tasks.
     """
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
@@ -148,35 +102,40 @@ def _databases_errors(error: BaseException) -> Iterator[BaseException]:
             continue
         if isinstance(link, BaseExceptionGroup):
             waiting += link.exceptions
-        # __context__ also behind "raise ... from None": a hidden conflict is one all the same.
+        # __context__ also behind "raise ... from None": a hidden conflict is still a conflict.
         waiting += [link.__cause__, link.__context__]
 
 
-def _drivers_meaning(error: BaseException) -> _Meaning | None:
+def _drivers_fate(error: BaseException) -> Fate | None:
     answer = answer_of(error)
     if answer is not None:
-        if answer.number == _HIDES_A_CONFLICT:
-            return _hidden_meaning(error)
-        if (meaning := _answer_meaning(answer)) is not None:
-            return meaning
+        if answer.fate in _DECISIVE:
+            return answer.fate
+        if answer.fate is Fate.SAVEPOINT_GONE and answer.family is Family.MYSQL:
+            return _hidden_fate(error)
     if is_conflict_without_code(error):
-        return _Meaning.CONFLICT
+        return Fate.CONFLICT
     for link in causes(error):
         if getattr(link, "connection_invalidated", False):
-            return _Meaning.LOST
+            return Fate.LOST
         if answer is None and (isinstance(link, ConnectionError) or _is_of_libpq(link)):
-            return _Meaning.LOST
+            return Fate.LOST
     return None
 
 
-def _hidden_meaning(error: BaseException) -> _Meaning | None:
-    """What was being handled when a savepoint turned out to be gone."""
+def _hidden_fate(error: BaseException) -> Fate | None:
+    """
+    What was being handled when a savepoint turned out to be gone.
+
+    On MySQL a deadlock ends the transaction and all of its savepoints. The handler's own ROLLBACK
+    TO SAVEPOINT then fails, and hides the deadlock.
+    """
     for link in causes(error):
         context = link.__context__
         if context is not None and context is not original_of(link):
             answer = answer_of(context)
-            if answer is not None and (meaning := _answer_meaning(answer)) is not None:
-                return meaning
+            if answer is not None and answer.fate in _DECISIVE:
+                return answer.fate
     return None
 
 
@@ -184,24 +143,3 @@ def _is_of_libpq(error: BaseException) -> bool:
     """What libpq itself says about the connection has no SQLSTATE."""
     kind = type(error)
     return kind.__name__ == "OperationalError" and kind.__module__ in ("psycopg", "psycopg2")
-
-
-def _answer_meaning(answer: Answer) -> _Meaning | None:
-    if answer.result:
-        return _Meaning.CONFLICT if answer.result.startswith(_SQLITE_CONFLICTS) else None
-    if answer.number is not None and (meaning := _number_meaning(answer)) is not None:
-        return meaning
-    if answer.state in _CONFLICT_STATES:
-        return _Meaning.CONFLICT
-    if answer.state in _LOST_STATES or answer.state.startswith(_LOST_STATE_PREFIXES):
-        return _Meaning.LOST
-    return None
-
-
-def _number_meaning(answer: Answer) -> _Meaning | None:
-    number, text = answer.number, answer.text.lower()
-    if number == 1180 and any(words in text for words in _ROLLED_BACK_1180):
-        return _Meaning.CONFLICT
-    if number in _CONFLICT_NUMBERS:
-        return _Meaning.CONFLICT
-    return _Meaning.LOST if number in _LOST_NUMBERS else None

@@ -9,5 +9,5 @@ The server's side of the database. In reading order::
     bounds.py        how it is said that an answer is longer than may be sent
     counting.py      drivers' connections that stop reading an answer once it is too long
     sqlite_files.py  which file a connection has open, and what if another has taken its name
-    faults.py        what a driver's errors mean for a call; meanings.py: code by code
+    faults.py        what a driver's errors mean for a call, and whom they name
 """

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from atomicbatch.drivers.answers import own_answer
+from atomicbatch.drivers.meanings import Meaning
+from atomicbatch.drivers.postgresql_codes import meaning_of_state
 from atomicbatch.errors import BusyError, TimeoutExceededError, TransactionError
-from atomicbatch.server.database.meanings import (
-    Meaning,
-    meaning_of_number,
-    meaning_of_sqlite,
-    meaning_of_state,
-)
 
 
 class RowFault(Exception):
@@ -33,21 +30,14 @@ class RowFault(Exception):
         self.members = {name: value for name, value in members.items() if value}
 
 
-# Undefined column, undefined table, "cached plan must not change result type", bad field, no such
-# table, "table definition has changed".
-_OUTDATED = frozenset({"42703", "42P01", "0A000", 1054, 1146, 1412})
-
-
 def is_outdated(error: BaseException) -> bool:
-    """Whether a driver's exception may come from a schema that is not the database's any more."""
-    diagnostics = getattr(error, "diag", None)
-    if diagnostics is not None:
-        return diagnostics.sqlstate in _OUTDATED
-    return bool(error.args) and error.args[0] in _OUTDATED
+    """Whether a driver's exception may come from a schema that has changed since we read it."""
+    answer = own_answer(error)
+    return answer is not None and answer.verdict.outdated
 
 
 def fault_of(error: BaseException) -> RowFault | None:
-    """The fault that a driver's exception stands for; None where it is not the call's doing."""
+    """The fault that a driver's exception stands for; None if the call did not cause it."""
     meaning, members = _meaning_of(error)
     if meaning is None:
         return None
@@ -57,7 +47,7 @@ def fault_of(error: BaseException) -> RowFault | None:
 
 
 def shortage_of(error: BaseException) -> TransactionError | None:
-    """The error for the whole batch, where the database had no lock, time or memory to give."""
+    """The error for the whole batch, if the database had no lock, time or memory to give."""
     meaning, _ = _meaning_of(error)
     if meaning is None or meaning.slug not in ("database-busy", "timeout"):
         return None
@@ -66,23 +56,31 @@ def shortage_of(error: BaseException) -> TransactionError | None:
 
 def _meaning_of(error: BaseException) -> tuple[Meaning | None, dict[str, Any]]:
     """What a driver's exception means, and the members that name the culprit."""
-    name = getattr(error, "sqlite_errorname", None)
-    if name is not None:
-        return meaning_of_sqlite(name, str(error)), _sqlite_culprit(str(error))
-    diagnostics = getattr(error, "diag", None)
-    if diagnostics is not None:
-        state, context = diagnostics.sqlstate or "", diagnostics.context or ""
-        if state == "XX000" and (diagnostics.source_file or "").endswith("_io.c"):
-            state = "22P02"  # an extension (hstore) that gives its type's syntax errors no code
-        return meaning_of_state(state, context), {
-            "constraint": diagnostics.constraint_name,
-            "column": diagnostics.column_name,
-            "table": diagnostics.table_name,
-        }
-    number, message = (error.args[0] if error.args else None), str(error.args[-1:])
-    if not isinstance(number, int):
+    answer = own_answer(error)
+    if answer is None:
         return None, {}
-    return meaning_of_number(number, message), _mysql_culprit(str(error.args[-1]))
+    if answer.result:
+        return answer.verdict.meaning, _sqlite_culprit(answer.text)
+    if answer.number is not None:
+        return answer.verdict.meaning, _mysql_culprit(str(error.args[-1]))
+    return _postgresql_meaning(answer.state, getattr(error, "diag", None))
+
+
+def _postgresql_meaning(state: str, diagnostics: Any) -> tuple[Meaning | None, dict[str, Any]]:
+    """
+    What an SQLSTATE means, and the culprit's names.
+
+    Args:
+        state: Its five characters.
+        diagnostics: psycopg's ``diag``.
+    """
+    if state == "XX000" and (diagnostics.source_file or "").endswith("_io.c"):
+        state = "22P02"  # an extension (hstore) that gives its type's syntax errors no code
+    return meaning_of_state(state, diagnostics.context or ""), {
+        "constraint": diagnostics.constraint_name,
+        "column": diagnostics.column_name,
+        "table": diagnostics.table_name,
+    }
 
 
 # "UNIQUE constraint failed: shop.sku, shop.country", "CHECK constraint failed: stock_positive"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from atomicbatch.drivers.meanings import FOREIGN
 from atomicbatch.server.database.faults import RowFault
-from atomicbatch.server.database.meanings import FOREIGN
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.rows.resource import Resource, Row
 
