@@ -1,10 +1,18 @@
-"""Functions that a query may call and still only read."""
+"""
+The functions that a query may call and still only read, by database family.
+
+Each list holds what may stand before an opening parenthesis in such a query: words of SQL, types,
+and functions that change nothing. Any other function may write: the app's own, and one that has
+the name of another database's (``week()`` is built into MariaDB, but not into PostgreSQL).
+
+Why a list, and not the database's catalogue? The catalogue holds what a function's author has
+declared, which no database checks: a STABLE function of PostgreSQL may call one that writes, and
+so may a DETERMINISTIC one of MariaDB or SQLite. See
+``docs/decisions/2026-11-30-harmless-functions-are-listed.md``.
+"""
 
 from __future__ import annotations
 
-# What may stand before an opening parenthesis in a query that only reads: words of SQL, types,
-# and functions that change nothing. A function of the user's own may do anything, also one that
-# is called like a function of another database: week() is MariaDB's, but nothing on PostgreSQL.
 _EVERYWHERE = frozenset(
     """
     ALL AND AS BETWEEN BY CASE DISTINCT ELSE EXCEPT EXISTS FROM GROUP HAVING IN INTERSECT IS JOIN

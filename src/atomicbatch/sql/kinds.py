@@ -1,4 +1,4 @@
-"""What a statement can mean for the transaction around it."""
+"""What one SQL statement can mean for the transaction around it: Family, Kind, Statement."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from typing import NamedTuple
 
 
 class Family(Enum):
-    """Databases that speak the same SQL about transactions."""
+    """Databases that share the SQL for transactions."""
 
     SQLITE = "sqlite"
     POSTGRESQL = "postgresql"
     MYSQL = "mysql"
+    """MariaDB and MySQL."""
 
 
 class Kind(Enum):
     """What a statement does."""
 
     READ = "read"
-    """Nothing that would have to be undone, or that another session's rollback could undo."""
+    """It changes nothing: there is nothing to undo, and no rollback can undo it."""
     HOLD = "hold"
-    """Takes a lock or makes a setting: no data, but nobody else's rollback may undo it."""
+    """It takes a lock or makes a setting. No other session's rollback may undo that."""
     WRITE = "write"
-    """Changes data, or may do so."""
+    """It changes data, or may do so."""
     BEGIN = "begin"
     COMMIT = "commit"
     ROLLBACK = "rollback"
@@ -31,29 +32,61 @@ class Kind(Enum):
     RELEASE = "release savepoint"
     ISOLATION = "set isolation level"
     REFUSED = "refused"
-    """Cannot be made part of a batch; ``detail`` says why and what to do."""
+    """It cannot be part of a batch; ``Statement.refusal`` says why and what to do instead."""
 
 
 class Statement(NamedTuple):
-    """How one statement was read."""
+    """What one statement means."""
 
     kind: Kind
-    detail: str = ""
-    """
-    A savepoint's name, a transaction's options, why it is refused, what has to be checked.
+    refusal: str = ""
+    """REFUSED: what the handler does, and what to do instead."""
 
-    After COMMIT and ROLLBACK "chain": another transaction begins with the same options. Of a
-    write "dml": it begins with INSERT, UPDATE, DELETE or REPLACE, which is where Python's sqlite3
-    begins a transaction.
-    """
+    # Control of the transaction.
+    savepoint: str = ""
+    """SAVEPOINT, ROLLBACK_TO, RELEASE: its name, in lower case and without quotes."""
+    level: str = ""
+    """BEGIN, ISOLATION: the isolation level that is asked for; empty: none."""
+    read_only: bool = False
+    """BEGIN, ISOLATION: the transaction is to be READ ONLY."""
+    chains: bool = False
+    """COMMIT, ROLLBACK: AND CHAIN, another transaction begins with the same options."""
+
+    # What has to be done, or checked, around a statement that reads or writes.
+    is_dml: bool = False
+    """It begins with INSERT, UPDATE, DELETE or REPLACE, before which Python's sqlite3 begins a
+    transaction."""
+    calls: bool = False
+    """CALL: a stored procedure runs, which may commit (MySQL)."""
+    excludes: bool = False
+    """It takes a lock that is to keep other sessions out (SKIP LOCKED, NOWAIT, advisory locks)."""
+    sets_foreign_keys: bool = False
+    """PRAGMA foreign_keys, which SQLite ignores inside a transaction."""
+
     settings: tuple[str, ...] = ()
-    """The settings that it makes: names, or ``?`` where parameters name them."""
+    """The names of the settings that it makes; ``?`` where a parameter gives the name."""
     lasting: bool = False
-    """They outlive the transaction (SET), unlike those of SET LOCAL."""
+    """The settings outlive the transaction (SET), unlike those of SET LOCAL."""
     lasting_unknown: bool = False
-    """A parameter, or another expression, says whether they do; ``lasting`` is then a guess."""
+    """A parameter or an expression decides whether they do; ``lasting`` is then a guess."""
+
+    @property
+    def detail(self) -> str:
+        """The fields above in one text, for callers that have not moved to them yet."""
+        checks = {"call": self.calls, "excludes": self.excludes}
+        checks |= {"foreign_keys": self.sets_foreign_keys, "dml": self.is_dml}
+        checks |= {"chain": self.chains}
+        level = ", ".join(filter(None, (self.level, "READ ONLY" * self.read_only)))
+        named = next((name for name, holds in checks.items() if holds), "")
+        return self.refusal or self.savepoint or level or named
 
 
 CONTROL = frozenset(
     {Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.SAVEPOINT, Kind.ROLLBACK_TO, Kind.RELEASE}
 )
+"""The kinds that begin, end or divide a transaction."""
+
+
+def refused(why: str) -> Statement:
+    """Make the statement that is refused."""
+    return Statement(Kind.REFUSED, why)

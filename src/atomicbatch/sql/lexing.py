@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from atomicbatch.sql.kinds import Family
 
-# Comments, then what is quoted, then what is opened and never closed: the last takes all the rest,
-# so that no text is searched twice for an end that it does not have.
+# Each pattern looks for comments, then for what is quoted, then for what is opened and never
+# closed. The last takes all the rest, so that no text is searched twice for an end that it lacks.
 _COMMENT = r"--[^\n]*|/\*.*?\*/"
 # PostgreSQL: comments nest. Three deep, that is; what is deeper counts as never closed.
 _NESTED = ""
 for _ in range(3):
     _NESTED = rf"/\*(?:[^*/]++|\*(?!/)|/(?!\*){_NESTED and '|' + _NESTED})*+\*/"
-# MySQL: "5--1" is no comment, and what stands in /*! ... */ is executed.
+# MySQL: "5--1" is no comment, and neither is /*! ... */ or /*M! ... */, which the server executes.
 _MYSQL_COMMENT = r"--(?=\s|$)[^\n]*|\#[^\n]*|/\*(?!!|M!).*?\*/"
 _MYSQL_QUOTED = r"""'(?:[^'\\]++|\\.|'')*+'|"(?:[^"\\]++|\\.|"")*+"|`[^`]*+`"""
 QUOTED = r"""'(?:[^']++|'')*+'|"(?:[^"]++|"")*+\""""
@@ -32,14 +32,41 @@ _BARE = {
         rf"({_MYSQL_COMMENT})|({_MYSQL_QUOTED})|(?:/\*(?!!|M!)|['\"`]).*", re.DOTALL
     ),
 }
-_RAN = re.compile(rf"(/\*M?!\d*|\*/)|{_MYSQL_COMMENT}|{_MYSQL_QUOTED}|(?:/\*|['\"`]).*", re.DOTALL)
-_SKIPPED = re.compile(
-    rf"(/\*M?!.*?(?:\*/|\Z))|{_MYSQL_COMMENT}|{_MYSQL_QUOTED}|(?:/\*|['\"`]).*", re.DOTALL
-)
+_EXECUTABLE = re.compile(r"/\*M?!")
+_WORDS = re.compile(r"[A-Z_][A-Z_0-9]*")
+# The first words tell what a statement is; nobody looks further than this for them.
+_FIRST_CHARACTERS = 200
+
+
+class Text(NamedTuple):
+    """One statement, as it is read."""
+
+    bare: str
+    """Its own words in upper case: without comments, and with nothing inside its quotes."""
+    words: list[str]
+    """Those of its beginning, without marks and quotes."""
+    sql: str
+    """What was sent, which may hold other statements too."""
+    family: Family
+
+    @classmethod
+    def of(cls, bare: str, sql: str, family: Family) -> Text:
+        """Make the Text of one statement from its bare text and what was sent."""
+        return cls(bare, _WORDS.findall(bare, 0, _FIRST_CHARACTERS), sql, family)
+
+    @property
+    def first(self) -> str:
+        """Its first word, or an empty text."""
+        return self.words[0] if self.words else ""
+
+    @property
+    def second(self) -> str:
+        """Its second word, or an empty text."""
+        return self.words[1] if len(self.words) > 1 else ""
 
 
 def bare(sql: str, family: Family) -> str:
-    """The statement's own words: without comments, and with nothing inside its quotes."""
+    """Return SQL in upper case, without comments, and with nothing inside its quotes."""
 
     def blank(found: re.Match[str]) -> str:
         if found[1] is not None:
@@ -51,28 +78,24 @@ def bare(sql: str, family: Family) -> str:
     return _BARE[family].sub(blank, sql).upper()
 
 
-def both_ways(sql: str) -> tuple[str, str]:
-    """A text with what stands in executable comments, and without it (MySQL)."""
-
-    def dropped(found: re.Match[str]) -> str:
-        return found[0] if found[1] is None else " "
-
-    return _RAN.sub(dropped, sql), _SKIPPED.sub(dropped, sql)
+def has_executable_comment(bare: str, family: Family) -> bool:
+    """Tell whether bare text holds a comment that some servers execute and others skip (MySQL)."""
+    return family is Family.MYSQL and _EXECUTABLE.search(bare) is not None
 
 
 def uncommented(sql: str, family: Family) -> str:
-    """The statement without comments, but with its quotes."""
+    """Return SQL without its comments, but with its quotes."""
     return _BARE[family].sub(lambda found: found[0] if found[1] is None else " ", sql)
 
 
 def text_of(operation: Any) -> str:
-    """The text of a statement, in whatever form a driver takes it."""
+    """Return the text of a statement, in whatever form a driver takes it."""
     if isinstance(operation, str):
         return operation
     if isinstance(operation, bytes | bytearray | memoryview):
         return bytes(operation).decode("utf-8", "replace")
     if hasattr(operation, "as_string"):
-        # psycopg's sql.SQL and its kin; psycopg2 wants a real cursor, which is of no use here.
+        # psycopg's sql.SQL and its kin. psycopg2's want a cursor, which we have not got.
         try:
             return str(operation.as_string(None))
         except TypeError:
@@ -84,7 +107,7 @@ def text_of(operation: Any) -> str:
 
 
 def _strings(part: Any) -> list[str]:
-    """The texts of a Composed, which may hold others; of values, that they are some."""
+    """Return the texts of a Composed, which may hold others; a value becomes ``'x'``."""
     if hasattr(part, "seq"):
         return [text for one in part.seq for text in _strings(one)]
     if hasattr(part, "strings"):

@@ -30,13 +30,18 @@ COMPOUND = (
     "be read; run them one by one"
 )
 EXECUTABLE = (
-    "it hides something that controls the transaction or commits in an executable comment "
-    "(/*! ... */), which depends on the server's version; write it without the comment"
+    "it uses an executable comment (/*! ... */ or /*M! ... */), which some servers run and others "
+    "skip; write what stands in it without the comment, or leave it out"
 )
 SET_STATEMENT = (
-    "it controls the transaction, or makes a setting, in SET STATEMENT ... FOR; do that by a "
-    "statement of its own"
+    "it uses SET STATEMENT ... FOR, which hides another statement; run that statement by itself, "
+    "with SET SESSION before it and after it where it needs the setting"
 )
+AUTOCOMMIT = (
+    "it sets autocommit by SQL; say it to SQLAlchemy, as "
+    'execution_options(isolation_level="AUTOCOMMIT")'
+)
+TRANSACTION_OPTION = "it sets an option of the transaction, which all calls share"
 RELEASE = (
     "it closes the connection at the end of the transaction (RELEASE), which all calls share; "
     "leave RELEASE out"

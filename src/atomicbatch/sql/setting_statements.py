@@ -1,12 +1,12 @@
-"""What SET, RESET and set_config() set (PostgreSQL), and what SET says of a transaction."""
+"""Settings: what SET, RESET and set_config() set (PostgreSQL), and a transaction's options."""
 
 from __future__ import annotations
 
 import re
 
 from atomicbatch.sql import refusals
-from atomicbatch.sql.kinds import Family, Kind, Statement
-from atomicbatch.sql.lexing import DOLLARS, QUOTED, uncommented
+from atomicbatch.sql.kinds import Kind, Statement, refused
+from atomicbatch.sql.lexing import DOLLARS, QUOTED, Text, uncommented
 
 _READ_ONLY = re.compile(r"\bREAD\s+ONLY\b")
 _SETTING = re.compile(
@@ -16,7 +16,7 @@ _SETTING = re.compile(
 _LEVEL = re.compile(
     r"ISOLATION\s+LEVEL\s+(SERIALIZABLE|REPEATABLE\s+READ|READ\s+COMMITTED|READ\s+UNCOMMITTED)"
 )
-# What calls of it are made of: their begin, brackets and commas, and what is quoted.
+# What calls of set_config() are made of: their start, brackets and commas, and what is quoted.
 _ARGUMENTS = re.compile(
     rf"(\bset_config\s*+\()|([][(),])|\b[eE]'(?:[^'\\]++|\\.|'')*+'|({DOLLARS}).*?\3|{QUOTED}"
     rf"|(?:\b[eE]'|['\"]|{DOLLARS}).*",
@@ -28,7 +28,7 @@ _TRUTH = re.compile(
     r"\s*(?:::\s*bool(?:ean)?\s*)?",
     re.IGNORECASE,
 )
-# What SET calls by other words than the setting's name.
+# SET has other words for some settings than their names.
 _SETTINGS = {
     "time": "timezone",
     "schema": "search_path",
@@ -38,69 +38,72 @@ _SETTINGS = {
 }
 
 
-def level_of(text: str) -> str:
-    found = _LEVEL.search(text)
+def level_of(bare: str) -> str:
+    """Return the isolation level that a statement names, or an empty text."""
+    found = _LEVEL.search(bare)
     return " ".join(found[1].split()) if found else ""
 
 
-def options_of(text: str) -> str:
-    """A transaction's isolation level, whether it only reads, or both, separated by a comma."""
-    return ", ".join(filter(None, (level_of(text), "READ ONLY" * bool(_READ_ONLY.search(text)))))
+def isolation(kind: Kind, bare: str) -> Statement:
+    """Make the statement that begins a transaction with options, or sets them."""
+    read_only = _READ_ONLY.search(bare) is not None
+    return Statement(kind, level=level_of(bare), read_only=read_only)
 
 
-def read_setting(sql: str, family: Family) -> Statement:
-    """SET and RESET of PostgreSQL."""
-    found = _SETTING.search(uncommented(sql, family))
+def read_setting(text: Text) -> Statement:
+    """Tell what SET and RESET of PostgreSQL do."""
+    found = _SETTING.search(uncommented(text.sql, text.family))
     if found is None:
         return Statement(Kind.WRITE)
     name = found[2].replace('"', "").lower()
-    if found[1] is None and name == "session" and "characteristics" in sql.lower():
-        return Statement(Kind.ISOLATION, options_of(sql.upper()))
+    if found[1] is None and name == "session" and "characteristics" in text.sql.lower():
+        return isolation(Kind.ISOLATION, text.sql.upper())
     name = _SETTINGS.get(name, name)
-    if refused := _refused_setting(name):
-        return Statement(Kind.REFUSED, refused)
+    if why := _refused_setting(name):
+        return refused(why)
     scope = (found[1] or "").strip().lower()
     return Statement(Kind.READ, settings=(name,), lasting=scope != "local")
 
 
 def _refused_setting(name: str) -> str:
-    """Why a setting of PostgreSQL cannot be made in a batch, or an empty text."""
+    """Tell why a batch cannot make a setting of PostgreSQL; an empty text: it can."""
     if name == "all":
         return refusals.RESET_ALL
     if name == "seed":
         return refusals.SEED
     if name == "transaction" or name.startswith(("transaction_", "default_transaction_")):
-        return "it sets an option of the transaction, which all calls share"
+        return refusals.TRANSACTION_OPTION
     return ""
 
 
 def read_set_config(sql: str) -> Statement:
+    """Tell what the calls of set_config() in a query do; the rest of the query is not looked at."""
     calls = _set_config_calls(sql)
     literals = [_LITERAL.fullmatch(sql, *arguments[0]) for arguments in calls]
     names = tuple(literal[1].lower() for literal in literals if literal is not None)
     if names and len(names) < len(calls):
-        return Statement(Kind.REFUSED, refusals.SOME_NAMED)
+        return refused(refusals.SOME_NAMED)
     for name in names:
-        if refused := _refused_setting(name):
-            return Statement(Kind.REFUSED, refused)
+        if why := _refused_setting(name):
+            return refused(why)
     truths = [_TRUTH.fullmatch(sql, *arguments[-1]) for arguments in calls]
     lasting = {truth[1] is None for truth in truths if truth is not None}
     if len(lasting) > 1:
-        return Statement(Kind.REFUSED, refusals.TWO_KINDS)
+        return refused(refusals.TWO_KINDS)
     unknown = None in truths
     return Statement(
         Kind.READ,
         settings=names or ("?",) * bool(calls),
-        # Where it cannot be seen, it does no harm to think that it lasts.
+        # Where the text does not say, no harm is done by treating it as lasting.
         lasting=unknown or True in lasting,
         lasting_unknown=unknown,
     )
 
 
 def _set_config_calls(sql: str) -> list[list[tuple[int, int]]]:
-    """Where the arguments of each call of set_config() begin and end."""
+    """Find where the arguments of each call of set_config() begin and end."""
     calls: list[list[tuple[int, int]]] = []
-    # What is open: where the argument begins that is being read, and whose it is.
+    # The open brackets: the arguments so far (None: not of set_config), and where this one begins.
     brackets: list[tuple[list[tuple[int, int]] | None, int]] = []
     for found in _ARGUMENTS.finditer(sql):
         begin, mark = found[1], found[2]

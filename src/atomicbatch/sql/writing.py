@@ -1,4 +1,4 @@
-"""Whether SQL on a connection of its own stores something that a rollback of the batch leaves."""
+"""Writing: whether SQL on a connection of its own stores what a rollback of the batch leaves."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from atomicbatch.sql import refusals
+from atomicbatch.sql.families import stores_by_pragma
 from atomicbatch.sql.kinds import Family, Kind
 from atomicbatch.sql.lexing import bare, text_of
 from atomicbatch.sql.statements import read_statement
 
 _PASSES = frozenset(Kind) - {Kind.WRITE, Kind.REFUSED}
-# What a statement that cannot be part of a batch, or that nobody knows, may begin with and still
-# store nothing: it is about the session, or reads.
+# First words of statements that a batch refuses, or does not know, and that store nothing all the
+# same: they are about the session, or read.
 _SESSION = frozenset(
     "CLOSE DEALLOCATE DETACH DISCARD FETCH KILL LISTEN MOVE PRAGMA RESET SET SHOW UNLISTEN UNLOCK "
     "USE".split()
@@ -22,8 +24,7 @@ _STORED_SETTING = re.compile(
     r"|\s*SET\b.*(?:@@|\b)(?:GLOBAL|PERSIST|PERSIST_ONLY)\b",
     re.DOTALL,
 )
-_STORED_PRAGMA = re.compile(r"\b(?:USER_VERSION|APPLICATION_ID)\s*[=(]")
-# What a cursor or a copy reads by: a query.
+# The query of a cursor or a copy.
 _WITHIN = re.compile(r"DECLARE\b.*?\bFOR\b(.*)|COPY\s*\((.*)\)\s*TO\s+STDOUT\b.*", re.DOTALL)
 _COPY_OUT = re.compile(r"COPY\s+[^\s()][^()]*(?:\([^()]*\)\s*)?\bTO\s+STDOUT\b", re.DOTALL)
 _SESSION_LOCK = re.compile(
@@ -31,7 +32,7 @@ _SESSION_LOCK = re.compile(
     r"|GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS|IS_FREE_LOCK|IS_USED_LOCK)\s*\("
 )
 _WORD = re.compile(r"[A-Z_]+")
-# Beyond this length texts are lists of values, and not worth keeping.
+# Texts beyond this length are lists of values; they are not worth keeping.
 _KEPT_CHARACTERS = 10_000
 
 
@@ -54,9 +55,10 @@ def verb_of(operation: Any, family: Family) -> str:
 @lru_cache(maxsize=2048)
 def _verb_of(sql: str, family: Family) -> str:
     is_setting = family is Family.MYSQL and _STORED_SETTING.match(sql[:1000].upper())
-    if read_statement(sql, family).kind in _PASSES and not is_setting:
+    statement = read_statement(sql, family)
+    if statement.kind in _PASSES and not is_setting:
         return ""
-    if "/*!" in sql or "/*M!" in sql:
+    if statement.refusal == refusals.EXECUTABLE:
         return "an executable comment"
     for part in bare(sql, family).split(";"):
         text = part.strip()
@@ -82,6 +84,6 @@ def _stores(text: str, family: Family) -> bool:
     if first not in _SESSION:
         return True
     if first == "PRAGMA":
-        return _STORED_PRAGMA.search(text) is not None
-    # A value may call a function, whose name the reader has looked at.
+        return stores_by_pragma(text)
+    # A value may call a function, which the reader has looked at.
     return "(" in text and read_statement(text, family).kind is Kind.WRITE

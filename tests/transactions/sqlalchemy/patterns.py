@@ -969,7 +969,7 @@ def releases_a_named_lock(world: World) -> Any:
     return "done"
 
 
-@pattern(families=("mysql",))
+@pattern(families=("mysql",), refused=("mysql",), because="SET STATEMENT")
 def within_a_time(world: World) -> Any:
     with Session(world.engine) as session:
         session.execute(
