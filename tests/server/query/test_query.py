@@ -17,7 +17,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from atomicbatch.server.dialect import SQLITE
-from atomicbatch.server.query.query import Query, QueryProblem, read_query
+from atomicbatch.server.query.names import QueryProblem
+from atomicbatch.server.query.query import Query, read_query
+from atomicbatch.server.query.sql import order_by, where
+from atomicbatch.server.query.tree import And
 from atomicbatch.server.schema.reflection import read_schema
 from atomicbatch.server.schema.tables import Table
 from atomicbatch.server.values.codec import ValueProblem
@@ -312,7 +315,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 def test_what_is_not_understood_is_told(table: Table, query: str, told: str) -> None:
     """Each mistake is told with what would have been right, and never guessed at."""
     with pytest.raises(QueryProblem) as caught:
-        read_query(table, SQLITE, query.encode())
+        read_query(table, query.encode())
     assert told in caught.value.detail
 
 
@@ -334,21 +337,21 @@ def test_what_is_not_understood_is_told(table: Table, query: str, told: str) -> 
 def test_the_culprit_is_named(table: Table, query: str, parameter: str) -> None:
     """The parameter at fault is told, for programs."""
     with pytest.raises(QueryProblem) as caught:
-        read_query(table, SQLITE, query.encode())
+        read_query(table, query.encode())
     assert caught.value.parameter == parameter
 
 
 def test_names_are_quoted_like_values(table: Table) -> None:
     """Names with commas, dots and quotes can be selected, ordered by and be unique."""
     query = read_query(
-        table, SQLITE, b'select=id,x:"odd, name"&order="odd, name".desc&on_conflict="odd, name",id'
+        table, b'select=id,x:"odd, name"&order="odd, name".desc&on_conflict="odd, name",id'
     )
     assert query.select is not None
     assert [(column.name, name) for column, name in query.select] == [
         ("id", "id"),
         ("odd, name", "x"),
     ]
-    assert query.order == "`odd, name` DESC"
+    assert order_by(query.order, SQLITE) == "`odd, name` DESC"
     assert query.on_conflict == ("odd, name", "id")
 
 
@@ -368,7 +371,7 @@ def test_the_reference_s_examples_are_understood(tmp_path: Path) -> None:
     examples = re.findall(r"`\?([^`]+)`", reference.read_text())
     assert len(examples) >= 15
     for example_ in examples:
-        query = read_query(products, SQLITE, example_.encode())
+        query = read_query(products, example_.encode())
         assert query != Query(), example_
 
 
@@ -380,11 +383,11 @@ def test_any_text_stays_a_value(table: Table, text: str) -> None:
         plain, quoted = quote(text), quote(_quoted(text))
     except UnicodeEncodeError:  # half a surrogate pair
         return
-    read = read_query(
-        table, SQLITE, f"note=eq.{plain}&note=in.({quoted})&or=(note.neq.{quoted})".encode()
-    )
-    assert read.where == "`note` = ? AND `note` IN (?) AND ((`note` <> ?))"
-    assert read.parameters == (text,) * 3
+    read = read_query(table, f"note=eq.{plain}&note=in.({quoted})&or=(note.neq.{quoted})".encode())
+    assert read.filter is not None
+    sql, parameters = where(read.filter, SQLITE)
+    assert sql == "`note` = ? AND `note` IN (?) AND ((`note` <> ?))"
+    assert parameters == (text,) * 3
 
 
 def test_a_column_with_the_name_of_a_parameter(sqlite_path: Path, serve: Serve) -> None:
@@ -411,10 +414,11 @@ def test_a_column_with_the_name_of_a_parameter(sqlite_path: Path, serve: Serve) 
 def test_garbage_is_refused_and_nothing_else(table: Table, query: bytes) -> None:
     """Whatever the bytes, it is a query or a problem."""
     try:
-        found = read_query(table, SQLITE, query)
+        found = read_query(table, query)
     except (QueryProblem, ValueProblem):
         return
-    assert found.where.count("?") == len(found.parameters)
+    sql, parameters = where(found.filter or And(()), SQLITE)
+    assert sql.count("?") == len(parameters)
 
 
 # The oracle: SQL's three-valued logic, in Python.

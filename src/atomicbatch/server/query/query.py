@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from atomicbatch.server.dialect import Dialect
-from atomicbatch.server.query.filters import Conditions, QueryProblem, find_column
+from atomicbatch.server.query.filters import Filters
+from atomicbatch.server.query.names import QueryProblem, find_column, unescaped
+from atomicbatch.server.query.tree import And, Filter, Order
 from atomicbatch.server.schema.tables import Column, Table
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """
     What a query string asks for.
 
     Attributes:
-        where: SQL after WHERE, without the word; empty where there is no filter.
-        parameters: The driver's parameters of ``where``.
+        filter: Which rows; None for all.
         select: Columns and their names in the reply; None for all.
-        order: SQL after ORDER BY, without the words; empty where none is given.
+        order: The terms of the order; empty where none is given.
         limit: Most rows, or None.
         offset: Rows to skip.
-        filtered: Whether there is a filter.
         on_conflict: The columns that make a row a duplicate, or None.
     """
 
-    where: str = ""
-    parameters: tuple[Any, ...] = ()
+    filter: And | None = None
     select: tuple[tuple[Column, str], ...] | None = None
-    order: str = ""
+    order: tuple[Order, ...] = ()
     limit: int | None = None
     offset: int = 0
-    filtered: bool = False
     on_conflict: tuple[str, ...] | None = None
 
 
@@ -53,7 +48,7 @@ _CONDITION = re.compile(
 _TREES = frozenset({"and", "or", "not.and", "not.or"})
 
 
-def read_query(table: Table, dialect: Dialect, query: bytes) -> Query:
+def read_query(table: Table, query: bytes) -> Query:
     """
     Read a query string, without its ``?``.
 
@@ -65,8 +60,8 @@ def read_query(table: Table, dialect: Dialect, query: bytes) -> Query:
         QueryProblem: It is not understood; ``parameter`` names the culprit.
         ValueProblem: An operand does not fit its column.
     """
-    conditions = Conditions(table, dialect)
-    where: list[str] = []
+    reader = Filters(table)
+    filters: list[Filter] = []
     once: dict[str, str] = {}
     for name, value in _pairs(query):
         if name in _READERS:
@@ -74,18 +69,13 @@ def read_query(table: Table, dialect: Dialect, query: bytes) -> Query:
                 raise QueryProblem("is given twice", name)
             once[name] = value
         elif name in _TREES:
-            where.append(conditions.tree(name, value))
+            filters.append(reader.logic(name, value))
         elif not _is_system(name, value, table):
-            where.append(conditions.plain(name, value))
+            filters.append(reader.plain(name, value))
         elif name == "alt" and value not in ("", "json"):
             raise QueryProblem("only alt=json is served", name)
-    chosen = {name: _READERS[name](value, table, dialect) for name, value in once.items()}
-    return Query(
-        where=" AND ".join(where),
-        parameters=tuple(conditions.parameters),
-        filtered=bool(where),
-        **chosen,
-    )
+    chosen = {name: _READERS[name](value, table) for name, value in once.items()}
+    return Query(filter=And(tuple(filters)) if filters else None, **chosen)
 
 
 def _is_system(name: str, value: str, table: Table) -> bool:
@@ -131,7 +121,6 @@ def _decode(text: bytes, parameter: str) -> str:
 # A list of names, each perhaps in quotes; what is behind a name belongs to it: ``"a,b".desc``.
 _ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^",])*', re.DOTALL)
 _QUOTED_NAME = re.compile(r'(?:([^"]*):)?"((?:[^"\\]|\\.)*)"([^"]*)', re.DOTALL)
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def _items(value: str, parameter: str) -> list[str]:
@@ -160,10 +149,10 @@ def _named(item: str, parameter: str) -> tuple[str | None, str, str] | None:
         raise QueryProblem(
             "a name with quotes is written in quotes, with \\ before each", parameter
         )
-    return match[1], _ESCAPE.sub(r"\1", match[2]), match[3]
+    return match[1], unescaped(match[2]), match[3]
 
 
-def _select(value: str, table: Table, dialect: Dialect) -> tuple[tuple[Column, str], ...] | None:
+def _select(value: str, table: Table) -> tuple[tuple[Column, str], ...] | None:
     if value in ("", "*"):
         return None
     chosen: list[tuple[Column, str]] = []
@@ -197,29 +186,22 @@ def _aliased(item: str, table: Table) -> tuple[str | None, str]:
     return alias, name
 
 
-_DIRECTIONS = {"asc": " ASC", "desc": " DESC"}
-_NULLS = {"nullsfirst": True, "nullslast": False}
+_DIRECTIONS: dict[str, Literal["asc", "desc"]] = {"asc": "asc", "desc": "desc"}
+_NULLS: dict[str, Literal["first", "last"]] = {"nullsfirst": "first", "nullslast": "last"}
+_TERM = "a term is 'column[.asc|.desc][.nullsfirst|.nullslast]'"
 
 
-def _order(value: str, table: Table, dialect: Dialect) -> str:
-    terms = []
-    for item in _items(value, "order") if value else ():
-        name, words = _ordered(item, table)
-        quoted = dialect.quote(find_column(table, name, "order").name)
-        direction = _DIRECTIONS.get(words[0]) if words else None
-        if direction is not None:
-            words = words[1:]
-        nulls_first = _NULLS.get(words[0]) if words else None
-        if len(words) > 1 or (words and nulls_first is None):
-            raise QueryProblem("a term is 'column[.asc|.desc][.nullsfirst|.nullslast]'", "order")
-        term = quoted + (direction or "")
-        if nulls_first is None:
-            terms.append(term)
-        elif dialect.name == "mysql":
-            terms.append(f"{quoted} IS NULL{' DESC' if nulls_first else ''}, {term}")
-        else:
-            terms.append(f"{term} NULLS {'FIRST' if nulls_first else 'LAST'}")
-    return ", ".join(terms)
+def _order(value: str, table: Table) -> tuple[Order, ...]:
+    return tuple([_term(item, table) for item in _items(value, "order")]) if value else ()
+
+
+def _term(item: str, table: Table) -> Order:
+    name, words = _ordered(item, table)
+    column = find_column(table, name, "order")
+    direction = _DIRECTIONS[words.pop(0)] if words and words[0] in _DIRECTIONS else None
+    if len(words) > 1 or (words and words[0] not in _NULLS):
+        raise QueryProblem(_TERM, "order")
+    return Order(column, direction, _NULLS[words[0]] if words else None)
 
 
 def _ordered(item: str, table: Table) -> tuple[str, list[str]]:
@@ -230,7 +212,7 @@ def _ordered(item: str, table: Table) -> tuple[str, list[str]]:
         return name, words
     alias, name, rest = named
     if alias is not None or (rest and not rest.startswith(".")):
-        raise QueryProblem("a term is 'column[.asc|.desc][.nullsfirst|.nullslast]'", "order")
+        raise QueryProblem(_TERM, "order")
     return name, rest.split(".")[1:]
 
 
@@ -240,15 +222,7 @@ def _count(parameter: str, value: str) -> int:
     return int(value)
 
 
-def _limit(value: str, table: Table, dialect: Dialect) -> int:
-    return _count("limit", value)
-
-
-def _offset(value: str, table: Table, dialect: Dialect) -> int:
-    return _count("offset", value)
-
-
-def _on_conflict(value: str, table: Table, dialect: Dialect) -> tuple[str, ...]:
+def _on_conflict(value: str, table: Table) -> tuple[str, ...]:
     names = []
     for item in _items(value, "on_conflict"):
         alias, name, rest = _named(item, "on_conflict") or (None, item, "")
@@ -258,12 +232,10 @@ def _on_conflict(value: str, table: Table, dialect: Dialect) -> tuple[str, ...]:
     return tuple(names)
 
 
-_READERS: dict[str, Any] = {
+_READERS: dict[str, Callable[[str, Table], Any]] = {
     "select": _select,
     "order": _order,
-    "limit": _limit,
-    "offset": _offset,
+    "limit": lambda value, _: _count("limit", value),
+    "offset": lambda value, _: _count("offset", value),
     "on_conflict": _on_conflict,
 }
-
-__all__ = ["Query", "QueryProblem", "read_query"]

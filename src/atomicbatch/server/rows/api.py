@@ -13,7 +13,7 @@ from atomicbatch.problems import problem_reply
 from atomicbatch.server.database.bounds import TooMuchError
 from atomicbatch.server.database.faults import RowFault, fault_of, is_outdated, shortage_of
 from atomicbatch.server.database.sessions import Session
-from atomicbatch.server.query.query import QueryProblem
+from atomicbatch.server.query.names import QueryProblem
 from atomicbatch.server.rows.methods import Rows
 from atomicbatch.server.rows.refusals import refuse_unheard
 from atomicbatch.server.schema.tables import Schema

@@ -134,8 +134,9 @@ class Changing(Creating):
         if not body:
             raise RowFault(400, "wrong-type", "the body names no column to change")
         write = self._sql.update(tuple(body))
-        parameters = (*write.parameters(body.values()), *query.parameters)
-        sql = f"{write.sql} WHERE {query.where}"
+        where, filtered = self._where(query)
+        parameters = (*write.parameters(body.values()), *filtered)
+        sql = f"{write.sql} WHERE {where}"
         headers = applied(conditions, b"return=")
         if b"return=minimal" in conditions.prefer:
             expected = self._matching(session, query)
@@ -166,10 +167,11 @@ class Changing(Creating):
         order = f" ORDER BY {self._sql.key_order}"
         shown, columns_sql = self._shown(query)
         array = JsonArray(shown, self._room(session))
-        select = f"SELECT {self._sql.key_order} FROM {self._sql.name} WHERE {query.where}{order}"
+        where, filtered = self._where(query)
+        select = f"SELECT {self._sql.key_order} FROM {self._sql.name} WHERE {where}{order}"
         # No row takes less than its names.
         most = self._room(session) // sum(len(name) + 4 for name in shown.names)
-        with closing(session.stream(select, query.parameters, self._room(session))) as found:
+        with closing(session.stream(select, filtered, self._room(session))) as found:
             keys = Keys(found, most=most)
         self._check_reached(session.execute(sql, parameters).rowcount, keys.count)
         select = f"SELECT {columns_sql} FROM {self._sql.name} WHERE {self._sql.by_key}"
@@ -186,25 +188,26 @@ class Changing(Creating):
         conditions = read_conditions(call.headers, ON_CHANGES)
         query = self._filter(call, conditions)
         headers = applied(conditions, b"return=")
-        sql = f"{self._sql.delete} WHERE {query.where}"
+        where, parameters = self._where(query)
+        sql = f"{self._sql.delete} WHERE {where}"
         if b"return=representation" not in conditions.prefer:
             expected = self._matching(session, query)
-            reached = session.execute(sql, query.parameters).rowcount
+            reached = session.execute(sql, parameters).rowcount
             self._check_reached(reached, expected)
             self._check_affected(conditions, reached)
             self._check_reached(0, self._matching(session, query))
             return Reply(204, tuple(headers), b"")
         shown, columns_sql = self._shown(query)
-        select = f"SELECT {columns_sql} FROM {self._sql.name} WHERE {query.where}"
-        array = self._read_all(session, select, query.parameters, shown)
-        self._check_reached(session.execute(sql, query.parameters).rowcount, array.count)
+        select = f"SELECT {columns_sql} FROM {self._sql.name} WHERE {where}"
+        array = self._read_all(session, select, parameters, shown)
+        self._check_reached(session.execute(sql, parameters).rowcount, array.count)
         self._check_affected(conditions, array.count)
         self._check_reached(0, self._matching(session, query))
         return Reply(200, (JSON, *headers), array.body())
 
     def _filter(self, call: Call, conditions: Conditions) -> Query:
         query = self._query(call)
-        if not query.filtered:
+        if query.filter is None:
             raise RowFault(
                 400,
                 "filter-required",

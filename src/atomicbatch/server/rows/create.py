@@ -26,7 +26,7 @@ class Creating(Updating):
         conditions = read_conditions(call.headers, ON_CREATES)
         body = self._json_body(call, conditions)
         query = self._query(call)
-        if query.filtered or query.order or query.limit is not None or query.offset:
+        if query.filter or query.order or query.limit is not None or query.offset:
             raise RowFault(400, "invalid-query", "a create takes only select and on_conflict")
         self._no_conditions(conditions)
         target = self._conflict_target(query, conditions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.query.query import Query
+from atomicbatch.server.query.sql import order_by
 from atomicbatch.server.rows.preconditions import matches, read_conditions
 from atomicbatch.server.rows.preferences import NO_PREFERENCES, ON_LISTS, ON_ROWS
 from atomicbatch.server.rows.representation import etag
@@ -21,14 +22,15 @@ class Reading(Resource):
         query = self._query(call)
         conditions = read_conditions(call.headers, ON_LISTS)
         shown, columns_sql = self._shown(query)
-        sql = self._selection(f"SELECT {columns_sql} FROM {self._sql.name}", query)
+        where, parameters = self._where(query)
+        sql = self._selection(f"SELECT {columns_sql} FROM {self._sql.name}", where, query)
         rows = None
         if query.limit is not None and query.limit <= _FEW_ROWS:
-            rows = session.few(sql, query.parameters, self._room(session))
+            rows = session.few(sql, parameters, self._room(session))
         if rows is not None:
             body, count = shown.many(rows), len(rows)
         else:
-            array = self._read_all(session, sql, query.parameters, shown)
+            array = self._read_all(session, sql, parameters, shown)
             body, count = array.body(), array.count
         tag = etag(body)
         if conditions.if_match is not None and not matches(conditions.if_match, tag, weak=False):
@@ -44,12 +46,14 @@ class Reading(Resource):
             headers += applied(conditions, b"count=")
         return Reply(200, tuple(headers), body)
 
-    def _selection(self, sql: str, query: Query) -> str:
+    def _selection(self, sql: str, where: str, query: Query) -> str:
         """WHERE, ORDER BY, LIMIT and OFFSET behind ``sql``."""
-        if query.where:
-            sql += f" WHERE {query.where}"
+        if where:
+            sql += f" WHERE {where}"
         # The key as tie-break: pages neither overlap nor leave a row out.
-        order = ", ".join(part for part in (query.order, self._sql.key_order) if part)
+        order = ", ".join(
+            part for part in (order_by(query.order, self._dialect), self._sql.key_order) if part
+        )
         if order:
             sql += f" ORDER BY {order}"
         if query.limit is not None or query.offset:
@@ -60,9 +64,10 @@ class Reading(Resource):
 
     def _content_range(self, session: Session, query: Query, count: int) -> Header:
         sql = f"SELECT count(*) FROM {self._sql.name}"
-        if query.where:
-            sql += f" WHERE {query.where}"
-        total = session.execute(sql, query.parameters).fetchone()[0]
+        where, parameters = self._where(query)
+        if where:
+            sql += f" WHERE {where}"
+        total = session.execute(sql, parameters).fetchone()[0]
         span = f"{query.offset}-{query.offset + count - 1}" if count else "*"
         return b"content-range", f"{span}/{total}".encode()
 

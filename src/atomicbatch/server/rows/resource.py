@@ -14,6 +14,7 @@ from atomicbatch.server.database.faults import RowFault
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.query.query import Query, read_query
+from atomicbatch.server.query.sql import Where, where
 from atomicbatch.server.rows.arrays import JsonArray
 from atomicbatch.server.rows.preconditions import Conditions, is_json, matches
 from atomicbatch.server.rows.representation import Representation
@@ -25,6 +26,7 @@ from atomicbatch.server.values.kinds import Kind
 JSON: Header = (b"content-type", b"application/json")
 Row = Sequence[Any]
 _NO_QUERY = Query()
+_ALL = Where("", ())
 _decode_documents = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -46,16 +48,19 @@ class Resource:
         self._documents = tuple(c for c in table.columns if c.kind is Kind.JSON)
 
     def _query(self, call: Call) -> Query:
-        return read_query(self.table, self._dialect, call.query) if call.query else _NO_QUERY
+        return read_query(self.table, call.query) if call.query else _NO_QUERY
 
     def _item_query(self, call: Call) -> Query:
         if not call.query:
             return _NO_QUERY
-        query = read_query(self.table, self._dialect, call.query)
-        others = query.filtered or query.order or query.limit is not None or query.offset
+        query = read_query(self.table, call.query)
+        others = query.filter or query.order or query.limit is not None or query.offset
         if others or query.on_conflict:
             raise RowFault(400, "invalid-query", "a single row takes no filters, only select")
         return query
+
+    def _where(self, query: Query) -> Where:
+        return _ALL if query.filter is None else where(query.filter, self._dialect)
 
     def _json_body(self, call: Call, conditions: Conditions) -> Any:
         # A page of another site can make a browser send a body without a Content-Type, or with one
@@ -199,8 +204,9 @@ class Resource:
         """How many rows a write must reach, where triggers could silently drop some of it."""
         if not self.table.has_triggers:
             return None
-        sql = f"SELECT count(*) FROM {self._sql.name} WHERE {query.where}"
-        count: int = session.execute(sql, query.parameters).fetchone()[0]
+        where, parameters = self._where(query)
+        sql = f"SELECT count(*) FROM {self._sql.name} WHERE {where}"
+        count: int = session.execute(sql, parameters).fetchone()[0]
         return count
 
     def _check_reached(self, reached: int, expected: int | None) -> None:
