@@ -4,9 +4,9 @@ atomicbatch: many API calls in one HTTP request and one database transaction.
 How a batch flows, which is also the order to read the files in::
 
     request bytes                  asgi/, server/http/          (limits enforced as bytes arrive)
-      -> outer request checked     exchange.py                  (method, media type, encoding)
+      -> outer request checked     exchange/request.py          (method, media type, encoding)
       -> parts                     wire/multipart.py
-      -> calls, as one Batch       wire/call.py, wire/inherit.py, wire/batch.py
+      -> calls, as one Batch       wire/call.py, wire/target.py, wire/inherit.py, wire/batch.py
       -> BEGIN                     transactions/contract.py, opened by engine/run.py
          -> next call              engine/execution.py
          -> perform it             asgi/dispatch.py, server/rows/api.py
@@ -15,7 +15,7 @@ How a batch flows, which is also the order to read the files in::
       -> again after a conflict    engine/replay.py, engine/turns.py
       -> replies, as one Outcome   engine/execution.py
       -> a reply for every call    problems.py
-      -> response bytes            exchange.py, wire/reply.py, wire/batch.py
+      -> response bytes            exchange/response.py, wire/reply.py, wire/batch.py
 """
 
 from __future__ import annotations

@@ -315,8 +315,8 @@ def failure_of(app: App, **options: Any) -> Exception:
         ([START, END, END], "exception"),
         ([START, {"type": "http.response.zerocopysend"}], "exception"),
         ([START, {"type": "websocket.send"}], "exception"),
-        ([{**START, "headers": [(b"x", b"a\r\nb: c")]}, END], "headers that are none"),
-        ([{**START, "headers": [(b"x y", b"a")]}, END], "headers that are none"),
+        ([{**START, "headers": [(b"x", b"a\r\nb: c")]}, END], "invalid header"),
+        ([{**START, "headers": [(b"x y", b"a")]}, END], "invalid header"),
     ],
 )
 def test_incomplete_replies_fail(messages: list[Message], detail: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from atomicbatch import BusyError, Headers, Limits, UnknownOutcomeError
 from atomicbatch.asgi import BatchEndpoint
 from atomicbatch.asgi.types import Message, Scope
-from atomicbatch.exchange import Response
+from atomicbatch.exchange import Head, Response
 from tests.asgi.asking import Request, scope_of
 
 TYPE = (b"content-type", b"multipart/mixed; boundary=x")
@@ -31,8 +31,8 @@ class Answering:
         if not held:
             self.go_on.set()
 
-    async def __call__(self, scope: Scope, headers: Headers, body: bytes) -> Response:
-        self.headers, self.body = headers, body
+    async def __call__(self, scope: Scope, head: Head, body: bytes) -> Response:
+        self.headers, self.body = head.headers, body
         self.reached.set()
         try:
             await self.go_on.wait()

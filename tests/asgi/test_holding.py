@@ -10,7 +10,6 @@ import pytest
 
 from atomicbatch import Call
 from atomicbatch.asgi import AtomicBatch
-from atomicbatch.asgi.holding import Held, Holding
 from atomicbatch.limits import EndpointLimits
 from atomicbatch.wire.batch import write_batch
 from tests.asgi.asking import Answer, Request, ask, call, scope_of
@@ -143,16 +142,3 @@ def test_replies_are_counted_as_the_app_sends_them(method: str, outcome: str) ->
         assert batches._holding.bytes == 0
 
     asyncio.run(main())
-
-
-def test_threads() -> None:
-    """The first batches get many, the others two each, and those that end give theirs back."""
-    holding = Holding(EndpointLimits(max_threads=50, max_batch_threads=40))
-    batches = [Held(holding) for _ in range(4)]
-    assert [held.take_threads() for held in batches] == [40, 10, 2, 2]
-    for held in batches[:2]:
-        held.give_back()
-    assert Held(holding).take_threads() == 40
-    batches[2].give_back()
-    batches[3].give_back()
-    assert holding.threads == 40

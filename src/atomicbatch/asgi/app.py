@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 from weakref import WeakKeyDictionary
 
 from atomicbatch.asgi import frameworks
@@ -16,19 +16,28 @@ from atomicbatch.asgi.document import describe_endpoint
 from atomicbatch.asgi.door import Door, Stay
 from atomicbatch.asgi.endpoint import BatchEndpoint
 from atomicbatch.asgi.heavy import work
-from atomicbatch.asgi.holding import Held, Holding
 from atomicbatch.asgi.roles import role_of
 from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.doors import begin_batch
 from atomicbatch.doors import install as install_doors
-from atomicbatch.engine import AsyncTransaction, Replay, Turns, contexts, execute_async
+from atomicbatch.engine import AsyncTransaction, Turns, contexts, execute_async
 from atomicbatch.engine.current import RunningBatch, inside_batch, running_batch
 from atomicbatch.errors import ConflictError, NotBatchableError
-from atomicbatch.exchange import Response, read_request, write_response
+from atomicbatch.exchange import (
+    EndpointOptions,
+    Head,
+    Held,
+    Holding,
+    OptionNames,
+    Response,
+    read_request,
+    response_size,
+    write_response,
+)
 from atomicbatch.guard import Allowed, callers, guarded
-from atomicbatch.limits import EndpointLimits, Limits
-from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
+from atomicbatch.limits import Limits
+from atomicbatch.model import Batch, Call, Reply
 
 
 class AtomicBatch:
@@ -42,16 +51,12 @@ class AtomicBatch:
     Args:
         app: Gets every request but batches, and every call of a batch.
         transaction: Begins the transaction that the app's handlers work in.
-        path: Of the batch endpoint, without the prefix the app is mounted at.
-        limits: Bounds on one batch.
-        endpoint_limits: Bounds on what all batches of this endpoint hold together.
-        replay: When to run a batch again after a conflict.
-        rolled_back_status: The response's status when the batch was rolled back.
-        not_overridable: Header names that calls cannot change, besides those that never can be.
-        consumed_query: Names in the outer query that calls do not inherit.
+        options: ``path``, ``limits``, ``endpoint_limits``, ``replay``, ``rolled_back_status``,
+            ``not_overridable`` and ``consumed_query``, as
+            :class:`~atomicbatch.exchange.EndpointOptions` takes them.
 
     Raises:
-        ValueError: A path that does not start with ``/`` or ends with it, or no HTTP status.
+        ValueError: A path or a status that cannot be one.
     """
 
     def __init__(
@@ -60,36 +65,21 @@ class AtomicBatch:
         app: Callable[[Any, Any, Any], Awaitable[None]],
         *,
         transaction: AsyncTransaction[Any],
-        path: str = "/v1/api/batch",
-        limits: Limits | None = None,
-        endpoint_limits: EndpointLimits | None = None,
-        replay: Replay | None = None,
-        rolled_back_status: int = 200,
-        not_overridable: Collection[str] = (),
-        consumed_query: Collection[str] = (),
+        **options: Unpack[OptionNames],
     ) -> None:
-        if not path.startswith("/") or path.endswith("/"):
-            raise ValueError(f"path must start with / and not end with it, unlike {path!r}")
-        if not 200 <= rolled_back_status <= 599:
-            raise ValueError(f"rolled_back_status is no final HTTP status: {rolled_back_status!r}")
+        self._options = EndpointOptions(**options)
         self._app: App = app
         self._transaction = transaction
         self._allowed = Allowed.of(transaction)
-        self._path = path
-        self._limits = limits or Limits()
-        self._holding = Holding(endpoint_limits or EndpointLimits())
-        self._replay = replay or Replay()
+        self._holding = Holding(self._options.endpoint_limits)
         self._turns = Turns()
-        self._rolled_back_status = rolled_back_status
-        self._not_overridable = frozenset(name.lower().encode() for name in not_overridable)
-        self._consumed_query = frozenset(consumed_query)
         self._doors: WeakKeyDictionary[asyncio.AbstractEventLoop, Door] = WeakKeyDictionary()
         self._door_at_hand: Door | None = None
         contexts.install()
         frameworks.install()
         install_doors()
         callers.role_of = role_of
-        describe_endpoint(app, path, self._limits)
+        describe_endpoint(app, self._options.path, self._options.limits)
 
     @property
     def app(self) -> App:
@@ -124,7 +114,7 @@ class AtomicBatch:
         held = Held(self._holding)
         running = RunningBatch(held.take_threads)
         answer = partial(self._answer, running, held)
-        endpoint = BatchEndpoint(answer, limits=self._limits, held=held)
+        endpoint = BatchEndpoint(answer, limits=self._options.limits, held=held)
         try:
             await endpoint(scope, receive, send)
         finally:
@@ -151,30 +141,29 @@ class AtomicBatch:
         if "app_root_path" in scope:
             # We are mounted. The document's paths are below the prefix of the app itself.
             prefix = scope["root_path"][len(scope["app_root_path"]) :]
-        describe_endpoint(app, prefix.rstrip("/") + self._path, self._limits)
+        describe_endpoint(app, prefix.rstrip("/") + self._options.path, self._options.limits)
 
     def _paths(self, scope: Scope) -> tuple[str, str]:
         """The endpoint's path as current servers and Starlette show it, and as old ones do."""
-        return scope.get("root_path", "").rstrip("/") + self._path, self._path
+        path = self._options.path
+        return scope.get("root_path", "").rstrip("/") + path, path
 
     async def _answer(
-        self, running: RunningBatch, held: Held, scope: Scope, headers: Headers, body: bytes
+        self, running: RunningBatch, held: Held, scope: Scope, head: Head, body: bytes
     ) -> Response:
+        options = self._options
         read = partial(
             read_request,
-            headers,
+            head,
             scope.get("query_string", b""),
             body,
-            limits=self._limits,
             batch_paths=[path.encode() for path in self._paths(scope)],
-            not_overridable=self._not_overridable,
-            consumed_query=self._consumed_query,
+            options=options,
         )
         # A few bytes that are compressed may become many.
-        encoded = any(name == b"content-encoding" for name, _ in headers)
-        batch = await work(self._limits.max_body_bytes if encoded else len(body), read)
+        batch = await work(options.limits.max_body_bytes if head.codings else len(body), read)
         del body, read  # the calls have copies
-        if encoded:
+        if head.codings:
             held.take(sum(len(call.body) for call in batch.calls))
         with running_batch(running):
             outcome = await execute_async(
@@ -184,20 +173,19 @@ class AtomicBatch:
                     self._allowed,
                     self._target(scope),
                     scope,
-                    self._limits,
+                    options.limits,
                     running,
                     self._door(asyncio.get_running_loop()),
                     held,
                 ),
                 _perform,
-                timeout_seconds=self._limits.timeout_seconds,
-                replay=self._replay,
+                timeout_seconds=options.limits.timeout_seconds,
+                replay=options.replay,
                 turns=self._turns,
             )
-        write = partial(
-            write_response, headers, batch, outcome, rolled_back_status=self._rolled_back_status
-        )
-        return await work(_size(batch, outcome), write)
+        status = options.rolled_back_status
+        write = partial(write_response, head, batch, outcome, rolled_back_status=status)
+        return await work(response_size(batch, outcome), write)
 
     def _target(self, scope: Scope) -> Target:
         """
@@ -331,16 +319,6 @@ class _Attempt(AbstractAsyncContextManager[Dispatcher]):
         traceback: TracebackType | None,
     ) -> bool | None:
         return await self._block.__aexit__(kind, error, traceback)
-
-
-# What the part around a reply takes, roughly.
-_HEAD_BYTES = 200
-
-
-def _size(batch: Batch, outcome: Outcome) -> int:
-    """About how many bytes the response to a batch has before it is compressed."""
-    bodies = sum(len(reply.body) for reply in outcome.replies) if outcome.committed else 0
-    return bodies + _HEAD_BYTES * len(batch.calls)
 
 
 async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:

@@ -7,21 +7,16 @@ import copy
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote_to_bytes
 
 from atomicbatch.asgi.heavy import work
-from atomicbatch.asgi.holding import Held
 from atomicbatch.asgi.roles import current_scope
 from atomicbatch.asgi.types import App, Message, Scope
-from atomicbatch.big_bytes import concatenated
-from atomicbatch.errors import AtomicBatchError, LimitError, TransactionError
-from atomicbatch.exchange import is_writable
+from atomicbatch.exchange import Held, Recording, ReplyBytes
 from atomicbatch.limits import Limits
-from atomicbatch.model import Call, Header, Headers, Reply
-from atomicbatch.problems import TITLES, problem_reply
+from atomicbatch.model import Call, Header, Reply
 
 logger = logging.getLogger("atomicbatch")
 
@@ -92,9 +87,7 @@ class Dispatcher:
         self._target = target
         self._outer = outer
         self._around = around
-        self._held = held
-        self._max_bytes = limits.max_reply_bytes
-        self._bytes_left = limits.max_reply_bytes
+        self._bytes_left = ReplyBytes(limits.max_reply_bytes, held)
 
     async def perform(self, call: Call) -> Reply:
         """
@@ -120,7 +113,7 @@ class Dispatcher:
 
     async def _perform(self, call: Call) -> tuple[Reply, BaseException | None]:
         """Perform one call; return its reply, and the exception that its error page is for."""
-        running = _Running(call, self._bytes_left, self._held)
+        running = _Running(call, self._bytes_left)
         # A task of its own, so that context variables set in one call do not show in the next.
         task: asyncio.Task[None] = asyncio.create_task(self._run(call, running))
         error: BaseException | None = None
@@ -135,17 +128,10 @@ class Dispatcher:
             error = raised
         finally:
             running.close()
-        if running.refused is not None:
-            raise running.refused
-        if running.too_long:
-            raise LimitError(
-                f"the replies of one batch hold at most {self._max_bytes} bytes together",
-                limit="max_reply_bytes",
-                maximum=self._max_bytes,
-            )
-        self._bytes_left -= running.size
-        await running.gather()
-        return running.reply(error), error
+        recording = running.recording
+        recording.check_bounds()
+        await work(recording.size, recording.gather)
+        return recording.reply(error), error
 
     async def _run(self, call: Call, running: _Running) -> None:
         scope = self._scope(call)
@@ -175,50 +161,24 @@ class Dispatcher:
         return scope
 
 
-class _TooLong(Exception):
-    """Raised from send to stop an app that goes on and on."""
-
-
 class _Running:
-    """One call as the app sees it: receive() and send(), and what has come of them."""
+    """One call as the app sees it: receive() and send()."""
 
-    __slots__ = (
-        "_body",
-        "_bytes_left",
-        "_call",
-        "_chunks",
-        "_closed",
-        "_complete",
-        "_headers",
-        "_held",
-        "_status",
-        "_waiting",
-        "refused",
-        "size",
-        "too_long",
-    )
+    __slots__ = ("_body", "_bytes_left", "_closed", "_waiting", "recording")
 
-    def __init__(self, call: Call, bytes_left: int, held: Held | None) -> None:
-        self._call = call
-        self._held = held
-        self.refused: LimitError | None = None
-        self._body: bytes | None = call.body
+    def __init__(self, call: Call, bytes_left: ReplyBytes) -> None:
+        self.recording = Recording(call.method, bytes_left)
         self._bytes_left = bytes_left
-        self._status = 0
-        self._headers: Headers = ()
-        self._chunks: list[bytes] = []
-        self._complete = False
+        self._body: bytes | None = call.body
         self._closed = False
         self._waiting: asyncio.Event | None = None
-        self.size = 0
-        self.too_long = False
 
     async def receive(self) -> Message:
         """Give the body, then nothing until the reply is complete, then ``http.disconnect``."""
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        if not self._complete and not self._closed:
+        if not self.recording.is_complete and not self._closed:
             if self._waiting is None:
                 self._waiting = asyncio.Event()
             await self._waiting.wait()
@@ -226,33 +186,26 @@ class _Running:
 
     async def send(self, message: Message) -> None:
         """Take one message of the app's response."""
-        kind = message["type"]
+        kind, recording = message["type"], self.recording
         if kind == "http.response.body":
             self._check(kind)
             # Of a copy: the app may use its buffer again. Of bytes that is no work.
-            self._take(bytes(message.get("body", b"")))
+            recording.take(bytes(message.get("body", b"")))
             if not message.get("more_body", False):
                 self._end()
         elif kind == "http.response.start":
             if 100 <= message["status"] < 200 and message["status"] != 101:
                 return
-            if self._status:
+            if recording.status:
                 raise RuntimeError("the response has started already")
-            self._status = message["status"]
-            self._headers = tuple(
-                [_header(name, value) for name, value in message.get("headers", ())]
-            )
+            headers = [_header(name, value) for name, value in message.get("headers", ())]
+            recording.start(message["status"], tuple(headers))
         elif kind == "http.response.pathsend":
             self._check(kind)
-            self._take(await asyncio.to_thread(self._file, message["path"]))
+            recording.take(await asyncio.to_thread(self._file, message["path"]))
             self._end()
         elif kind not in _IGNORED:
             raise RuntimeError(f"unexpected ASGI message {kind!r}")
-
-    async def gather(self) -> None:
-        """Put the pieces of a long body together, beside the event loop."""
-        if len(self._chunks) > 1:
-            self._chunks = [await work(self.size, partial(concatenated, self._chunks))]
 
     def close(self) -> None:
         """End the call: whoever still waits in receive() is told that the client is gone."""
@@ -260,72 +213,20 @@ class _Running:
         if self._waiting is not None:
             self._waiting.set()
 
-    def reply(self, error: BaseException | None) -> Reply:
-        """
-        Tell the call's reply, now that the app has returned or raised ``error``.
-
-        Raises:
-            AtomicBatchError: There is none.
-        """
-        if isinstance(error, TransactionError):
-            raise error
-        if self._status == 101:
-            slug = "not-batchable"
-            return problem_reply(400, slug, TITLES[slug], "the call switches protocols (101)")
-        reply = Reply(self._status, self._headers, b"".join(self._chunks))
-        if self._is_whole(reply):
-            if not is_writable(reply):
-                # Found out now, while the batch can still be rolled back.
-                raise AtomicBatchError("the call's handler answered with headers that are none")
-            if error is None:
-                return reply
-            if reply.status >= 400:
-                return reply
-        if error is not None:
-            raise AtomicBatchError("the call's handler raised an exception") from error
-        what = "its reply broke off" if self._status else "it gave no reply"
-        raise AtomicBatchError(f"the call's handler returned, but {what}")
-
     def _check(self, kind: str) -> None:
-        if not self._status:
+        if not self.recording.status:
             raise RuntimeError(f"{kind} before http.response.start")
-        if self._complete:
+        if self.recording.is_complete:
             raise RuntimeError(f"{kind} after the response was complete")
 
-    def _take(self, chunk: bytes) -> None:
-        if self._call.method == "HEAD":
-            return
-        self.size += len(chunk)
-        if self.size > self._bytes_left:
-            self.too_long = True
-            self._chunks.clear()
-            raise _TooLong
-        if self._held is not None:
-            try:
-                self._held.take(len(chunk))
-            except LimitError as error:
-                self.refused = error
-                self._chunks.clear()
-                raise _TooLong from error
-        self._chunks.append(chunk)
-
     def _end(self) -> None:
-        self._complete = True
+        self.recording.is_complete = True
         if self._waiting is not None:
             self._waiting.set()
 
     def _file(self, path: str) -> bytes:
         with Path(path).open("rb") as file:
-            return file.read(self._bytes_left - self.size + 1)
-
-    def _is_whole(self, reply: Reply) -> bool:
-        """Tell whether all of the reply is there; servers check Content-Length as well."""
-        if not self._complete:
-            return False
-        if self._call.method == "HEAD" or reply.status in (204, 304):
-            return True
-        lengths = {value for name, value in reply.headers if name == b"content-length"}
-        return not lengths or lengths == {b"%d" % len(reply.body)}
+            return file.read(self._bytes_left.left + 1)
 
 
 def _header(name: bytes, value: bytes) -> Header:

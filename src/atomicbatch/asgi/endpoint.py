@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
-from atomicbatch.asgi.heavy import PIECE_BYTES, work
-from atomicbatch.asgi.holding import Held
+from atomicbatch.asgi.body import read_body
+from atomicbatch.asgi.heavy import PIECE_BYTES
 from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import Receive, Scope, Send
-from atomicbatch.big_bytes import concatenated
 from atomicbatch.engine.current import inside_batch
-from atomicbatch.errors import AtomicBatchError, TimeoutExceededError
-from atomicbatch.exchange import Response, body_too_long, check_head, nested_batch, refusal
+from atomicbatch.errors import AtomicBatchError
+from atomicbatch.exchange import Head, Held, Response, check_head, nested_batch, refusal
 from atomicbatch.limits import Limits
-from atomicbatch.model import Headers
 
-Answer = Callable[[Scope, Headers, bytes], Coroutine[Any, Any, Response]]
+Answer = Callable[[Scope, Head, bytes], Coroutine[Any, Any, Response]]
 
 
 class BatchEndpoint:
@@ -26,7 +23,7 @@ class BatchEndpoint:
     An ASGI app for one path. It leaves what is to be done with a batch to ``answer``.
 
     Args:
-        answer: Called with the scope, the outer headers and the body as it came; returns the
+        answer: Called with the scope, the outer head and the body as it came; returns the
             response. It is cancelled when the client hangs up. What it raises of our errors
             becomes a refusal; anything else goes to the server.
         limits: Bounds on the body and on the time it takes to arrive.
@@ -72,43 +69,20 @@ class BatchEndpoint:
         if inside_batch():
             return nested_batch()
         headers = tuple([(name.lower(), value) for name, value in scope["headers"]])
-        response = check_head(scope["method"], headers, self._limits)
-        if response is not None:
-            return response
+        head = check_head(scope["method"], headers, self._limits)
+        if isinstance(head, Response):
+            return head
         try:
             if self._held is not None:
                 self._held.enter()
-            body = await self._read_body(receive)
+            body = await read_body(receive, self._limits, self._held)
             if body is None:
                 return None
-            answer = self._answer(scope, headers, body)
+            answer = self._answer(scope, head, body)
             del body  # it may be large, and whoever reads it need not keep it
             return await _unless_hung_up(answer, receive)
         except AtomicBatchError as error:
             return refusal(error)
-
-    async def _read_body(self, receive: Receive) -> bytes | None:
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._limits.timeout_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    chunk = message.get("body", b"")
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    if size > self._limits.max_body_bytes:
-                        raise body_too_long(self._limits)
-                    if self._held is not None:
-                        self._held.take(len(chunk))
-                    if not message.get("more_body", False):
-                        return await work(size, partial(concatenated, chunks))
-        except TimeoutError:
-            error = TimeoutExceededError("the body took too long to arrive")
-            error.status = 408
-            raise error from None
 
 
 async def _unless_hung_up(

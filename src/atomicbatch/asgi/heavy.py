@@ -37,14 +37,15 @@ class _Threads:
 _threads = _Threads()
 
 
-async def work(size: int, act: Callable[[], T]) -> T:
+async def work(size: int, act: Callable[[], T], *, inline_bytes: int = INLINE_BYTES) -> T:
     """
     Do something with bytes without holding up the event loop.
 
     Args:
         size: How many bytes.
         act: Called here, or in a thread where they are many.
+        inline_bytes: How many are not many yet.
     """
-    if size <= INLINE_BYTES:
+    if size <= inline_bytes:
         return act()
     return await asyncio.get_running_loop().run_in_executor(_threads.pool, act)

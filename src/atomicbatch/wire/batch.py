@@ -54,8 +54,45 @@ def read_batch(
             ``offset`` (in bytes from the start of the body) say where.
         LimitError: The body, the number of calls, or the headers of a call exceed the limits.
     """
-    limits = limits or Limits()
-    boundary = boundary_of(content_type)
+    return read_calls(
+        boundary_of(content_type),
+        body,
+        headers=headers,
+        query=query,
+        batch_paths=batch_paths,
+        limits=limits or Limits(),
+        not_overridable=not_overridable,
+        consumed_query=consumed_query,
+        underscores=underscores,
+    )
+
+
+def read_calls(
+    boundary: bytes,
+    body: bytes,
+    *,
+    headers: Headers,
+    query: bytes,
+    batch_paths: Collection[bytes],
+    limits: Limits,
+    not_overridable: Collection[bytes],
+    consumed_query: Collection[str],
+    underscores: bool,
+) -> Batch:
+    """
+    Read the body of a batch request whose boundary is known; see :func:`read_batch`.
+
+    Args:
+        boundary: As ``boundary_of`` returns it.
+        body: Already without its Content-Encoding.
+        headers: As in ``read_batch``, like all that follow.
+        query: Likewise.
+        batch_paths: Likewise.
+        limits: Likewise.
+        not_overridable: Likewise.
+        consumed_query: Likewise.
+        underscores: Likewise.
+    """
     if len(body) > limits.max_body_bytes:
         raise LimitError(
             f"more than {limits.max_body_bytes} bytes in the body",

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -18,16 +19,24 @@ import msgspec
 
 from atomicbatch import __version__
 from atomicbatch.asgi import BatchEndpoint
+from atomicbatch.asgi.body import read_body
+from atomicbatch.asgi.heavy import work
 from atomicbatch.engine import execute
 from atomicbatch.errors import (
     AtomicBatchError,
     BusyError,
-    TimeoutExceededError,
     UnknownOutcomeError,
 )
-from atomicbatch.exchange import UNKNOWN, Response, body_too_long, read_request, write_response
+from atomicbatch.exchange import (
+    EndpointOptions,
+    Head,
+    Response,
+    read_request,
+    write_response,
+)
+from atomicbatch.exchange.response import UNKNOWN
 from atomicbatch.limits import Limits
-from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
+from atomicbatch.model import Batch, Call, Outcome, Reply
 from atomicbatch.problems import (
     RETRY_AFTER,
     TITLES,
@@ -89,6 +98,7 @@ class Application:
         self._hosts = hosts or Hosts()
         self._check_room = check_room or (lambda: None)
         self._limits = limits or Limits()
+        self._options = EndpointOptions(path=BATCH_PATH, limits=self._limits)
         self._address = address
         self._api = self._api_for(database.catalog.schema)
         self._batch = BatchEndpoint(self._answer_batch, limits=self._limits, in_pieces=False)
@@ -172,7 +182,7 @@ class Application:
         """Answer a plain request, or return None: the client has hung up."""
         deadline = time.monotonic() + self._limits.timeout_seconds
         try:
-            body = await self._read_body(receive)
+            body = await read_body(receive, self._limits)
             if body is None:
                 return None
             headers = tuple((name.lower(), value) for name, value in scope["headers"])
@@ -190,35 +200,23 @@ class Application:
             return outcome.replies[0]
         return error_reply(outcome.error)
 
-    async def _read_body(self, receive: Receive) -> bytes | None:
-        """The body of a plain request, within the limits on size and time; None: hung up."""
-        try:
-            async with asyncio.timeout(self._limits.timeout_seconds):
-                return await _all_chunks(receive, self._limits)
-        except TimeoutError:
-            error = TimeoutExceededError("the body took too long to arrive")
-            error.status = 408
-            raise error from None
-
-    async def _answer_batch(self, scope: Scope, headers: Headers, body: bytes) -> Response:
+    async def _answer_batch(self, scope: Scope, head: Head, body: bytes) -> Response:
         deadline = time.monotonic() + self._limits.timeout_seconds
-
-        def read() -> Batch:
-            return read_request(
-                headers,
-                scope["query_string"],
-                body,
-                limits=self._limits,
-                batch_paths=(_BATCH,),
-            )
-
+        read = partial(
+            read_request,
+            head,
+            scope["query_string"],
+            body,
+            batch_paths=(_BATCH,),
+            options=self._options,
+        )
         entry: Entry = scope.get(ENTRY) or Entry()
 
         def finish(batch: Batch, outcome: Outcome) -> Response:
             entry.outcome = outcome_header(outcome)
-            return write_response(headers, batch, outcome)
+            return write_response(head, batch, outcome)
 
-        batch = read() if len(body) <= _INLINE_BYTES else await asyncio.to_thread(read)
+        batch = await work(len(body), read, inline_bytes=_INLINE_BYTES)
         entry.calls = len(batch.calls)
         return await self._run(batch, deadline, finish)
 
@@ -326,21 +324,6 @@ def _path(scope: Scope) -> bytes:
     raw = raw.partition(b"?")[0]
     prefix = scope.get("root_path", "").encode()
     return raw[len(prefix) :] if prefix and raw.startswith(prefix + b"/") else raw
-
-
-async def _all_chunks(receive: Receive, limits: Limits) -> bytes | None:
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limits.max_body_bytes:
-            raise body_too_long(limits)
-        more = message.get("more_body", False)
-    return b"".join(chunks)
 
 
 _READY = _page(b"application/json", b'{"status":"ready"}')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from atomicbatch.errors import LimitError
 from atomicbatch.limits import EndpointLimits
 
@@ -11,9 +13,7 @@ _MIN_THREADS = 2
 
 class Holding:
     """
-    Counts batches, their bytes and their threads.
-
-    It is used on one event loop. With several, in threads, a count may be off by a few.
+    Counts batches, their bytes and their threads, from any thread.
 
     Args:
         limits: The bounds.
@@ -24,6 +24,7 @@ class Holding:
         self.batches = 0
         self.bytes = 0
         self.threads = 0
+        self.lock = threading.Lock()
 
     def refusal(self, limit: str, what: str) -> LimitError:
         """The error for a batch that would pass a bound."""
@@ -52,9 +53,10 @@ class Held:
             LimitError: There are as many as may be.
         """
         holding = self._holding
-        if holding.batches >= holding.limits.max_batches:
-            raise holding.refusal("max_batches", "too many batches are being received or run")
-        holding.batches += 1
+        with holding.lock:
+            if holding.batches >= holding.limits.max_batches:
+                raise holding.refusal("max_batches", "too many batches are being received or run")
+            holding.batches += 1
         self._has_entered = True
 
     def take(self, count: int) -> None:
@@ -65,23 +67,26 @@ class Held:
             LimitError: All batches together would hold too many.
         """
         holding = self._holding
-        if holding.bytes + count > holding.limits.max_held_bytes:
-            raise holding.refusal("max_held_bytes", "all batches together hold too many bytes")
-        holding.bytes += count
+        with holding.lock:
+            if holding.bytes + count > holding.limits.max_held_bytes:
+                raise holding.refusal("max_held_bytes", "all batches together hold too many bytes")
+            holding.bytes += count
         self._bytes += count
 
     def take_threads(self) -> int:
         """Tell how many worker threads its calls may use; fewer where others have taken many."""
         holding, limits = self._holding, self._holding.limits
-        left = min(limits.max_batch_threads, limits.max_threads - holding.threads)
-        self._threads = max(min(_MIN_THREADS, limits.max_batch_threads), left)
-        holding.threads += self._threads
+        with holding.lock:
+            left = min(limits.max_batch_threads, limits.max_threads - holding.threads)
+            self._threads = max(min(_MIN_THREADS, limits.max_batch_threads), left)
+            holding.threads += self._threads
         return self._threads
 
     def give_back(self) -> None:
-        """The batch has been answered."""
+        """The batch has been answered; a second time does nothing."""
         holding = self._holding
-        holding.batches -= self._has_entered
-        holding.bytes -= self._bytes
-        holding.threads -= self._threads
-        self._has_entered, self._bytes, self._threads = False, 0, 0
+        with holding.lock:
+            holding.batches -= self._has_entered
+            holding.bytes -= self._bytes
+            holding.threads -= self._threads
+            self._has_entered, self._bytes, self._threads = False, 0, 0
