@@ -257,3 +257,19 @@ def test_what_cannot_be_read_is_told_in_plain_words(
     assert told in str(raised.value)
     assert "codec" not in str(raised.value)
     assert "Errno" not in str(raised.value)
+
+
+def test_line_separators_within_a_line_are_text(tmp_path: Path) -> None:
+    """Only the line ends of files end a line; a JSON string may hold the others."""
+    body = '{"a": "x\u2028y\u0085z\x0c"}'
+    path = tmp_path / "calls.http"
+    path.write_text(f"POST /a\n\n{body}\n", encoding="utf-8")
+    assert read_http_file(path).calls[0].body == body.encode()
+
+
+def test_a_script_needs_no_blank(tmp_path: Path) -> None:
+    """A response handler is refused however it is written, never sent as part of a body."""
+    path = tmp_path / "calls.http"
+    path.write_text("POST /a\n\n{}\n\n>{% client.log(1) %}\n")
+    with pytest.raises(HttpFileError, match=":5: scripts"):
+        read_http_file(path)

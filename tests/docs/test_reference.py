@@ -9,7 +9,7 @@ import re
 import click
 import pytest
 
-from atomicbatch.cli import cli
+from atomicbatch.cli.commands import cli
 from atomicbatch.drivers import meanings
 from atomicbatch.limits import EndpointLimits, Limits, ServerLimits
 from atomicbatch.server.http import app, hosts

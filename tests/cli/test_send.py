@@ -1,35 +1,28 @@
-"""The command line as users meet it: a process, its output and its exit status."""
+"""``atomicbatch send``: what it prints, and the exit status, which tells the batch's fate."""
 
 from __future__ import annotations
 
 import http.server
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.cli.running import run
+from tests.client.answering import GOOD, answering
 from tests.databases import free_port
 
 pytestmark = pytest.mark.slow
-EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-def run(*arguments: str, stdin: bytes = b"", folder: Path | None = None) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of ``atomicbatch ...``."""
-    done = subprocess.run(
-        [sys.executable, "-m", "atomicbatch", *arguments],
-        input=stdin,
-        capture_output=True,
-        cwd=folder,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NO_HTTP = b"220 mail.example.org ESMTP\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -137,54 +130,44 @@ def test_what_is_given_twice_or_would_be_lost(tmp_path: Path) -> None:
     assert (status, printed) == (0, "ok: 1 call\n1. DELETE /v1/api/orders?id=eq.%201\n")
 
 
-def test_check(tmp_path: Path) -> None:
-    """0 and the calls for a batch, 1 and the place for anything else; - is standard input."""
-    good = b"--b\r\n\r\nGET /a HTTP/1.1\r\n\r\n--b--\r\n"
-    assert run("check", "-", stdin=good) == (0, "ok: 1 call\n1. GET /a\n", "")
-    path = tmp_path / "bad.batch"
-    path.write_bytes(good.replace(b"/a", b"http://x/a"))
-    status, printed, _ = run("check", str(path))
-    assert (status, printed.splitlines()[-1].strip()) == (1, "^")
-    status, printed, _ = run("check", "-", "--content-type", "text/plain", stdin=good)
-    assert status == 1
+def test_the_exit_status_of_the_command(tmp_path: Path) -> None:
+    """Whatever becomes of its output, which may have no reader or no letters."""
+    path = tmp_path / "calls.http"
+    path.write_text("GET /a\n###\nPOST /b", encoding="utf-8")
+    umlaut = GOOD.replace(b"hi", "ä".encode())
+    for response, reads, status in (
+        (umlaut, True, 0),
+        (GOOD, False, 0),
+        (NO_HTTP, False, 3),
+    ):
+        with answering(response) as (url, _):
+            command = [sys.executable, "-m", "atomicbatch", "send", str(path), "--url", url]
+            ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+            with subprocess.Popen(command, stdout=subprocess.PIPE, env=ascii_only) as process:
+                assert process.stdout is not None
+                if reads:
+                    assert process.stdout.read().endswith(b"committed\n")
+                process.stdout.close()
+                assert process.wait(30) == status
 
 
-def test_the_sample_is_never_made_over_a_file(tmp_path: Path) -> None:
-    """A file that exists keeps its content."""
-    path = tmp_path / "mine.sqlite"
-    path.write_text("mine")
-    status, _, errors = run("sample", str(path))
-    assert (status, "exists already" in errors) == (2, True)
-    assert path.read_text() == "mine"
-    assert run("sample", str(tmp_path / "no" / "folder.sqlite"))[0] == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["serve", "missing.sqlite"], "there is no file missing.sqlite"),
-        (["serve", "x", "--host", "0.0.0.0"], "--allow-anonymous"),
-        (["serve", "x", "--limit", "max_calls"], "must be a number"),
-        (["serve", "x", "--limit", "nope=1"], "no limit 'nope'"),
-        (["serve", "x", "--limit", "max_calls=0"], "must be positive"),
-        (["serve", "x", "--workers", "0"], "--workers"),
-        (["serve", "x", "--port", "70000"], "--port"),
-        (["serve"], "DATABASE"),
-        (["send", __file__, "--var", "y"], "'y' is no 'name=value'"),
-        (["nope"], "nope"),
-    ],
-)
-def test_mistakes_are_told(arguments: list[str], told: str, tmp_path: Path) -> None:
-    """Exit status 2, and what is wrong on standard error."""
-    status, printed, errors = run(*arguments, folder=tmp_path)
-    assert (status, printed) == (2, "")
-    assert told in errors
-    assert "Traceback" not in errors
-
-
-def test_version_and_help() -> None:
-    """The version alone, and every command in the help."""
-    assert run("--version")[1].startswith("atomicbatch 0.")
-    _, printed, _ = run("-h")
-    for command in ("serve", "send", "check", "sample"):
-        assert command in printed
+def test_who_stops_waiting_knows_nothing(tmp_path: Path) -> None:
+    """Ctrl-C behind a batch that went out is 3, not "it was not committed"."""
+    path = tmp_path / "calls.http"
+    path.write_text("GET /a", encoding="utf-8")
+    with answering(None) as (url, heads):
+        command = [sys.executable, "-m", "atomicbatch", "send", str(path), "--url", url]
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            # Children of a process in the background inherit that it is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
+            deadline = time.monotonic() + 30
+            while not heads and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            try:
+                assert process.wait(30) == 3
+            finally:
+                process.kill()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from atomicbatch.cli import cli
+from atomicbatch.cli.commands import cli
 from tests.doctor.conftest import Clinic
 
 pytestmark = pytest.mark.slow
