@@ -1,4 +1,4 @@
-"""Statements stopped, and connections cut off, from a thread that has nothing to do with them."""
+"""A statement on a connection of a pool is stopped; ``drivers/test_stopper.py`` has the rest."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.util import greenlet_spawn
 
 from atomicbatch.transactions.sqlalchemy.links import Link
-from tests.proxies import proxied
 from tests.transactions.sqlalchemy.worlds import DRIVERS, Database, World
 
-SERVERS = [driver for driver, family in DRIVERS.items() if family != "sqlite"]
 LONG = {
     "sqlite": "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) "
     "SELECT max(n) FROM t",
@@ -110,72 +107,3 @@ def _results(end: Callable[[], Any]) -> list[Any]:
         return [end()]
     except AssertionError:
         return []
-
-
-@pytest.mark.parametrize("driver", SERVERS)
-def test_who_waits_for_a_silent_database_is_freed(
-    driver: str, databases: Callable[[str], Database]
-) -> None:
-    """Asking a silent server to stop takes no longer than said; cutting off works at once."""
-    database = databases(DRIVERS[driver])
-    with proxied(database.url.render_as_string(hide_password=False)) as (proxy, url):
-        through = Database(database.family, sa.make_url(url))
-        with running(World(driver, through)) as (link, end):
-            wait_until(lambda: database.run(RUNNING[database.family])[0][0] >= 1)
-            proxy.stop()
-            began = time.monotonic()
-            link.interrupt(0.2)
-            assert time.monotonic() - began < 2
-            assert not link.is_severed
-            link.sever()
-            assert isinstance(end(), Exception)
-            assert link.is_severed
-            proxy.resume()
-            proxy.drop()
-    # As the server would when the client's host says that it is gone.
-    wait_until(lambda: _stop_all(database))
-
-
-def _stop_all(database: Database) -> bool:
-    if database.family == "postgresql":
-        database.run(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"
-        )
-    else:
-        for (number,) in database.run(
-            "SELECT id FROM information_schema.processlist "
-            "WHERE info LIKE '%sleep%' AND id <> connection_id()"
-        ):
-            database.run(f"KILL {number}")
-    return int(database.run(RUNNING[database.family])[0][0]) == 0
-
-
-@pytest.mark.parametrize("driver", SERVERS)
-def test_a_link_that_is_closed_touches_nothing(
-    driver: str, databases: Callable[[str], Database]
-) -> None:
-    """Cutting off what went back to the pool does not hit whoever has it next."""
-    world = World(driver, databases(DRIVERS[driver]))
-
-    def work() -> None:
-        fairy = world.engine.raw_connection()
-        link = Link(world.engine.dialect, world.engine.pool, fairy)
-        link.close()
-        link.sever()
-        link.close()
-        cursor = fairy.cursor()
-        cursor.execute("SELECT count(*) FROM item")
-        assert cursor.fetchall()[0][0] == 2
-        cursor.close()
-        fairy.close()
-
-    async def on_a_loop() -> None:
-        await greenlet_spawn(work)
-        await world.async_engine.dispose()
-
-    if world.is_async:
-        asyncio.run(on_a_loop())
-    else:
-        work()
-        world.engine.dispose()

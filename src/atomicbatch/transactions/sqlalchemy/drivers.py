@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Dialect
@@ -12,6 +13,7 @@ from sqlalchemy.util import await_only
 
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.sql.statements import Family
+from atomicbatch.transactions.sqlalchemy.links import async_driver, sync_driver
 
 _FAMILIES = {
     "sqlite": Family.SQLITE,
@@ -47,38 +49,13 @@ def runner_of(dialect: Dialect, connection: PoolProxiedConnection) -> Runner:
     connection itself, since some drivers send BEGIN just then.
     """
     driver: Any = connection.driver_connection
-    if dialect.driver == "asyncpg":
-        # The simple query protocol: several statements in one round trip, nothing prepared.
-        return lambda texts: _wait(driver.execute("; ".join(texts)))
-    if dialect.driver == "psycopg":
-        # What has more than one statement cannot be prepared, which psycopg does in the end.
-        settle = _wait if dialect.is_async else _drop
-        return lambda texts: settle(driver.execute("; ".join(texts), prepare=False))
-    if dialect.driver == "psycopg2":
-        return lambda texts: run_plainly(connection, ["; ".join(texts)])
-    if dialect.driver == "aiosqlite":
-        # One hop to its thread for each; its own cursors would take three.
-        def hop(texts: Sequence[str]) -> None:
-            for text in texts:
-                await_only(driver.execute(text))
-
-        return hop
-    if dialect.driver == "pysqlite":
-
-        def run(texts: Sequence[str]) -> None:
-            for text in texts:
-                driver.execute(text)
-
-        return run
-    return lambda texts: run_plainly(connection, texts)
-
-
-def _wait(awaitable: Any) -> None:
-    await_only(awaitable)
-
-
-def _drop(_: object) -> None:
-    pass
+    if not dialect.is_async:
+        return partial(sync_driver(dialect).send, driver)
+    awaited = async_driver(dialect)
+    if awaited is None:
+        return partial(run_plainly, connection)
+    send = awaited.send
+    return lambda texts: await_only(send(driver, texts))
 
 
 def run_plainly(connection: PoolProxiedConnection, texts: Sequence[str]) -> None:

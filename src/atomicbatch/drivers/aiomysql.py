@@ -1,0 +1,56 @@
+"""aiomysql: MariaDB and MySQL, PyMySQL on an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.driver import Elsewhere, Interrupt, State
+from atomicbatch.drivers.mysql import check_state, check_warnings, kill_query, state_of
+from atomicbatch.drivers.pep249 import first_column
+
+
+async def send(connection: Any, texts: Sequence[str]) -> None:
+    """Run SQL without parameters or rows: a round trip for each statement."""
+    for text in texts:
+        await connection.query(text)
+
+
+async def ask(connection: Any, text: str) -> Any:
+    """Run a query; return the first column of its one row, or None."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(text)
+        return first_column(await cursor.fetchone())
+
+
+def state(connection: Any) -> State:
+    """The flag that came with the server's last answer."""
+    return state_of(connection.server_status)
+
+
+async def commit(connection: Any) -> None:
+    """COMMIT, see ``AsyncDriver.commit``; its proof takes no round trip."""
+    check_state(state(connection))
+    try:
+        await connection.query("COMMIT")
+    except BaseException as error:
+        raise commit_error(error) from error
+
+
+async def rollback(connection: Any) -> None:
+    """ROLLBACK, see ``AsyncDriver.rollback``."""
+    await connection.query("ROLLBACK")
+    if connection._result.warning_count:
+        await connection.query("SHOW WARNINGS")
+        check_warnings(connection._result.rows)
+
+
+def socket_number(connection: Any) -> int | None:
+    """The number of its transport's socket."""
+    return int(connection._writer.transport.get_extra_info("socket").fileno())
+
+
+def interrupter(connection: Any, elsewhere: Elsewhere | None = None) -> Interrupt:
+    """Stop the statement by KILL QUERY on another connection."""
+    return kill_query(int(connection.thread_id()), elsewhere)

@@ -1,0 +1,190 @@
+"""What every driver's module does, each on its own database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import psycopg.rows
+import psycopg2.extras
+import pymysql.cursors
+import pytest
+
+from atomicbatch import BrokenTransactionError, CommitError, UnknownOutcomeError
+from atomicbatch.drivers.driver import State
+from tests.drivers.lines import LINES, Line, run
+from tests.proxies import At, Fault, proxied
+
+Databases = Callable[[str], str]
+# These two do not show it.
+SECRETIVE = {"asyncpg", "mysqlclient", "mysqlclient, no autocommit"}
+SHOWN = [name for name in LINES if name not in SECRETIVE]
+POSTGRESQL = [name for name, family in LINES.items() if family == "postgresql"]
+MYSQL = [name for name, family in LINES.items() if family == "mysql"]
+
+
+def names(url: str) -> list[str]:
+    return sorted(row[0] for row in run(url, "SELECT name FROM item"))
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_commit_stores_and_rollback_undoes(name: str, drivers_databases: Databases) -> None:
+    """Others see what was sent after COMMIT, not before it, and never after ROLLBACK."""
+    url = drivers_databases(LINES[name])
+    with Line(name, url) as line:
+        line.begin()
+        line.send("INSERT INTO item VALUES ('a')", "INSERT INTO item VALUES ('b')")
+        assert names(url) == []
+        line.commit()
+        assert names(url) == ["a", "b"]
+        line.begin()
+        line.send("DELETE FROM item")
+        line.rollback()
+        line.rollback()
+        assert names(url) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_what_one_query_gives(name: str, drivers_databases: Databases) -> None:
+    """The first column of the one row, or None where there is none."""
+    with Line(name, drivers_databases(LINES[name])) as line:
+        assert line.ask("SELECT 7, 8") == 7
+        assert line.ask("SELECT name FROM item") is None
+        assert line.ask("SELECT '%s'") == "%s"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("psycopg", {"row_factory": psycopg.rows.dict_row}),
+        ("psycopg async", {"row_factory": psycopg.rows.dict_row}),
+        ("psycopg2", {"cursor_factory": psycopg2.extras.RealDictCursor}),
+        ("pymysql", {"cursorclass": pymysql.cursors.DictCursor}),
+    ],
+    ids=str,
+)
+def test_what_one_query_gives_as_dictionaries(
+    name: str, options: dict[str, Any], drivers_databases: Databases
+) -> None:
+    """An app's own kind of rows makes no difference."""
+    with Line(name, drivers_databases(LINES[name]), **options) as line:
+        assert line.ask("SELECT 7 AS x, 8 AS y") == 7
+        assert line.ask("SELECT name FROM item") is None
+
+
+def test_what_one_query_gives_as_objects(drivers_databases: Databases) -> None:
+    """Nor does SQLite's ``row_factory``."""
+    with Line("sqlite3", drivers_databases("sqlite")) as line:
+        line.connection.row_factory = lambda cursor, row: object()
+        assert line.ask("SELECT 7, 8") == 7
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_state_of_a_transaction(name: str, drivers_databases: Databases) -> None:
+    """It is known at each moment, without a word to the database."""
+    url = drivers_databases(LINES[name])
+    with Line(name, url) as line:
+        assert line.state() is State.IDLE
+        line.begin()
+        line.send("INSERT INTO item VALUES ('a')")
+        assert line.state() is State.OPEN
+        with pytest.raises(Exception, match=r"item|Duplicate"):
+            line.send("INSERT INTO item VALUES ('a')")
+        failed = State.ABORTED if line.family == "postgresql" else State.OPEN
+        assert line.state() is failed
+        line.rollback()
+        assert line.state() is State.IDLE
+        line.begin()
+        line.send("INSERT INTO item VALUES ('a')")
+        line.commit()
+        assert line.state() is State.IDLE
+
+
+def test_what_asyncpg_knows(drivers_databases: Databases) -> None:
+    """Only whether there is a transaction, not whether it has failed."""
+    with Line("asyncpg", drivers_databases("postgresql")) as line:
+        assert line.state() is State.IDLE
+        line.begin()
+        assert line.state() is State.UNKNOWN
+        line.rollback()
+        assert line.state() is State.IDLE
+
+
+@pytest.mark.parametrize("name", POSTGRESQL)
+def test_a_failed_transaction_is_not_committed(name: str, drivers_databases: Databases) -> None:
+    """PostgreSQL answers COMMIT by ROLLBACK then, and most drivers say nothing."""
+    url = drivers_databases("postgresql")
+    with Line(name, url) as line:
+        line.begin()
+        line.send("INSERT INTO item VALUES ('a')")
+        with pytest.raises(Exception, match="item"):
+            line.send("INSERT INTO item VALUES ('a')")
+        with pytest.raises(BrokenTransactionError):
+            line.commit()
+        line.rollback()
+    assert names(url) == []
+
+
+@pytest.mark.parametrize("name", ["sqlite3", "aiosqlite"])
+def test_a_transaction_that_sqlite_has_ended(name: str, drivers_databases: Databases) -> None:
+    """ON CONFLICT ROLLBACK ends it; there is nothing to be committed."""
+    url = drivers_databases("sqlite")
+    with Line(name, url) as line:
+        line.begin()
+        line.send("INSERT INTO item VALUES ('a')")
+        with pytest.raises(sqlite3.IntegrityError):
+            line.send("INSERT OR ROLLBACK INTO item VALUES ('a')")
+        with pytest.raises(BrokenTransactionError):
+            line.commit()
+    assert names(url) == []
+
+
+@pytest.mark.parametrize("name", [name for name in MYSQL if name in SHOWN])
+def test_a_transaction_that_mysql_has_ended(name: str, drivers_databases: Databases) -> None:
+    """DDL commits without a word; the flag of the last answer says so."""
+    url = drivers_databases("mysql")
+    with Line(name, url) as line:
+        line.begin()
+        line.send("INSERT INTO item VALUES ('a')", "CREATE OR REPLACE TABLE other (x INTEGER)")
+        with pytest.raises(BrokenTransactionError):
+            line.commit()
+
+
+@pytest.mark.parametrize("name", MYSQL)
+def test_a_rollback_that_undoes_only_some(name: str, drivers_databases: Databases) -> None:
+    """A table without transactions keeps what was written, which the server tells by a warning."""
+    url = drivers_databases("mysql")
+    with Line(name, url) as line:
+        line.begin()
+        line.send("INSERT INTO item VALUES ('a')", "INSERT INTO simple VALUES ('a')")
+        with pytest.raises(BrokenTransactionError, match="that change stays"):
+            line.rollback()
+    assert names(url) == []
+
+
+@pytest.mark.parametrize("name", POSTGRESQL)
+def test_a_commit_that_is_refused(name: str, drivers_databases: Databases) -> None:
+    """A deferred constraint fails at COMMIT, and the connection can go on."""
+    url = drivers_databases("postgresql")
+    with Line(name, url) as line:
+        line.begin()
+        line.send("INSERT INTO late VALUES ('nobody')")
+        with pytest.raises(CommitError):
+            line.commit()
+        assert line.state() is State.IDLE
+        line.rollback()
+        assert line.ask("SELECT count(*) FROM late") == 0
+
+
+@pytest.mark.parametrize("name", [name for name in LINES if LINES[name] != "sqlite"])
+def test_a_commit_without_an_answer(name: str, drivers_databases: Databases) -> None:
+    """It may be stored: here it is."""
+    url = drivers_databases(LINES[name])
+    with proxied(url) as (proxy, through), Line(name, through) as line:
+        line.begin()
+        line.send("INSERT INTO item VALUES ('a')")
+        proxy.when(b"COMMIT", Fault.DROP, at=At.ANSWER)
+        with pytest.raises(UnknownOutcomeError):
+            line.commit()
+        assert names(url) == ["a"]
