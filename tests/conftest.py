@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from tests import databases
 
 pytest_plugins = ["tests.stores"]
+pytest.register_assert_rewrite("tests.endpoints")
 
 _numbers = itertools.count(1)
 

@@ -32,6 +32,7 @@ ALLOWED = {
     "exchange": CORE | {"wire", "problems", "codings", "engine"},
     "openapi": CORE,
     "asgi": CORE | {"patches", "guard", "doors", "openapi", "exchange", "problems", "engine"},
+    "wsgi": CORE | {"patches", "guard", "doors", "exchange", "problems", "engine"},
     "testing": CORE | {"engine"},
     "server": CORE
     | {"openapi", "asgi", "exchange", "problems", "engine", "transactions", "drivers"},

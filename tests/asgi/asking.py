@@ -3,49 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
-from atomicbatch import Call, Headers, Reply
+from atomicbatch import Call, Headers
 from atomicbatch.asgi.types import App, Message
-from atomicbatch.wire.batch import read_replies, write_batch
+from atomicbatch.wire.batch import write_batch
+from tests.endpoints.asking import Answer, call
 
-
-def call(
-    method: str, target: str, body: bytes = b"", headers: Sequence[tuple[bytes, bytes]] = ()
-) -> Call:
-    """A call as a client writes it."""
-    path, _, query = target.encode().partition(b"?")
-    return Call(method, path, query, tuple(headers), body)
-
-
-@dataclass
-class Answer:
-    """The outer response, and its replies where it has any."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def outcome(self) -> str:
-        return self.headers["batch-outcome"]
-
-    @property
-    def replies(self) -> list[Reply]:
-        content_type = self.headers["content-type"].encode()
-        return [reply for _, reply in read_replies(self.body, content_type=content_type)]
-
-    @property
-    def statuses(self) -> list[int]:
-        return [reply.status for reply in self.replies]
-
-    @property
-    def problem(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.body)
-        return document
+__all__ = ["Answer", "Request", "ask", "call", "scope_of"]
 
 
 class Request:

@@ -17,8 +17,8 @@ Make = Callable[..., Made]
 def make(tmp_path: Path) -> Make:
     """Make the shop: ``make(form, **options of AtomicBatch)``."""
 
-    def make(form: str = "outermost", **options: Any) -> Made:
-        return Made(form, str(tmp_path / "shop.sqlite"), **options)
+    def make(form: str = "outermost", folder: str | None = None, **options: Any) -> Made:
+        return Made(form, str(Path(folder or tmp_path) / "shop.sqlite"), **options)
 
     return make
 

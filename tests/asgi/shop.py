@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,15 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from atomicbatch import Batch, ConflictError, Limits
+from atomicbatch import Batch, Call, ConflictError, Headers, Limits
 from atomicbatch.asgi import AtomicBatch
+from atomicbatch.codings import encode
 from atomicbatch.engine import Replay
 from atomicbatch.transactions.contract import commit_error, statement_error
+from atomicbatch.wire.batch import write_batch
+from tests.asgi.asking import Request as Sent
+from tests.asgi.asking import ask, scope_of
+from tests.endpoints.asking import Answer
 
 SCHEMA = """
 CREATE TABLE item (name TEXT PRIMARY KEY);
@@ -49,11 +55,16 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 class ShopTransaction:
-    """A small adapter: one SQLite connection for the length of a batch."""
+    """
+    A small adapter: one SQLite connection for the length of a batch.
 
-    def __init__(self, path: str) -> None:
+    It meets as many conflicts as it is told to, at COMMIT.
+    """
+
+    def __init__(self, path: str, conflicts: int = 0) -> None:
         self.path = path
         self.open = 0
+        self.conflicts = conflicts
 
     @asynccontextmanager
     async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[sqlite3.Connection]:
@@ -64,6 +75,9 @@ class ShopTransaction:
                 _begin(connection)
                 try:
                     yield connection
+                    if self.conflicts:
+                        self.conflicts -= 1
+                        raise ConflictError("in the way")
                 except BaseException as error:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
@@ -291,14 +305,14 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 class Made:
     """An app in one of its forms, with what tests want to look at."""
 
-    def __init__(self, form: str, database: str, **options: Any) -> None:
+    def __init__(self, form: str, database: str, *, conflicts: int = 0, **options: Any) -> None:
         if not Path(database).exists():
             connection = sqlite3.connect(database)
             connection.executescript("PRAGMA journal_mode=WAL;" + SCHEMA)
             connection.close()
         self.database = database
         self.shop = shop = Shop(database)
-        self.transaction = ShopTransaction(database)
+        self.transaction = ShopTransaction(database, conflicts)
         self.prefix = "/api" if form == "mounted" else ""
         batch: dict[str, Any] = {
             "transaction": self.transaction,
@@ -317,6 +331,62 @@ class Made:
             self.app = Starlette(routes=[Mount("/api", app=inner)], middleware=[guard])
         else:
             raise ValueError(form)
+
+    @property
+    def log(self) -> list[str]:
+        """What handlers have written down."""
+        return self.shop.log
+
+    def ask(
+        self,
+        *calls: Call,
+        headers: Headers = (),
+        path: str | None = None,
+        body: bytes | None = None,
+        coding: str | None = None,
+        **scope: Any,
+    ) -> Answer:
+        """Send a batch and wait for its answer; see tests/endpoints/asking.py."""
+        if body is None:
+            content_type, body = write_batch(calls)
+            headers = ((b"content-type", content_type), *headers)
+        if coding is not None:
+            headers, body = (*headers, (b"content-encoding", coding.encode())), encode(body, coding)
+        path = self.prefix + "/v1/api/batch" if path is None else path
+        request = Sent([body])
+        outer = scope_of(path, headers, **scope)
+
+        async def main() -> None:
+            await self.app(outer, request.receive, request.send)
+
+        asyncio.run(main())
+        return request.answer
+
+    def ask_plainly(self, target: str) -> Answer:
+        """Send one request that is no batch."""
+        method, path, *body = target.split(" ")
+        request = Sent([" ".join(body).encode()])
+        outer = scope_of(self.prefix + path, (), method=method)
+
+        async def main() -> None:
+            await self.app(outer, request.receive, request.send)
+
+        asyncio.run(main())
+        return request.answer
+
+    def ask_together(self, *batches: Sequence[Call]) -> list[Answer]:
+        """Send batches at the same time."""
+
+        async def main() -> list[Answer]:
+            return await asyncio.gather(*(ask(self.app, *calls) for calls in batches))
+
+        return asyncio.run(main())
+
+    def endpoint(self, **options: Any) -> Made:
+        """Put another endpoint in front of the same app."""
+        made = copy(self)
+        made.app = AtomicBatch(self.app, **{"transaction": self.transaction, **options})
+        return made
 
     def rows(self) -> list[str]:
         """What a connection of its own sees."""

@@ -1,4 +1,8 @@
-"""Dispatch: a call reaches the app as a request of its own would (SPEC 1.5)."""
+"""
+Dispatch: a call reaches the app as a request of its own would (SPEC 1.5).
+
+What holds of every dispatcher is in tests/endpoints/dispatch_contract.py.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ from typing import Any
 import pytest
 
 from atomicbatch import AtomicBatchError, Call, ConflictError, Limits
-from atomicbatch.asgi import AtomicBatch
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.types import App, Message, Receive, Scope, Send
 from tests.asgi.asking import Answer, ask, call, scope_of
 from tests.asgi.conftest import Make
+from tests.endpoints.dispatch_contract import *  # noqa: F403
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 END: Message = {"type": "http.response.body", "body": b""}
@@ -45,16 +49,6 @@ def test_the_scope_is_a_fresh_one(make: Make) -> None:
     }
 
 
-def test_connection_and_scheme_are_the_outer_ones(make: Make) -> None:
-    """Scheme, host, client and server come from the outer request (SPEC 3.3)."""
-    seen = echoed(asked(make().app, call("GET", "/echo?a=1&b=%20")))
-    assert seen["scheme"] == "https"
-    assert seen["client"] == ["192.0.2.7", 4711]
-    assert seen["server"] == ["shop.example", 443]
-    assert seen["url"] == "https://shop.example/echo?a=1&b=%20"
-    assert seen["query"] == "a=1&b=%20"
-
-
 def test_no_extensions_and_a_current_spec_version(make: Make) -> None:
     """Calls are offered no extension, and a version from which send() alone tells of a hang-up."""
     seen = echoed(asked(make().app, call("GET", "/echo")))
@@ -79,29 +73,7 @@ def test_optional_keys_may_be_missing() -> None:
     assert "state" not in seen[0]
 
 
-@pytest.mark.parametrize(
-    ("target", "path"),
-    [
-        ("/echo/a%20b", "/echo/a b"),
-        ("/echo/%C3%A9", "/echo/é"),
-        ("/echo/a%2Fb", "/echo/a/b"),
-        ("/echo/%FF", "/echo/\ufffd"),
-        ("/echo/a+b;c=d", "/echo/a+b;c=d"),
-    ],
-)
-def test_paths_are_decoded_and_kept_raw(make: Make, target: str, path: str) -> None:
-    """``path`` is decoded as servers decode it, ``raw_path`` is as sent."""
-    seen = echoed(asked(make().app, call("GET", target)))
-    assert (seen["path"], seen["raw_path"]) == (path, target)
-
-
-def test_body_and_method(make: Make) -> None:
-    """Any method, any body: with its true length."""
-    seen = echoed(asked(make().app, call("BREW", "/echo", b"tea\xff")))
-    assert (seen["method"], seen["body"]) == ("BREW", "tea\xff")
-
-
-def test_one_calls_context_does_not_show_in_the_next(make: Make) -> None:
+def test_one_calls_state_does_not_show_in_the_next(make: Make) -> None:
     """Context variables and ``request.state`` that a call sets are gone in the next call."""
     state = {"seen": "none"}
     answer = asked(make().app, call("GET", "/word?set=a"), call("GET", "/word"), state=state)
@@ -161,7 +133,7 @@ def sending(*messages: Message, error: Exception | None = None) -> App:
 
 
 @pytest.mark.parametrize("target", ["/echo/x", "/api/echo/x"])
-def test_behind_a_prefix(make: Make, target: str) -> None:
+def test_with_and_without_a_prefix(make: Make, target: str) -> None:
     """With uvicorn's root_path, calls are found with the prefix and without it."""
     answer = asked(make().app, call("GET", target), path="/api/v1/api/batch", root_path="/api")
     seen = echoed(answer)
@@ -203,42 +175,6 @@ def test_mounted_below_an_app(make: Make) -> None:
 
 
 # What becomes of what the app sends.
-
-
-def test_repeated_headers_are_kept(make: Make) -> None:
-    """Two Set-Cookie headers stay two."""
-    reply = asked(make().app, call("GET", "/answer?status=200&Set-Cookie=a&Set-Cookie=b")).replies[
-        0
-    ]
-    assert [value for name, value in reply.headers if name == b"set-cookie"] == [b"a", b"b"]
-
-
-@pytest.mark.parametrize("status", [204, 304])
-def test_replies_without_a_body(make: Make, status: int) -> None:
-    """204 and 304 are complete without a body, and are success."""
-    answer = asked(make().app, call("GET", f"/answer?status={status}"))
-    assert (answer.outcome, answer.statuses) == ("committed", [status])
-    assert answer.replies[0].body == b""
-
-
-def test_head(make: Make) -> None:
-    """HEAD answers with headers alone, however long the body would have been."""
-    made = make(limits=Limits(max_reply_bytes=10))
-    answer = asked(made.app, call("HEAD", "/file"))
-    assert (answer.outcome, answer.replies[0].body) == ("committed", b"")
-
-
-def test_redirects_are_answers(make: Make) -> None:
-    """A redirect is handed on, not followed, and is success (SPEC 4.1)."""
-    answer = asked(make().app, call("GET", "/redirect"))
-    assert (answer.outcome, answer.statuses) == ("committed", [307])
-    assert dict(answer.replies[0].headers)[b"location"] == b"/items"
-
-
-def test_files_come_with_their_bytes(make: Make) -> None:
-    """FileResponse sends bytes, since it is not offered to send a path."""
-    answer = asked(make().app, call("GET", "/file"))
-    assert b"class Shop:" in answer.replies[0].body
 
 
 def test_a_path_is_read_all_the_same() -> None:
@@ -326,28 +262,11 @@ def test_incomplete_replies_fail(messages: list[Message], detail: str) -> None:
     assert getattr(error, "status", None) == 500
 
 
-def test_an_exception_after_a_success(make: Make) -> None:
-    """A reply that was complete with 201 counts for nothing when the app raises afterwards."""
-    made = make()
-    answer = asked(made.app, call("GET", "/late"))
-    assert answer.outcome == "rolled-back; failed=1; status=500"
-    assert made.rows() == []
-
-
 def test_an_exception_after_an_error_page() -> None:
     """An error page that is complete is kept: the app's outermost middleware raises after it."""
     page = {**END, "body": b"sorry"}
     reply = perform(sending({**START, "status": 503}, page, error=RuntimeError("x")))
     assert (reply.status, reply.body) == (503, b"sorry")
-
-
-def test_a_stream_that_breaks_off(make: Make) -> None:
-    """A body that breaks off fails the call, although its status was 200 (SPEC 4.1)."""
-    made = make()
-    answer = asked(made.app, call("GET", "/stream?break=1"))
-    assert answer.outcome == "rolled-back; failed=1; status=500"
-    assert b"torn" not in answer.body
-    assert made.rows() == []
 
 
 def test_switching_protocols_fails() -> None:
@@ -396,39 +315,6 @@ def test_a_handler_that_cancels_itself() -> None:
     error = failure_of(app)
     assert isinstance(error.__cause__, asyncio.CancelledError)
     assert getattr(error, "status", None) == 500
-
-
-def test_an_endless_stream_is_cut_off(make: Make) -> None:
-    """A stream without end stops within one chunk of the limit, and its clean-up runs."""
-    made = make(limits=Limits(max_reply_bytes=5_500))
-    answer = asked(made.app, call("GET", "/answer?status=200"), call("GET", "/endless"))
-    assert answer.outcome == "rolled-back; failed=2; status=413"
-    document = json.loads(answer.replies[1].body)
-    assert (document["limit"], document["maximum"]) == ("max_reply_bytes", 5_500)
-    assert made.shop.log == ["chunk"] * 6 + ["stopped"]
-    assert made.rows() == []
-
-
-def test_the_limit_is_for_all_replies_together(make: Make) -> None:
-    """Replies that fit each by itself are refused when they do not fit together."""
-    target = call("GET", "/answer?status=200&body=" + "x" * 60)
-    app = make(limits=Limits(max_reply_bytes=150)).app
-    assert asked(app, target, target).outcome == "committed"
-    assert asked(app, target, target, target).outcome == "rolled-back; failed=3; status=413"
-
-
-def test_the_limit_is_for_each_attempt(make: Make) -> None:
-    """What an attempt that met a conflict has sent does not count in the next."""
-    from tests.asgi.test_app import Conflicts
-
-    made = make()
-    app = AtomicBatch(
-        made.app,
-        transaction=Conflicts(made.database, 2),
-        limits=Limits(max_reply_bytes=100),
-    )
-    answer = asked(app, call("GET", "/answer?status=200&body=" + "x" * 60))
-    assert (answer.outcome, answer.headers["batch-attempts"]) == ("committed", "3")
 
 
 def test_an_app_that_swallows_the_limit_fails_all_the_same() -> None:

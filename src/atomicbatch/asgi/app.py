@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from types import TracebackType
 from typing import Any, Unpack
 from weakref import WeakKeyDictionary
 
@@ -35,7 +34,7 @@ from atomicbatch.exchange import (
     response_size,
     write_response,
 )
-from atomicbatch.guard import Allowed, callers, guarded
+from atomicbatch.guard import Allowed, callers, guarded, stopped_like
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Reply
 
@@ -252,7 +251,10 @@ class _Attempts:
 
     def begin(self, batch: Batch, *, deadline: float) -> AbstractAsyncContextManager[Dispatcher]:
         manager = self._transaction.begin(batch, deadline=deadline)
-        return _Attempt(manager, self._begin(manager), self._leave_door)
+        block: Any = stopped_like(manager, self._begin(manager))
+        block.give_up = partial(self._give_up, getattr(manager, "give_up", None))
+        stopped: AbstractAsyncContextManager[Dispatcher] = block
+        return stopped
 
     @asynccontextmanager
     async def _begin(self, manager: AbstractAsyncContextManager[Any]) -> AsyncIterator[Dispatcher]:
@@ -271,54 +273,16 @@ class _Attempts:
                 raise
             self._running.committed = True
 
-    def _leave_door(self) -> None:
+    def _give_up(self, give_up: Callable[[], bool] | None) -> bool:
         """Nobody waits for the attempt any more, however long it still runs."""
         if self._stay is not None:
             self._stay.end()
+        # Without the method there is no telling how far the transaction has come with COMMIT.
+        return give_up is None or give_up()
 
     def _is_alone(self) -> bool:
         """Tell whether there is nobody in the app who could hold up the batch. In any thread."""
         return self._door.batches + self._door.requests <= 1
-
-
-class _Attempt(AbstractAsyncContextManager[Dispatcher]):
-    """One attempt's block; when time is up it is stopped as the transaction's own is."""
-
-    def __init__(
-        self,
-        manager: AbstractAsyncContextManager[Any],
-        block: AbstractAsyncContextManager[Dispatcher],
-        leave_door: Callable[[], None],
-    ) -> None:
-        self._manager = manager
-        self._block = block
-        self._leave_door = leave_door
-
-    def interrupt(self) -> None:
-        self._tell("interrupt")
-
-    def sever(self) -> None:
-        self._tell("sever")
-
-    def give_up(self) -> bool:
-        self._leave_door()
-        # Without the method there is no telling how far the transaction has come with COMMIT.
-        return self._tell("give_up") is not False
-
-    def _tell(self, name: str) -> object:
-        act = getattr(self._manager, name, None)
-        return None if act is None else act()
-
-    async def __aenter__(self) -> Dispatcher:
-        return await self._block.__aenter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        return await self._block.__aexit__(kind, error, traceback)
 
 
 async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:

@@ -12,6 +12,7 @@ from typing import Any
 
 Act = Callable[[], object]
 logger = logging.getLogger("atomicbatch")
+_FAILED = "something to be done after COMMIT failed"
 # asyncio keeps tasks by weak references only.
 _tasks: set[asyncio.Task[None]] = set()
 
@@ -38,6 +39,21 @@ async def run_all(next_act: Callable[[], tuple[Context, Act] | None]) -> None:
             _log(await _run_in(*given))
         except (SystemExit, KeyboardInterrupt) as error:
             exiting = exiting or error
+    if exiting is not None:
+        raise exiting
+
+
+def run_all_here(next_act: Callable[[], tuple[Context, Act] | None]) -> None:
+    """Do the same in this thread; the sync twin of :func:`run_all`."""
+    exiting: BaseException | None = None
+    while (given := next_act()) is not None:
+        context, act = given
+        try:
+            context.run(run_now, act)
+        except (SystemExit, KeyboardInterrupt) as error:
+            exiting = exiting or error
+        except BaseException as error:
+            logger.error(_FAILED, exc_info=error)
     if exiting is not None:
         raise exiting
 
@@ -111,7 +127,7 @@ def _log(error: BaseException | None) -> None:
     if isinstance(error, SystemExit | KeyboardInterrupt):
         raise error
     if error is not None:
-        logger.error("something to be done after COMMIT failed", exc_info=error)
+        logger.error(_FAILED, exc_info=error)
 
 
 def _is_async(act: object) -> bool:

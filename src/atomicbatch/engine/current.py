@@ -11,7 +11,7 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec
 
-from atomicbatch.engine.after_commit import Act, run_all, run_now
+from atomicbatch.engine.after_commit import Act, run_all, run_all_here, run_now
 
 P = ParamSpec("P")
 logger = logging.getLogger("atomicbatch")
@@ -117,6 +117,10 @@ class RunningBatch:
         What fails is logged, and does not stop the rest.
         """
         await run_all(self._next)
+
+    def run_deferred_here(self) -> None:
+        """Do the same in this thread; the sync twin of :meth:`run_deferred`."""
+        run_all_here(self._next)
 
     def _next(self) -> tuple[Context, Act] | None:
         with self._lock:

@@ -18,6 +18,24 @@ from __future__ import annotations
 
 from atomicbatch.guard.places import Allowed
 from atomicbatch.guard.reach import reaches
-from atomicbatch.guard.watch import Guarded, Watch, aside, guarded, let_pass
+from atomicbatch.guard.watch import (
+    Guarded,
+    Watch,
+    aside,
+    guarded,
+    guarded_sync,
+    let_pass,
+    stopped_like,
+)
 
-__all__ = ["Allowed", "Guarded", "Watch", "aside", "guarded", "let_pass", "reaches"]
+__all__ = [
+    "Allowed",
+    "Guarded",
+    "Watch",
+    "aside",
+    "guarded",
+    "guarded_sync",
+    "let_pass",
+    "reaches",
+    "stopped_like",
+]

@@ -12,7 +12,7 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, ContextVar, Token, copy_context
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
@@ -23,6 +23,7 @@ from atomicbatch.model import Batch
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.writing import verb_of
 
+B = TypeVar("B")
 C = TypeVar("C")
 logger = logging.getLogger("atomicbatch")
 
@@ -146,9 +147,9 @@ class Watch:
             if variable not in before or before[variable] is not value
         ]
 
-    def call(self) -> AbstractAsyncContextManager[Any]:
+    def call(self) -> WatchedCall:
         """Make what one call runs inside of, around it what the transaction has for calls."""
-        return _call(self, getattr(self.joined, "call", nullcontext)())
+        return WatchedCall(self, getattr(self.joined, "call", nullcontext)())
 
     def check(self) -> None:
         """Refuse to commit, if there is a reason."""
@@ -274,17 +275,63 @@ def _refuse_left_behind() -> NoReturn:
     )
 
 
-@asynccontextmanager
-async def _call(watch: Watch, around: AbstractAsyncContextManager[Any]) -> AsyncIterator[None]:
-    watch.wrote_outside = False
-    async with around:
-        token = watching.set(watch)
-        try:
-            yield
-        finally:
-            watching.reset(token)
-    # Also where the handler has swallowed it, or a task of an earlier call has met it.
-    watch.check()
+class WatchedCall(AbstractAsyncContextManager[None], AbstractContextManager[None]):
+    """
+    One call's block, sync or async as what the transaction has for calls is.
+
+    Args:
+        watch: On the attempt.
+        around: What the transaction has for calls.
+    """
+
+    __slots__ = ("_around", "_token", "_watch")
+
+    def __init__(self, watch: Watch, around: Any) -> None:
+        self._watch = watch
+        self._around = around
+        self._token: Token[Watch | None]
+
+    def __enter__(self) -> None:
+        self._watch.wrote_outside = False
+        self._around.__enter__()
+        self._token = watching.set(self._watch)
+
+    def __exit__(self, *why: Any) -> bool | None:
+        watching.reset(self._token)
+        swallowed: bool | None = self._around.__exit__(*why)
+        if why[0] is None or swallowed:
+            self._check()
+        return swallowed
+
+    async def __aenter__(self) -> None:
+        self._watch.wrote_outside = False
+        await self._around.__aenter__()
+        self._token = watching.set(self._watch)
+
+    async def __aexit__(self, *why: Any) -> bool | None:
+        watching.reset(self._token)
+        swallowed: bool | None = await self._around.__aexit__(*why)
+        if why[0] is None or swallowed:
+            self._check()
+        return swallowed
+
+    def _check(self) -> None:
+        # Also where the handler has swallowed it, or a task of an earlier call has met it.
+        self._watch.check()
+
+
+def stopped_like(manager: object, block: B) -> B:
+    """
+    Let the time limit stop a block as it would stop the transaction inside of it.
+
+    Args:
+        manager: The transaction, with the methods that ``engine/deadline.py`` calls.
+        block: What is around it; it gets the same methods.
+    """
+    for name in ("interrupt", "sever", "give_up"):
+        if hasattr(manager, name):
+            setattr(block, name, getattr(manager, name))
+    return block
 
 
 @asynccontextmanager
@@ -292,7 +339,7 @@ async def guarded(
     manager: AbstractAsyncContextManager[Any], allowed: Allowed
 ) -> AsyncIterator[Watch]:
     """
-    Begin a transaction and watch what its calls do; the async twin of :class:`Guarded`.
+    Begin a transaction and watch what its calls do; the async twin of :func:`guarded_sync`.
 
     Args:
         manager: What an adapter's ``begin()`` has returned.
@@ -306,6 +353,21 @@ async def guarded(
                 entered(joined)
                 yield watch
                 watch.check()
+        undone = False
+    finally:
+        watch.end(undone=undone)
+
+
+@contextmanager
+def guarded_sync(manager: AbstractContextManager[Any], allowed: Allowed) -> Iterator[Watch]:
+    """Begin a transaction and watch what its calls do; the sync twin of :func:`guarded`."""
+    watch = Watch(allowed)
+    undone = True
+    try:
+        with _entering(watch) as entered, manager as joined:
+            entered(joined)
+            yield watch
+            watch.check()
         undone = False
     finally:
         watch.end(undone=undone)
@@ -326,12 +388,7 @@ class Guarded(Generic[C]):
     def begin(self, batch: Batch, *, deadline: float) -> AbstractContextManager[C]:
         """Begin the adapter's transaction; what is written past it inside is refused."""
         manager = self._transaction.begin(batch, deadline=deadline)
-        block = self._begin(manager)
-        # By these the time limit stops a transaction.
-        for name in ("interrupt", "sever", "give_up"):
-            if hasattr(manager, name):
-                setattr(block, name, getattr(manager, name))
-        return block
+        return stopped_like(manager, self._begin(manager))
 
     @contextmanager
     def _begin(self, manager: AbstractContextManager[C]) -> Iterator[C]:

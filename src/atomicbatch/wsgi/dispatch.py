@@ -1,0 +1,163 @@
+"""Dispatch: one call -> the app -> its reply, as if the call were a request of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
+from typing import Any, Protocol
+
+from atomicbatch.exchange import Held, Recording, ReplyBytes
+from atomicbatch.limits import Limits
+from atomicbatch.model import Call, Header, Reply
+from atomicbatch.problems import TITLES, problem_reply
+from atomicbatch.wsgi.environ import CallEnvirons
+from atomicbatch.wsgi.types import App, Environ, ExcInfo, Write
+
+logger = logging.getLogger("atomicbatch")
+
+
+class Around(Protocol):
+    """What calls run inside of."""
+
+    def call(self) -> AbstractContextManager[Any]:
+        """Make a context manager for one call."""
+        ...
+
+
+class Dispatcher:
+    """
+    Sends the calls of one attempt at a batch to the app, one after the other.
+
+    Args:
+        app: Where to.
+        outer: The batch request's environ, as it was when it reached us.
+        limits: Their ``max_reply_bytes`` is for all replies together.
+        around: What each call runs inside of. It may have a method ``took_part()``, as
+            transactions/contract.py says.
+        held: Counts the bytes of the replies, for whoever bounds all batches together.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        outer: Environ,
+        limits: Limits,
+        around: Around | None = None,
+        held: Held | None = None,
+    ) -> None:
+        self._app = app
+        self._environs = CallEnvirons(outer)
+        self._around = around
+        self._bytes_left = ReplyBytes(limits.max_reply_bytes, held)
+
+    def perform(self, call: Call) -> Reply:
+        """
+        Perform one call; it is over when the app's iterable has been closed.
+
+        Raises:
+            AtomicBatchError: The app raised, or did not give a complete reply.
+            LimitError: The replies of the batch are too long together.
+            TransactionError: The app let it through, or the transaction cannot go on after it.
+        """
+        with nullcontext() if self._around is None else self._around.call():
+            reply, error = self._perform(call)
+        if error is not None:
+            # The app's error page, after which it has raised again. Not told where a conflict was
+            # behind it: then the batch runs again, or says so itself.
+            logger.error("a call's handler raised", exc_info=error)
+        return reply
+
+    def took_part(self) -> bool | None:
+        """Tell whether the call that was performed last used a database that takes part."""
+        told: Callable[[], bool | None] | None = getattr(self._around, "took_part", None)
+        return None if told is None else told()
+
+    def _perform(self, call: Call) -> tuple[Reply, BaseException | None]:
+        """Perform one call; return its reply, and the exception that its error page is for."""
+        environ = self._environs.environ(call)
+        if environ is None:
+            return _NOT_BELOW, None
+        recording = Recording(call.method, self._bytes_left)
+        error: BaseException | None = None
+        try:
+            # A context of its own, so that variables set in one call do not show in the next.
+            copy_context().run(self._run, environ, recording)
+        except Exception as raised:
+            error = raised
+        recording.check_bounds()
+        return recording.reply(error), error
+
+    def _run(self, environ: Environ, recording: Recording) -> None:
+        running = _Running(recording)
+        pieces = self._app(environ, running.start_response)
+        try:
+            for piece in pieces:
+                running.write(piece)
+            recording.is_complete = bool(recording.status)
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                close()
+
+
+_NOT_BELOW = problem_reply(
+    404,
+    "not-batchable",
+    TITLES["not-batchable"],
+    "the path is outside of the prefix that the app is mounted at; write the path as other "
+    "requests have it",
+)
+
+
+class _Running:
+    """One call as the app sees it: start_response() and write(), as a server has them."""
+
+    __slots__ = ("_has_begun", "_recording")
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        # A server would have sent the head: it cannot be replaced any more.
+        self._has_begun = False
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
+    ) -> Write:
+        if exc_info is not None:
+            try:
+                if self._has_begun:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # no circle by way of its traceback
+        elif self._recording.status:
+            raise AssertionError("start_response was called a second time without exc_info")
+        self._recording.start(
+            _code_of(status), tuple([_header(name, value) for name, value in headers])
+        )
+        return self.write
+
+    def write(self, piece: bytes) -> None:
+        if not isinstance(piece, bytes):
+            raise TypeError(f"a response is made of bytes, not of {type(piece).__name__}")
+        if not piece:
+            return
+        if not self._recording.status:
+            raise AssertionError("the response's body came before start_response was called")
+        self._has_begun = True
+        self._recording.take(piece)
+
+
+def _code_of(status: str) -> int:
+    if not isinstance(status, str):
+        raise TypeError(f"the status of a response is a str, not {type(status).__name__}")
+    code, _, _ = status.partition(" ")
+    if len(code) != 3 or not (code.isascii() and code.isdigit()):
+        raise ValueError(f"not a status of three digits: {status[:50]!r}")
+    return int(code)
+
+
+def _header(name: str, value: str) -> Header:
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError("names and values of headers are str")
+    return name.lower().encode("latin-1"), value.encode("latin-1")
