@@ -1,36 +1,32 @@
 """
-Connection: the bytes of one client <-> requests and responses (HTTP/1.1, RFC 9112), in bounds.
+Connection: one client's socket; which of its requests is answered when, and when it is closed.
 
-Requests that come while one is being answered wait for their turn, so that answers come in order.
-Whatever a client does not send or does not take in time ends its connection, by the clock that all
-connections share (``Traffic.keep_time``).
+Requests that come while one is being answered wait for their turn, so that responses go out in
+order. A client that does not send or does not take something in time loses its connection, by the
+clock that all connections share (``Traffic.keep_time``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import re
 import time
 from collections import deque
 from typing import Any
 
-import httptools
-
-from atomicbatch.model import Header, Reply
+from atomicbatch.model import Reply
 from atomicbatch.problems import TITLES, problem_reply
+from atomicbatch.server.http.reader import Head, Reader
 from atomicbatch.server.http.request import App, Request
 from atomicbatch.server.http.traffic import Traffic, closing
 
-# Answers in a row before we stop reading: pipelining is rare, and floods are cheap to send.
+# Requests in a row before we stop reading: pipelining is rare, and floods are cheap to send.
 _MAX_WAITING_REQUESTS = 16
 # After an answer that ends the connection the client may still be sending. A socket that is closed
-# with unread bytes is reset, and the client may never see the answer (RFC 9112 section 9.6).
+# with unread bytes is reset, and the client may never see the answer (RFC 9112, section 9.6).
 _LINGER_SECONDS = 2.0
 _MAX_LINGERING = 100
 _TAKEN_BYTES = 64 * 1024
-_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.DOTALL | re.IGNORECASE)
-_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class Connection(asyncio.Protocol):
@@ -49,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._traffic = traffic
         self._limits = traffic.limits
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
+        self._reader = Reader(self, max_head_bytes=self._limits.max_head_bytes)
         self._peer: tuple[str, int] | None = None
         self._own: tuple[str, int] | None = None
         self._deadline = math.inf
@@ -60,18 +56,6 @@ class Connection(asyncio.Protocol):
         self._waiting: deque[tuple[Request, App]] = deque()
         self._request: Request | None = None  # the one that is being answered
         self._arriving: Request | None = None  # the one whose body is coming
-        # Of the head that is being read.
-        self._in_head = False
-        self._head_began = False
-        self._head_bytes = 0
-        self._body_came = False
-        self._request_ended = False
-        self._framing_bytes = 0
-        self._target = b""
-        self._headers: list[Header] = []
-        self._expects_continue = False
-        self._resuming = False
-        self._upgrading = False
 
     # asyncio.Protocol
 
@@ -94,37 +78,17 @@ class Connection(asyncio.Protocol):
         self._ended = True
         self._traffic.connections.discard(self)
         self._deadline = self._write_deadline = math.inf
-        for request, _ in self._waiting:
-            self._release(request)
-        self._waiting.clear()
+        self._drop_waiting()
         if self._request is not None:
             self._request.hang_up()
-        del self._parser  # it refers to us
+        self._reader.close()
 
     def eof_received(self) -> None:
         """Take the end of what the client sends for a hang-up, as asyncio does."""
 
     def data_received(self, data: bytes) -> None:
         """Read bytes."""
-        if self._ended:
-            return
-        self._head_began = self._body_came = self._request_ended = False
-        fed = data
-        try:
-            while fed:
-                try:
-                    self._parser.feed_data(fed)
-                    fed = b""
-                except httptools.HttpParserUpgrade as upgrade:
-                    fed = self._no_upgrade(fed[upgrade.args[0] :])
-        except httptools.HttpParserCallbackError as error:
-            raise RuntimeError("reading a request failed") from error  # a mistake of ours
-        except httptools.HttpParserError as error:
-            self._malformed(str(error))
-        if self._in_head:
-            self._check_head(len(data))
-        elif self._arriving is not None and not self._body_came:
-            self._check_framing(len(data))
+        self._reader.feed(data)
 
     def pause_writing(self) -> None:
         """Give the client a time to take what it has been sent."""
@@ -152,7 +116,7 @@ class Connection(asyncio.Protocol):
             self._write_deadline = now + self._limits.write_seconds
         if now >= self._deadline:
             self._deadline = math.inf
-            if self._in_head and not self._ended:
+            if self._reader.in_head:
                 seconds = self._limits.head_seconds
                 detail = f"the request's line and headers took longer than {seconds:g} seconds"
                 self._refuse(problem_reply(408, "timeout", TITLES["timeout"], detail))
@@ -204,71 +168,16 @@ class Connection(asyncio.Protocol):
         if not request.keep_alive:
             self._end(at_once=request.complete)
 
-    # httptools' callbacks
+    # What the reader tells.
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        if self._resuming or self._ended:
-            return
-        self._in_head = self._head_began = True
-        self._head_bytes = 0
-        self._target = b""
-        self._headers = []
-        self._expects_continue = False
-
-    def on_url(self, url: bytes) -> None:
-        """Take bytes of the request's target."""
-        if not self._resuming:
-            self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; behind a body it is a trailer, which nobody needs."""
-        if self._in_head:
-            name = name.lower()
-            value = value.rstrip(b" \t")  # the parser keeps them (RFC 9112 section 5.1)
-            if name == b"expect":
-                self._expects_continue = value.lower() == b"100-continue"
-            self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """The head is there: the request may be answered."""
-        if self._resuming:
-            self._resuming = False
-            return
-        self._in_head = False
+    def take_head(self, head: Head) -> None:
+        """A request has begun: it may be answered when its turn comes."""
         self._deadline = math.inf
-        if self._ended:
-            return
-        headers, parser = self._headers, self._parser
-        size = len(self._target) + sum([len(name) + len(value) + 4 for name, value in headers])
-        if size > self._limits.max_head_bytes:
-            self._head_too_long()
-            return
-        version = parser.get_http_version()
-        target = self._target if self._target[:1] == b"/" else self._from_elsewhere()
-        if target is None or b"#" in target or version not in ("1.1", "1.0"):
-            self._malformed("the request line is not METHOD /path HTTP/1.1")
-            return
-        coded = [value for name, value in headers if name == b"transfer-encoding"]
-        if coded and (version == "1.0" or [value.lower() for value in coded] != [b"chunked"]):
-            # The parser takes any list that ends in chunked, and decodes no more than that (RFC
-            # 9112 section 6.1). A proxy in front may decode the rest, and would see another body.
-            self._malformed("Transfer-Encoding can only be chunked, once, and in HTTP/1.1")
-            return
-        self._upgrading = parser.should_upgrade()
-        request = self._make(
-            method=parser.get_method().decode("ascii"),
-            target=target,
-            version=version,
-            keep_alive=version == "1.1" and parser.should_keep_alive(),
-        )
-        self._arriving = request
-        self._take(request, self._app)
+        self._arriving = self._make(head)
+        self._take(self._arriving, self._app)
 
-    def on_body(self, body: bytes) -> None:
-        """Take bytes of a body, within what all bodies together may be."""
-        self._body_came = True
-        self._framing_bytes = 0
+    def take_body(self, body: bytes) -> None:
+        """Hold bytes of a body, within what all bodies together may be."""
         request = self._arriving
         if request is None or request.answered or request.gone:
             return
@@ -280,49 +189,39 @@ class Connection(asyncio.Protocol):
         request.held += len(body)
         request.feed(body)
 
-    def on_message_complete(self) -> None:
-        """The request is there as a whole."""
-        if self._upgrading:
-            return  # says the parser, which takes the body for what comes after an upgrade
+    def take_end(self) -> None:
+        """The request has arrived as a whole."""
         request, self._arriving = self._arriving, None
-        self._request_ended = True
-        self._framing_bytes = 0
         if request is not None:
             request.end()
 
-    # Inside
+    def wait_for_head(self) -> None:
+        """Give the client a time to complete a head that has begun."""
+        self._deadline = self._loop.time() + self._limits.head_seconds
 
-    def _make(
-        self, *, method: str, target: bytes, version: str = "1.1", keep_alive: bool = False
-    ) -> Request:
-        return Request(
-            self,
-            method=method,
-            target=target,
-            headers=self._headers,
-            http_version=version,
-            keep_alive=keep_alive,
-            expects_continue=self._expects_continue and version == "1.1",
-            client=self._peer,
-            server=self._own,
+    def refuse_head(self) -> None:
+        """Refuse a head that is too long."""
+        maximum = self._limits.max_head_bytes
+        self._refuse(
+            problem_reply(
+                431,
+                "limit-exceeded",
+                TITLES["limit-exceeded"],
+                f"the request's line and headers are longer than {maximum} bytes",
+                limit="max_head_bytes",
+                maximum=maximum,
+            )
         )
 
-    def _from_elsewhere(self) -> bytes | None:
-        """
-        The path of a target that does not begin with one (RFC 9112 section 3.2).
+    def refuse_malformed(self, why: str) -> None:
+        """Refuse what is no HTTP request."""
+        slug = "malformed-request"
+        self._refuse(problem_reply(400, slug, TITLES[slug], f"this is no HTTP request: {why}"))
 
-        A whole URL is for the host that it names, whatever Host says; if Host says something else,
-        both are left for the application to refuse.
-        """
-        if self._target == b"*":
-            return self._target
-        match = _ABSOLUTE.fullmatch(self._target)
-        if match is None:
-            return None
-        if [value for name, value in self._headers if name == b"host"] != [match[1]]:
-            self._headers.append((b"host", match[1]))
-        path = match[2]
-        return path if path.startswith(b"/") else b"/" + path
+    # Inside
+
+    def _make(self, head: Head) -> Request:
+        return Request(self, head, client=self._peer, server=self._own)
 
     def _take(self, request: Request, app: App) -> None:
         self._waiting.append((request, app))
@@ -339,7 +238,7 @@ class Connection(asyncio.Protocol):
             return  # the client takes no answers: it gets no more of them
         if not self._waiting:
             self._resume_reading()
-            if not self._ended and not self._in_head:
+            if not self._ended and not self._reader.in_head:
                 self._deadline = self._loop.time() + self._limits.idle_seconds
             return
         self._request, app = self._waiting.popleft()
@@ -380,52 +279,15 @@ class Connection(asyncio.Protocol):
                 entry=request.entry,
             )
 
-    def _check_head(self, fed: int) -> None:
-        """Bound a head that is not there yet, in bytes and in time."""
-        if self._head_began:
-            self._deadline = self._loop.time() + self._limits.head_seconds
-            # Behind another request, how many of these bytes are its own is not known: none counts.
-            fed = 0 if self._request_ended else fed
-        self._head_bytes += fed
-        if self._head_bytes > self._limits.max_head_bytes:
-            self._head_too_long()
-
-    def _check_framing(self, fed: int) -> None:
-        """Bound what comes with a body and is none: extensions of chunks, and trailers."""
-        self._framing_bytes += fed
-        if self._framing_bytes > self._limits.max_head_bytes:
-            self._malformed("there is more around its body than in it")
-
-    def _head_too_long(self) -> None:
-        maximum = self._limits.max_head_bytes
-        self._refuse(
-            problem_reply(
-                431,
-                "limit-exceeded",
-                TITLES["limit-exceeded"],
-                f"the request's line and headers are longer than {maximum} bytes",
-                limit="max_head_bytes",
-                maximum=maximum,
-            )
-        )
-
-    def _malformed(self, why: str) -> None:
-        if self._ended:
-            return
-        slug = "malformed-request"
-        self._refuse(problem_reply(400, slug, TITLES[slug], f"this is no HTTP request: {why}"))
-
     def _refuse(self, reply: Reply) -> None:
         """Answer in the application's place, when its turn comes, and end the connection."""
         reply = closing(reply)
         arriving, self._arriving = self._arriving, None
-        self._in_head = False
-        self._ended = True
+        self._stop_reading()
         self._deadline = math.inf
         if arriving is None:
-            self._headers = []
-            method, path = "-", self._target.partition(b"?")[0] or b"-"
-            self._take(self._make(method=method, target=path), _answering(reply))
+            path = self._reader.target.partition(b"?")[0] or b"-"
+            self._take(self._make(Head("-", path, [])), _answering(reply))
         elif arriving is self._request:
             arriving.refuse(reply)
         else:
@@ -433,10 +295,8 @@ class Connection(asyncio.Protocol):
 
     def _end(self, *, at_once: bool) -> None:
         """Close the connection once its last answer is sent; first read what still comes."""
-        self._ended = True
-        for request, _ in self._waiting:
-            self._release(request)
-        self._waiting.clear()
+        self._stop_reading()
+        self._drop_waiting()
         now = self._loop.time()
         if at_once or not self._transport.can_write_eof():
             self._deadline = now + self._limits.write_seconds
@@ -446,26 +306,15 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
         self._resume_reading()
 
-    def _no_upgrade(self, rest: bytes) -> bytes:
-        """
-        Go on in HTTP/1.1 with a client that has asked for another protocol.
+    def _stop_reading(self) -> None:
+        """Throw away whatever still comes."""
+        self._ended = True
+        self._reader.end()
 
-        The parser takes a body that comes with the request for bytes of the new protocol (Java's
-        client asks for HTTP/2 in this way, with POST too). A new parser that is told of the body's
-        length reads it as what it is.
-        """
-        self._upgrading = False
-        if self._arriving is None:
-            return b""
-        framing = [header for header in self._headers if header[0] in _FRAMING]
-        if not framing:
-            self.on_message_complete()
-            return rest
-        self._resuming = True
-        self._parser = httptools.HttpRequestParser(self)
-        lines = b"".join([b"%b: %b\r\n" % header for header in framing])
-        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % lines)
-        return rest
+    def _drop_waiting(self) -> None:
+        for request, _ in self._waiting:
+            self._release(request)
+        self._waiting.clear()
 
     def _pause_reading(self) -> None:
         if self._reading and not self._transport.is_closing():

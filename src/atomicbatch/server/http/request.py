@@ -14,6 +14,7 @@ from atomicbatch.exchange import http_date
 from atomicbatch.model import Header, Reply
 from atomicbatch.problems import TITLES, problem_reply
 from atomicbatch.server.http.access_log import ENTRY, Entry
+from atomicbatch.server.http.reader import Head
 
 _log = logging.getLogger("atomicbatch.server")
 Message = MutableMapping[str, Any]
@@ -28,7 +29,7 @@ _TOGETHER_BYTES = 64 * 1024
 _AHEAD_BYTES = 256 * 1024
 
 
-class Wire(Protocol):
+class Channel(Protocol):
     """The connection that a request has come by."""
 
     def write(self, data: bytes) -> None:
@@ -48,11 +49,17 @@ class Request:
     """
     One request, from its head to its response.
 
+    Args:
+        channel: Where the response goes.
+        head: Its line and headers.
+        client: The address and port it came from.
+        server: The address and port it came to.
+
     Attributes:
         scope: The ASGI scope.
         keep_alive: The connection goes on after the response.
         held: Bytes of its body that count as held.
-        complete: Its whole body has arrived.
+        complete: It has arrived as a whole.
         status: The response's, once there is one.
         answered: The response has been handed over.
         gone: The client does not wait any more.
@@ -60,39 +67,34 @@ class Request:
 
     def __init__(
         self,
-        wire: Wire,
+        channel: Channel,
+        head: Head,
         *,
-        method: str,
-        target: bytes,
-        headers: list[Header],
-        http_version: str,
-        keep_alive: bool,
-        expects_continue: bool,
         client: tuple[str, int] | None,
         server: tuple[str, int] | None,
     ) -> None:
-        path, _, query = target.partition(b"?")
-        self._wire = wire
+        path, _, query = head.target.partition(b"?")
+        self._channel = channel
         self.entry = Entry()
         decoded = path.decode("ascii", "replace")
         self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": http_version,
-            "method": method,
+            "http_version": head.version,
+            "method": head.method,
             "scheme": "http",
             "path": unquote(decoded) if "%" in decoded else decoded,
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": headers,
+            "headers": head.headers,
             "client": client,
             "server": server,
             ENTRY: self.entry,
         }
         self.started = time.perf_counter()
-        self.keep_alive = keep_alive
-        self._expects_continue = expects_continue
+        self.keep_alive = head.keep_alive
+        self._expects_continue = head.expects_continue
         self._chunks: list[bytes] = []
         self._waiting = 0
         self._told_end = False
@@ -115,7 +117,7 @@ class Request:
         self._waiting += len(chunk)
         self._news.set()
         if self._waiting > _AHEAD_BYTES:
-            self._wire.pause_body()
+            self._channel.pause_body()
 
     def end(self) -> None:
         """The body is complete."""
@@ -143,14 +145,14 @@ class Request:
         """The next part of the body; after it, wait for the client to hang up."""
         if self._expects_continue:
             self._expects_continue = False
-            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._channel.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (self.gone or self.answered):
             if self._chunks or (self.complete and not self._told_end):
                 body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
                 self._chunks, self._waiting = [], 0
                 self._told_end = self.complete
                 return {"type": "http.request", "body": body, "more_body": not self.complete}
-            self._wire.want_body()
+            self._channel.want_body()
             self._news.clear()
             await self._news.wait()
         return {"type": "http.disconnect"}
@@ -205,8 +207,8 @@ class Request:
         self.answered = True
         self._news.set()
         if len(body) <= _TOGETHER_BYTES:
-            self._wire.write(head + body)
+            self._channel.write(head + body)
         else:
-            self._wire.write(head)
-            self._wire.write(body)
-        self._wire.answered(self)
+            self._channel.write(head)
+            self._channel.write(body)
+        self._channel.answered(self)
