@@ -58,13 +58,14 @@ ADAPTERS = {"transactions/sqlalchemy/": "sqlalchemy", "asgi/threads.py": "anyio"
 # The server's rooms among themselves: a request goes down this list.
 ROOMS = {
     "dialect": set[str](),
+    "principal": set[str](),
     "values": {"dialect"},
     "schema": {"dialect", "values"},
     "query": {"dialect", "values", "schema"},
-    "database": {"dialect", "schema"},
-    "rows": {"dialect", "values", "schema", "query", "database"},
+    "database": {"dialect", "principal", "schema"},
+    "rows": {"dialect", "principal", "values", "schema", "query", "database"},
     "pages": {"values", "schema"},
-    "http": {"schema", "database", "rows", "pages"},
+    "http": {"principal", "schema", "database", "rows", "pages"},
     "sample": set[str](),
 }
 # One knows what time it is, and one counts what several threads take.

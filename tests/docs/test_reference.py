@@ -12,7 +12,7 @@ import pytest
 from atomicbatch.cli.commands import cli
 from atomicbatch.drivers import meanings
 from atomicbatch.limits import EndpointLimits, Limits, ServerLimits
-from atomicbatch.server.http import app, hosts
+from atomicbatch.server.http import hosts, replies
 from atomicbatch.server.query.filters import OPERATORS
 from atomicbatch.server.rows import api
 from atomicbatch.server.values.kinds import Kind
@@ -63,7 +63,7 @@ def test_every_problem_of_the_server_is_documented() -> None:
     elsewhere = {"internal-error", "limit-exceeded", "unsupported-media-type"}
     assert set(api._TITLES) - elsewhere <= set(rows)
     assert set(hosts.TITLES) <= set(rows)
-    for reply in (app.STOPPING,):
+    for reply in (replies.STOPPING,):
         assert reply.body.decode().partition("problem:")[2].partition('"')[0] in rows
 
 

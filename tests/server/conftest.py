@@ -18,6 +18,7 @@ from atomicbatch.server.http.running import Server
 from atomicbatch.server.http.serve import database_url as server_url
 from atomicbatch.server.http.serve import open_database
 from atomicbatch.server.http.traffic import Traffic
+from atomicbatch.server.principal import Identify, anonymous
 from tests.server.every_type import POSTGRESQL_NEEDS, cases_of
 from tests.server.served import Served, make_shop, on_its_own
 
@@ -36,13 +37,16 @@ def serve() -> Iterator[Serve]:
         read_only: bool = False,
         server_limits: ServerLimits | None = None,
         log: AccessLog | None = None,
+        identify: Identify = anonymous,
     ) -> Served:
         database = open_database(server_url(url), read_only=read_only, limits=server_limits)
         ready = threading.Event()
         listener = socket.create_server(("127.0.0.1", 0))
         traffic = Traffic(server_limits or ServerLimits(), log)
         server = Server(
-            Application(database, limits=limits, check_room=traffic.check_unsent),
+            Application(
+                database, limits=limits, check_room=traffic.check_unsent, identify=identify
+            ),
             listener,
             traffic,
             drain_seconds=20,

@@ -10,7 +10,7 @@ A request goes down this list, and no room imports from one above it::
     query/      the query string of a collection -> what to select
     schema/     tables and views as resources, read from the database
     values/     JSON values <-> what the database driver takes and gives
-    dialect.py  how the databases differ in SQL
+    dialect.py  how the databases differ in SQL; principal.py: who asks for a call
 
 Beside it, ``sample.py`` makes a small shop to send first batches to.
 """

@@ -15,6 +15,7 @@ import pytest
 
 from atomicbatch.limits import ServerLimits
 from atomicbatch.server.http.access_log import AccessLog, LineWriter, LogHandler
+from atomicbatch.server.principal import Principal
 from tests.server.conftest import Serve
 from tests.server.http.test_connection import GET, HOST, Client, until
 from tests.server.processes import serving
@@ -84,6 +85,15 @@ def test_a_line_for_each_request(url: str, serve: Serve, pipe: Pipe) -> None:
     assert pipe.line() == "POST /v1/api/items 421"
     served.request("POST", BATCH, item, sec_fetch_site="cross-site")
     assert pipe.line() == f"POST {BATCH} 403 not-started"
+
+
+def test_who_has_signed_in_is_told(url: str, serve: Serve, pipe: Pipe) -> None:
+    """By name, which cannot forge a line; of a batch, who has sent it."""
+    served = serve(url, log=AccessLog(pipe.writer), identify=lambda _: Principal("ann\nb"))
+    served.request("GET", "/v1/api/items/1")
+    assert pipe.line() == "GET /v1/api/items/1 200 user=ann\\x0ab"
+    served.batch(call("GET", "/v1/api/items/1"))
+    assert pipe.line() == f"POST {BATCH} 200 committed calls=1 user=ann\\x0ab"
 
 
 def test_a_batch_that_was_run_again_says_how_often(

@@ -26,6 +26,7 @@ from atomicbatch.model import Batch, Reply
 from atomicbatch.server.database.backends import Backend, Execute, Raw, Row
 from atomicbatch.server.database.threads import too_late
 from atomicbatch.server.database.tickets import AnyTicket, untimed
+from atomicbatch.server.principal import Principal
 from atomicbatch.server.schema.catalog import Catalog
 from atomicbatch.server.schema.tables import Schema
 from atomicbatch.transactions.contract import statement_error
@@ -44,6 +45,7 @@ class Session:
     Attributes:
         execute: SQL text and parameters -> a DB-API cursor; valid inside a transaction.
         stream, one, few: What ``Backend`` calls so, on the session's connection.
+        principal: Who asks for the call that is being performed; None: nobody has signed in.
         reply_bytes: Bytes of the replies made in this transaction so far.
         catalog: The schema that is served, or None where statements are all that is wanted.
         schema: What the transaction sees; valid where there is a catalog.
@@ -67,6 +69,7 @@ class Session:
         self.catalog = catalog
         self.turns = Turns() if turns is None else turns
         self.driver_error = backend.driver_error
+        self.principal: Principal | None = None
         self.reply_bytes = 0
         self._reader = reader
         self._raw: Raw | None = None

@@ -129,14 +129,16 @@ class Entry:
 
     Attributes:
         calls: How many a batch has.
-        outcome: What became of a batch, also where nobody waits for the answer any more.
+        outcome: What became of a batch, also if nobody waits for the answer any more.
+        principal: The name of who asks; None: nobody has signed in.
     """
 
-    __slots__ = ("calls", "outcome")
+    __slots__ = ("calls", "outcome", "principal")
 
     def __init__(self) -> None:
         self.calls: int | None = None
         self.outcome: bytes | None = None
+        self.principal: str | None = None
 
 
 class AccessLog:
@@ -186,6 +188,8 @@ class AccessLog:
             words.append(f"calls={entry.calls}")
         if attempts is not None:
             words.append(f"attempts={_safe(attempts)}")
+        if entry.principal is not None:
+            words.append(f"user={_safe(entry.principal.encode())}")
         words.append(f"{seconds * 1000:.1f}ms {size}B")
         self._writer.put(" ".join(words)[:_MAX_LINE_CHARS])
 

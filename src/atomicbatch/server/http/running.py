@@ -15,8 +15,9 @@ from types import FrameType
 from typing import Any
 
 from atomicbatch.server.http.access_log import LineWriter
-from atomicbatch.server.http.app import STOPPING, Application
+from atomicbatch.server.http.app import Application
 from atomicbatch.server.http.connection import Connection
+from atomicbatch.server.http.replies import STOPPING
 from atomicbatch.server.http.traffic import Traffic
 
 try:

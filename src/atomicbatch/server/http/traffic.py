@@ -11,11 +11,11 @@ from atomicbatch.limits import ServerLimits
 from atomicbatch.model import Header, Reply
 from atomicbatch.problems import error_reply
 from atomicbatch.server.http.access_log import AccessLog
+from atomicbatch.server.http.replies import NOT_STARTED
 
 _log = logging.getLogger("atomicbatch.server")
 _SWEEP_SECONDS = 0.25
 _CLOSE: Header = (b"connection", b"close")
-_NOT_STARTED: Header = (b"batch-outcome", b"not-started")
 
 
 class Held(Protocol):
@@ -120,4 +120,4 @@ def _refusal(limit: str, maximum: float, detail: str) -> Reply:
 def closing(reply: Reply) -> Reply:
     """The same reply to a request of which nothing has run; then the connection is closed."""
     # Also where it is not known, or not looked at, whether it is a batch.
-    return reply._replace(headers=(*reply.headers, _CLOSE, _NOT_STARTED))
+    return reply._replace(headers=(*reply.headers, _CLOSE, NOT_STARTED))

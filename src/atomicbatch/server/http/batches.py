@@ -1,0 +1,98 @@
+"""Batches: one batch -> its outcome, in one worker thread and one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from atomicbatch.engine import execute
+from atomicbatch.errors import AtomicBatchError, BusyError
+from atomicbatch.model import Batch, Call, Outcome, Reply
+from atomicbatch.server.database.database import Database, is_read_only
+from atomicbatch.server.database.sessions import Session
+from atomicbatch.server.database.tickets import AnyTicket
+from atomicbatch.server.principal import Principal
+from atomicbatch.server.rows.api import Api
+from atomicbatch.server.schema.tables import Schema
+
+_T = TypeVar("_T")
+Finish = Callable[[Batch, Outcome], _T]
+
+
+class Batches:
+    """
+    Runs batches on a database.
+
+    Args:
+        database: What is served.
+        make_api: Makes what performs calls on a schema.
+        check_room: Called right before a batch runs; raises if no answer may be made now.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        make_api: Callable[[Schema], Api],
+        *,
+        check_room: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._make_api = make_api
+        self._check_room = check_room
+        self._api = make_api(database.catalog.schema)
+
+    async def run(
+        self,
+        batch: Batch,
+        principals: Sequence[Principal | None],
+        deadline: float,
+        finish: Finish[_T],
+    ) -> _T:
+        """
+        Execute a batch.
+
+        Args:
+            batch: What to run.
+            principals: Who asks for each of its calls.
+            deadline: ``time.monotonic()`` seconds.
+            finish: Makes the answer from the outcome, in the worker thread as well.
+        """
+        # By identity, as calls may be equal and be asked for by others.
+        askers = dict(zip(map(id, batch.calls), principals, strict=True))
+
+        def perform(call: Call, session: Session) -> Reply:
+            session.principal = askers[id(call)]
+            return self._api_of(session).perform(call, session)
+
+        def work(session: Session) -> _T:
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                raise BusyError("the batch has waited too long for its turn")
+            self._check_room()
+            outcome = execute(batch, session, perform, timeout_seconds=seconds, turns=session)
+            return finish(batch, outcome)
+
+        def instead(ticket: AnyTicket, error: AtomicBatchError) -> _T:
+            return finish(batch, _cut_short(batch, ticket, error))
+
+        return await self._database.run(
+            work,
+            read_only=is_read_only(batch),
+            seconds=deadline - time.monotonic(),
+            instead=instead,
+        )
+
+    def _api_of(self, session: Session) -> Api:
+        """What performs calls on the schema that the session's transaction sees."""
+        api = self._api
+        if api.schema is not session.schema:
+            api = self._api = self._make_api(session.schema)
+        return api
+
+
+def _cut_short(batch: Batch, ticket: AnyTicket, error: AtomicBatchError) -> Outcome:
+    """The outcome if the thread hangs before COMMIT and is given up: what is known of it."""
+    replies = tuple(ticket.replies or ())
+    failed = error.call_index = len(replies) if len(replies) < len(batch.calls) else None
+    return Outcome(False, replies, failed, error, took_part=(True,) * len(replies))
