@@ -142,3 +142,14 @@ def test_what_never_waits(path: Path) -> None:
     assert not [node for node in ast.walk(tree) if isinstance(node, waiting)]
     roots = {name.partition(".")[0] for name in imports_of(path)}
     assert not roots & {"asyncio", "time", "datetime", "socket", "threading", "logging"}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if unit_of(path) == "join"], ids=name_of)
+def test_the_join_decides_and_never_sends(path: Path) -> None:
+    """It has no clock, no socket, no thread and no library; one shell of it awaits."""
+    tree = ast.parse(path.read_text("utf-8"))
+    waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    if path.name != "awaiting.py":
+        assert not [node for node in ast.walk(tree) if isinstance(node, waiting)]
+    roots = {name.partition(".")[0] for name in imports_of(path)}
+    assert not roots & {"asyncio", "time", "datetime", "socket", "selectors", "threading"}

@@ -18,11 +18,32 @@ from atomicbatch.drivers.answers import (
     own_answer,
 )
 from atomicbatch.drivers.verdicts import Fate
+from atomicbatch.errors import ConflictError
 from atomicbatch.sql.kinds import Family
 
 # Spanner's conflicts carry no code of SQL's.
 _CONFLICT_CLASSES = frozenset({"Aborted", "RetryAborted"})
 _DECISIVE = (Fate.CONFLICT, Fate.LOST)
+
+
+def statement_error(error: BaseException, *, by_driver: bool = False) -> ConflictError | None:
+    """
+    Tell what an exception before COMMIT means for the batch.
+
+    Args:
+        error: A driver's exception, or whatever left the block.
+        by_driver: It came right out of a statement: what was being handled at the time, which
+            Python keeps with it, is none of its business, whatever its class.
+
+    Returns:
+        A conflict: another transaction's, or a lost connection, after which the batch can safely
+        be run again. None: an ordinary error, which is the handler's business.
+    """
+    if is_conflict(error, by_driver=by_driver):
+        return ConflictError("another transaction was in the way")
+    if is_lost(error, by_driver=by_driver):
+        return ConflictError("the connection to the database was lost before COMMIT")
+    return None
 
 
 def is_conflict(error: BaseException, *, by_driver: bool = False) -> bool:

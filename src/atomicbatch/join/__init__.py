@@ -1,3 +1,16 @@
 """
-Handlers' transactions inside the batch's one: ``stack.py``, the stack of virtual transactions.
+Handlers' transactions inside the batch's one. It decides what to send, and never sends.
+
+Each use of the connection is a generator of steps, which a shell runs on a link: SQLAlchemy's
+greenlets and threads by ``steps.run``, event loops by ``awaiting.run_async``. In reading order::
+
+    stack.py        the stack of virtual transactions, as savepoints
+    steps.py        what a step is; the shell for threads, and what it needs of a driver: a link
+    awaiting.py     the shell for event loops
+    status.py       may the batch go on, and if not, why
+    connection.py   the batch's one connection: sends SQL of ours, tells what errors mean
+    settings.py     what sessions have set by SET, each for itself
+    savepoints.py   the stack, sent; also after a failed statement
+    transaction.py  the real transaction, as those who use it see it
+    checkout.py     one session's use of it: its statements, and what it takes for a transaction
 """

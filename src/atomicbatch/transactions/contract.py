@@ -60,27 +60,6 @@ Either way the connection is given back clean, or closed. Errors of the driver n
 from __future__ import annotations
 
 from atomicbatch.drivers.commits import commit_error
-from atomicbatch.drivers.conflicts import is_conflict, is_lost
-from atomicbatch.errors import ConflictError
+from atomicbatch.drivers.conflicts import statement_error
 
 __all__ = ["commit_error", "statement_error"]
-
-
-def statement_error(error: BaseException, *, by_driver: bool = False) -> ConflictError | None:
-    """
-    Tell what an exception before COMMIT means for the batch.
-
-    Args:
-        error: A driver's exception, or whatever left the block.
-        by_driver: It came right out of a statement: what was being handled at the time, which
-            Python keeps with it, is none of its business, whatever its class.
-
-    Returns:
-        A conflict: another transaction's, or a lost connection, after which the batch can safely
-        be run again. None: an ordinary error, which is the handler's business.
-    """
-    if is_conflict(error, by_driver=by_driver):
-        return ConflictError("another transaction was in the way")
-    if is_lost(error, by_driver=by_driver):
-        return ConflictError("the connection to the database was lost before COMMIT")
-    return None

@@ -7,9 +7,8 @@ In reading order::
     hook.py          the one door through which every session gets its connection
     joined.py        one attempt at a batch: its calls, its real transactions, what went wrong
     real.py          one real transaction: BEGIN, its health, COMMIT or ROLLBACK
-    savepoints.py    handlers' transactions on it, also after a failed statement
-    lease.py         one session's use of it: its statements, and what it takes for a transaction
-    settings.py      what sessions have set by SET, each for itself
+    checkout.py      one session's use of it: runs the join's steps, one at a time
+    pooled.py        a connection of a pool, as the link on which steps are run
     connection.py    what a session gets instead of a connection of the pool
     attributes.py    what of a driver's connection a handler may use
     own.py           what a handler gets instead of an async driver's own connection

@@ -12,7 +12,7 @@ from atomicbatch.transactions.sqlalchemy.attributes import CHANGING, HARMLESS, O
 from atomicbatch.transactions.sqlalchemy.own import OwnConnection
 
 if TYPE_CHECKING:
-    from atomicbatch.transactions.sqlalchemy.lease import Lease
+    from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 
 _set = object.__setattr__
 
@@ -20,15 +20,15 @@ _set = object.__setattr__
 class VirtualConnection:
     """A driver's connection (PEP 249) as a session sees it."""
 
-    __slots__ = ("_lease",)
+    __slots__ = ("_checkout",)
 
-    _lease: Lease
+    _checkout: SessionCheckout
 
-    def __init__(self, lease: Lease) -> None:
-        _set(self, "_lease", lease)
+    def __init__(self, checkout: SessionCheckout) -> None:
+        _set(self, "_checkout", checkout)
 
     def cursor(self, *args: Any, **kwargs: Any) -> VirtualCursor:
-        return self._lease.cursor(args, kwargs)
+        return self._checkout.cursor(args, kwargs)
 
     def execute(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """A shortcut that sqlite3 and psycopg have."""
@@ -42,13 +42,13 @@ class VirtualConnection:
         return cursor
 
     def commit(self) -> None:
-        self._lease.commit()
+        self._checkout.commit()
 
     def rollback(self) -> None:
-        self._lease.rollback()
+        self._checkout.rollback()
 
     def close(self) -> None:
-        self._lease.close()
+        self._checkout.close()
 
     def __enter__(self) -> VirtualConnection:
         return self
@@ -59,9 +59,9 @@ class VirtualConnection:
     @property
     def driver_connection(self) -> OwnConnection:
         """What SQLAlchemy's adapters of async drivers have."""
-        if not self._lease.real.dialect.is_async:
+        if not self._checkout.real.dialect.is_async:
             raise AttributeError("driver_connection")
-        return OwnConnection(self._lease)
+        return OwnConnection(self._checkout)
 
     _connection = driver_connection
 
@@ -71,7 +71,7 @@ class VirtualConnection:
 
     def __getattr__(self, name: str) -> Any:
         if name == "autocommit":
-            return self._lease.autocommit()
+            return self._checkout.autocommit()
         if name == "get_autocommit":
             return self._get_autocommit
         if name in ("set_isolation_level", "set_autocommit", "set_read_only"):
@@ -79,30 +79,30 @@ class VirtualConnection:
         if name == "set_deferrable":
             return _nothing
         if name == "isolation_level":
-            return self._lease.isolation_level()
+            return self._checkout.isolation_level()
         if name == "in_transaction":
-            return self._lease.in_transaction()
+            return self._checkout.in_transaction()
         if name in CHANGING:
-            self._lease.refuse_change(name)
-        return self._lease.attribute(name, harmless=name in HARMLESS, kept=name in OF_CURSORS)
+            self._checkout.refuse_change(name)
+        return self._checkout.attribute(name, harmless=name in HARMLESS, kept=name in OF_CURSORS)
 
     def _get_autocommit(self) -> bool:
-        return self._lease.auto
+        return self._checkout.checkout.auto
 
     def _setter(self, name: str) -> Callable[[Any], None]:
         return lambda value: setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "autocommit":
-            self._lease.set_auto(value)
+            self._checkout.set_auto(value)
         elif name == "isolation_level":
-            self._lease.set_isolation_level(value)
+            self._checkout.set_isolation_level(value)
         elif name in ("read_only", "readonly"):
-            self._lease.set_read_only(bool(value))
+            self._checkout.set_read_only(bool(value))
         elif name == "deferrable":
             pass
         else:
-            self._lease.set_attribute(name, value, kept=name in OF_CURSORS)
+            self._checkout.set_attribute(name, value, kept=name in OF_CURSORS)
 
 
 def _nothing(_: object) -> None:
@@ -112,42 +112,42 @@ def _nothing(_: object) -> None:
 class VirtualCursor:
     """A driver's cursor whose statements pass the gate of the batch's transaction."""
 
-    __slots__ = ("_cursor", "_lease", "_streams")
+    __slots__ = ("_checkout", "_cursor", "_streams")
 
-    _lease: Lease
+    _checkout: SessionCheckout
     _cursor: Any
     _streams: bool
 
-    def __init__(self, lease: Lease, cursor: Any, streams: bool) -> None:
-        _set(self, "_lease", lease)
+    def __init__(self, checkout: SessionCheckout, cursor: Any, streams: bool) -> None:
+        _set(self, "_checkout", checkout)
         _set(self, "_cursor", cursor)
         _set(self, "_streams", streams)
 
     @property
     def connection(self) -> VirtualConnection:
-        return VirtualConnection(self._lease)
+        return VirtualConnection(self._checkout)
 
     def execute(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         cursor = self._cursor
-        result = self._lease.perform(cursor.execute, operation, args, kwargs)
+        result = self._checkout.perform(cursor.execute, operation, args, kwargs)
         return self if result is cursor else result
 
     def executemany(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         cursor = self._cursor
-        result = self._lease.perform(cursor.executemany, operation, args, kwargs)
+        result = self._checkout.perform(cursor.executemany, operation, args, kwargs)
         return self if result is cursor else result
 
     def callproc(self, *args: Any, **kwargs: Any) -> Any:
         def call(_: str) -> Any:
             return self._cursor.callproc(*args, **kwargs)
 
-        return self._lease.perform(call, "CALL procedure", (), {})
+        return self._checkout.perform(call, "CALL procedure", (), {})
 
     def executescript(self, *_: object) -> None:
-        self._lease.refuse("a handler uses executescript(), which commits first; use execute()")
+        self._checkout.refuse("a handler uses executescript(), which commits first; use execute()")
 
     def stream(self, *_: object, **__: object) -> None:
-        self._lease.refuse(
+        self._checkout.refuse(
             "a handler uses stream(), during which the connection takes no other statement; "
             "use a server-side cursor"
         )
@@ -164,7 +164,7 @@ class VirtualCursor:
     def _fetch(self, fetch: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         # Rows that are still in the server are fetched by a statement.
         if self._streams:
-            return self._lease.fetch(fetch, args, kwargs)
+            return self._checkout.fetch(fetch, args, kwargs)
         return fetch(*args, **kwargs)
 
     def __iter__(self) -> Iterator[Any]:
@@ -185,7 +185,7 @@ class VirtualCursor:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("copy"):
-            self._lease.copies()
+            self._checkout.before_copy()
         return getattr(self._cursor, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -195,16 +195,16 @@ class VirtualCursor:
 class _Record:
     """A pool's record of a connection, as SQLAlchemy and the hooks of pools use it."""
 
-    __slots__ = ("_fairy", "_lease", "dbapi_connection", "finalize_callback")
+    __slots__ = ("_checkout", "_fairy", "dbapi_connection", "finalize_callback")
 
     # Later than any "invalidated at": a virtual connection says nothing about the pool.
     starttime = float("inf")
     in_use = True
 
     def __init__(
-        self, lease: Lease, fairy: PoolProxiedConnection, connection: VirtualConnection
+        self, checkout: SessionCheckout, fairy: PoolProxiedConnection, connection: VirtualConnection
     ) -> None:
-        self._lease = lease
+        self._checkout = checkout
         self._fairy = fairy
         self.dbapi_connection = connection
         self.finalize_callback: list[Callable[[Any], None]] = []
@@ -215,7 +215,7 @@ class _Record:
 
     @property
     def driver_connection(self) -> Any:
-        return _own(self._lease, self.dbapi_connection)
+        return _own(self._checkout, self.dbapi_connection)
 
     @property
     def info(self) -> Any:
@@ -227,28 +227,28 @@ class _Record:
 
     def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
         if not soft:
-            self._lease.lose(e)
+            self._checkout.mark_lost(e)
 
 
-def _own(lease: Lease, connection: VirtualConnection) -> Any:
+def _own(checkout: SessionCheckout, connection: VirtualConnection) -> Any:
     """The driver's own connection; for sync drivers it is the same as ``dbapi_connection``."""
-    return OwnConnection(lease) if lease.real.dialect.is_async else connection
+    return OwnConnection(checkout) if checkout.real.dialect.is_async else connection
 
 
 class ProxiedConnection(PoolProxiedConnection):
     """A virtual connection in the shape of a connection checked out of a pool."""
 
-    __slots__ = ("_connection_record", "_fairy", "_lease", "dbapi_connection")
+    __slots__ = ("_checkout", "_connection_record", "_fairy", "dbapi_connection")
 
-    def __init__(self, lease: Lease, fairy: PoolProxiedConnection) -> None:
-        self._lease = lease
+    def __init__(self, checkout: SessionCheckout, fairy: PoolProxiedConnection) -> None:
+        self._checkout = checkout
         self._fairy = fairy
-        self.dbapi_connection: Any = VirtualConnection(lease)
-        self._connection_record: Any = _Record(lease, fairy, self.dbapi_connection)
+        self.dbapi_connection: Any = VirtualConnection(checkout)
+        self._connection_record: Any = _Record(checkout, fairy, self.dbapi_connection)
 
     @property
     def driver_connection(self) -> Any:  # type: ignore[override]
-        return _own(self._lease, self.dbapi_connection)
+        return _own(self._checkout, self.dbapi_connection)
 
     connection = driver_connection
 
@@ -269,13 +269,13 @@ class ProxiedConnection(PoolProxiedConnection):
         return False
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        return self._lease.cursor(args, kwargs)
+        return self._checkout.cursor(args, kwargs)
 
     def commit(self) -> None:
-        self._lease.commit()
+        self._checkout.commit()
 
     def rollback(self) -> None:
-        self._lease.rollback()
+        self._checkout.rollback()
 
     def close(self) -> None:
         callbacks = self._connection_record.finalize_callback
@@ -283,7 +283,7 @@ class ProxiedConnection(PoolProxiedConnection):
             while callbacks:
                 callbacks.pop(0)(self.dbapi_connection)
         finally:
-            self._lease.close()
+            self._checkout.close()
 
     def _close_special(self, transaction_reset: bool = False) -> None:  # noqa: ARG002
         self.close()
@@ -291,11 +291,13 @@ class ProxiedConnection(PoolProxiedConnection):
     def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
         """SQLAlchemy says so after a connection was lost, or a statement cancelled."""
         if self.dbapi_connection is not None and not soft:
-            self._lease.lose(e)
+            self._checkout.mark_lost(e)
             self.dbapi_connection = None
 
     def detach(self) -> None:
-        self._lease.refuse("a handler detaches its connection from the pool; leave it in the pool")
+        self._checkout.refuse(
+            "a handler detaches its connection from the pool; leave it in the pool"
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.dbapi_connection, name)

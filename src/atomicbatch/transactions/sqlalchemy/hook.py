@@ -158,7 +158,7 @@ class _Guarded(ConnectionCharacteristic):
 
     def set_characteristic(self, dialect: Dialect, dbapi_conn: Any, value: Any) -> None:
         if isinstance(dbapi_conn, VirtualConnection):
-            dbapi_conn._lease.set_characteristic(self._name, value)
+            dbapi_conn._checkout.set_characteristic(self._name, value)
         else:
             self._original.set_characteristic(dialect, dbapi_conn, value)
 

@@ -22,7 +22,6 @@ from sqlalchemy.util import greenlet_spawn
 
 from atomicbatch.drivers.conflicts import conflict_behind
 from atomicbatch.errors import (
-    BrokenTransactionError,
     ConflictError,
     NotBatchableError,
     TimeoutExceededError,
@@ -31,14 +30,16 @@ from atomicbatch.errors import (
 )
 from atomicbatch.guard import aside, reaches
 from atomicbatch.guard.callers import caller
-from atomicbatch.sql.statements import Family
+from atomicbatch.join.checkout import OVER
+from atomicbatch.join.status import Status
+from atomicbatch.sql.kinds import Family
+from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.engines import (
     are_alike,
     is_in_memory,
     is_same_database,
 )
-from atomicbatch.transactions.sqlalchemy.lease import OVER, Lease
 from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 from atomicbatch.transactions.sqlalchemy.slots import Slots
@@ -89,15 +90,11 @@ class Options:
         return memory
 
 
-class Joined:
+class Joined(Status):
     """
     Everything that one attempt at a batch does in databases.
 
     Attributes:
-        active: It has not ended.
-        undone: It has been rolled back.
-        error: Why it cannot be committed, or None.
-        has_escaped: Something of it may be stored, although it cannot be committed.
         fairies: The connections of its real transactions.
         thread: The event loop's, as threading.get_ident() tells.
         is_alone: Tells, in any thread, whether nothing else runs that it could wait for. Who
@@ -106,12 +103,9 @@ class Joined:
     """
 
     def __init__(self, options: Options, deadline: float) -> None:
+        super().__init__(lambda: caller().place)
         self.options = options
         self.deadline = deadline
-        self.active = True
-        self.undone = False
-        self.error: TransactionError | None = None
-        self.has_escaped = False
         self._is_stopped = False
         # It has run anything since the limit; None: it was not asked.
         self._loop_lives: bool | None = None
@@ -152,7 +146,7 @@ class Joined:
 
     def took_part(self) -> bool:
         """Tell whether the call that ran last has used a session of the batch's."""
-        return self._last_call is not None and bool(self._last_call.leases)
+        return self._last_call is not None and bool(self._last_call.checkouts)
 
     def takes_part(self, connection: Any) -> bool:
         """Tell whether a driver's connection is the one of a real transaction."""
@@ -176,15 +170,15 @@ class Joined:
         if on_loop and not real.is_open:
             self._memory.note_engine(engine)
         real.is_used = True
-        lease = real.lease(at_once=on_loop)
-        call.leases.append(lease)
+        checkout = real.check_out(at_once=on_loop)
+        call.checkouts.append(checkout)
         if call.ended:
             # While we waited for the connection; the end of the call may not have seen it.
-            lease.closed = True
+            checkout.checkout.closed = True
             self.refuse(_LEFT_BEHIND)
-        proxied = ProxiedConnection(lease, real.fairy)
-        if real.checkout:
-            real.check_out(proxied)
+        proxied = ProxiedConnection(checkout, real.fairy)
+        if real.is_prepared_by_app:
+            real.prepare_by_app(proxied)
         return proxied
 
     def is_outside(self, dialect: Dialect) -> bool:
@@ -279,7 +273,7 @@ class Joined:
         for other in self.begun:
             if is_same_database(engine.url, other.engine.url):
                 return  # which of them this batch will use is not known yet
-        self._join(engine).lease().closed = True
+        self._join(engine).check_out().checkout.closed = True
 
     def _take_back(self, real: RealTransaction) -> None:
         """Calls use another engine of that database than has been prepared."""
@@ -335,33 +329,6 @@ class Joined:
                     return None
                 slots = self.options.slots[pool] = Slots(count)
             return slots
-
-    def check(self) -> None:
-        """Refuse to go on after an error."""
-        if self.error is not None:
-            raise self.error
-
-    def doom(self, error: TransactionError) -> None:
-        """Take note that the batch cannot be committed; the first reason counts."""
-        if self.error is None and self.active:
-            self.error = error
-
-    def escaped(self, what: str) -> BrokenTransactionError:
-        """Take note that something may be stored already, which counts more than any reason."""
-        error = BrokenTransactionError(what)
-        self.error, self.has_escaped = error, True
-        return error
-
-    def refuse(self, what: str) -> NoReturn:
-        """Fail the batch, since it cannot be made faithful."""
-        raise self.refusal(what)
-
-    def refusal(self, what: str) -> NotBatchableError:
-        """Fail the batch, and make the error to raise, which names the app's function."""
-        place = caller().place
-        error = NotBatchableError(f"{what} ({place})" if place else what)
-        self.doom(error)
-        return error
 
     # When time is up ---------------------------------------------------------------------------
 
@@ -479,14 +446,14 @@ class Joined:
         answer = conflict_behind(error)
         return answer is not None and any(real.family is answer.family for real in self.begun)
 
-    async def end_call(self, leases: list[Lease]) -> None:
-        """What nobody has committed is rolled back; whoever still holds a lease cannot use it."""
-        for lease in reversed(leases):
-            real = lease.real
-            lease.closed = True
+    async def end_call(self, checkouts: list[SessionCheckout]) -> None:
+        """Roll back what nobody has committed; what is checked out is of no use any more."""
+        for checkout in reversed(checkouts):
+            real = checkout.real
+            checkout.checkout.closed = True
             # If somebody is in a statement, a thread left behind, wait until it is through it.
-            if lease.needs_closing or real.has_called or not real.gate.enter_now():
-                await self._in_its_place(real, lease.close)
+            if checkout.needs_closing or real.transaction.has_called or not real.gate.enter_now():
+                await self._in_its_place(real, checkout.close)
             else:
                 real.gate.leave()
 
@@ -502,13 +469,13 @@ class Joined:
 class Call:
     """One call of the batch; an async context manager around it."""
 
-    __slots__ = ("_joined", "_token", "ended", "leases")
+    __slots__ = ("_joined", "_token", "checkouts", "ended")
 
     def __init__(self, joined: Joined) -> None:
         self._joined = joined
         self._token: Token[Call | None]
         self.ended = False
-        self.leases: list[Lease] = []
+        self.checkouts: list[SessionCheckout] = []
 
     @property
     def joined(self) -> Joined:
@@ -532,9 +499,9 @@ class Call:
         if error is not None and joined.is_own_conflict(error):
             # Met by a statement that we have not seen: COPY, say.
             joined.doom(ConflictError("another transaction was in the way"))
-        if joined.error is None and self.leases:
+        if joined.error is None and self.checkouts:
             try:
-                await joined.end_call(self.leases)
+                await joined.end_call(self.checkouts)
             except TransactionError as problem:
                 joined.doom(problem)
         if joined.error is not None:

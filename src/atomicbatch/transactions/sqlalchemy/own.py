@@ -10,7 +10,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from atomicbatch.transactions.sqlalchemy.attributes import CHANGING, OF_ASYNC_DRIVERS
 
 if TYPE_CHECKING:
-    from atomicbatch.transactions.sqlalchemy.lease import Lease
+    from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 
 # asyncpg's methods that run one statement, and those whose statement we do not see.
 _QUERIES = frozenset({"execute", "executemany", "fetch", "fetchrow", "fetchval"})
@@ -27,26 +27,26 @@ class OwnConnection:
     by itself, as it would on the driver's connection.
     """
 
-    __slots__ = ("_lease",)
+    __slots__ = ("_checkout",)
 
-    def __init__(self, lease: Lease) -> None:
-        self._lease = lease
+    def __init__(self, checkout: SessionCheckout) -> None:
+        self._checkout = checkout
 
     def __getattr__(self, name: str) -> Any:
-        real = self._lease.real
+        real = self._checkout.real
         if name in OF_ASYNC_DRIVERS:
             return getattr(real.fairy.driver_connection, name)
         if name in CHANGING:
-            self._lease.refuse_change(name)
+            self._checkout.refuse_change(name)
         if real.dialect.driver == "asyncpg" and name in _QUERIES | _COPIES:
             return partial(self._run, name)
-        raise self._lease.refusal(
+        raise self._checkout.refusal(
             f"a handler uses {name} of the driver's own connection, which may leave the batch's "
             f"transaction; use SQLAlchemy's"
         )
 
     async def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        method = getattr(self._lease.real.fairy.driver_connection, name)
+        method = getattr(self._checkout.real.fairy.driver_connection, name)
         query = "COPY"
         if name in _QUERIES:
             # Its name differs: query, or command (executemany).
@@ -59,5 +59,5 @@ class OwnConnection:
             return await_only(method(*args, **kwargs))
 
         return await greenlet_spawn(
-            partial(self._lease.perform, run, query, (), {}, by_driver=True)
+            partial(self._checkout.perform, run, query, (), {}, by_driver=True)
         )

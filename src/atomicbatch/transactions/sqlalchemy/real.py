@@ -14,8 +14,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.pool.base import ResetStyle
 
-from atomicbatch.drivers.answers import answer_of
-from atomicbatch.drivers.endings import CANCELLED, savepoint_failed, says_gone
+from atomicbatch.drivers.endings import savepoint_failed, says_gone
 from atomicbatch.errors import (
     BrokenTransactionError,
     BusyError,
@@ -24,11 +23,14 @@ from atomicbatch.errors import (
     UnknownOutcomeError,
     kind_of,
 )
-from atomicbatch.join.stack import Virtual
+from atomicbatch.join.checkout import OVER
+from atomicbatch.join.connection import ENDED
+from atomicbatch.join.steps import run
+from atomicbatch.join.transaction import Transaction
 from atomicbatch.sql.statements import Family
 from atomicbatch.transactions.contract import commit_error, statement_error
+from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 from atomicbatch.transactions.sqlalchemy.drivers import (
-    Runner,
     family_of,
     is_autocommit,
     level_of,
@@ -38,10 +40,8 @@ from atomicbatch.transactions.sqlalchemy.drivers import (
 )
 from atomicbatch.transactions.sqlalchemy.engines import is_in_memory
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
-from atomicbatch.transactions.sqlalchemy.lease import OVER, Lease
-from atomicbatch.transactions.sqlalchemy.links import Link
-from atomicbatch.transactions.sqlalchemy.savepoints import Savepoints
-from atomicbatch.transactions.sqlalchemy.settings import Settings
+from atomicbatch.transactions.sqlalchemy.links import Link as Line
+from atomicbatch.transactions.sqlalchemy.pooled import PooledLink
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
@@ -54,10 +54,6 @@ _LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABL
 _UNDO_SECONDS = 10.0
 # How long a statement may go on after it was interrupted.
 _SEVER_SECONDS = 0.5
-_ENDED = (
-    "a handler has ended the batch's transaction, in a stored procedure for instance: what was "
-    "done until then may be stored"
-)
 
 
 class RealTransaction:
@@ -69,16 +65,13 @@ class RealTransaction:
 
     Attributes:
         inside: The gate, to enter it.
-        savepoints: What handlers take for transactions.
-        auto: Connections of the engine commit each statement by themselves.
+        transaction: The join's: what sessions use.
+        link: The connection, as the join's steps are run on it.
         wrote: Something in it may have changed the database.
-        has_called: A stored procedure has run, which may have ended it.
         is_used: A call has used it; until then it was only begun ahead of time.
         stays_on_loop: Its connection was begun in the thread of the event loop, and may be of use
             nowhere else (SQLite in memory).
         gave_way: Why it was undone from another thread, or None.
-        begins_lazily: The driver begins nothing before reads and savepoints (sqlite3).
-        settings: What sessions have set by SET.
         commit_sent: COMMIT is being sent, or has been.
     """
 
@@ -92,23 +85,18 @@ class RealTransaction:
         self.dialect = dialect
         self.gate: Gate = TaskGate() if dialect.is_async else ThreadGate()
         self.inside = self.gate.inside
-        self.savepoints = Savepoints(self)
-        self.settings = Settings(self)
-        self.auto = False
-        self.has_called = False
-        self.begins_lazily = False
-        self.level = joined.options.isolation_level
+        self.transaction = Transaction(self.family, joined, level=joined.options.isolation_level)
+        self.connection = self.transaction.connection
         self.is_open = False
         self._pool = engine.pool
         self._slots: Slots | None = None
         self._level_changed = False
         self._explicit = False
-        self._lost = False
         self._interrupted = False
         self.is_used = False
         self.stays_on_loop = False
         self.gave_way: TransactionError | None = None
-        self._link: Link | None = None
+        self._line: Line | None = None
         self._is_cut_off = False
         # COMMIT is being sent.
         self._sealed = False
@@ -118,7 +106,7 @@ class RealTransaction:
         self._patience = 0
         # Its COMMIT or ROLLBACK is under way, and is not interrupted, but cut off if need be.
         self._is_ending = False
-        self._run: Runner
+        self.link: PooledLink
         self._driver: Any = None
         self._prepare_threshold: int | None = None
 
@@ -133,11 +121,11 @@ class RealTransaction:
 
     @property
     def wrote(self) -> bool:
-        return self.savepoints.wrote
+        return self.transaction.wrote
 
     # Begin -------------------------------------------------------------------------------------
 
-    def lease(self, *, at_once: bool = False) -> Lease:
+    def check_out(self, *, at_once: bool = False) -> SessionCheckout:
         """
         Give a session the use of the connection; the first time, begin.
 
@@ -167,19 +155,14 @@ class RealTransaction:
                     problem = self._begin_error(error)
                     self.joined.doom(problem)
                     raise problem from error
-            return Lease(self)
+            return SessionCheckout(self)
 
     @property
-    def resets_by_commit(self) -> bool:
-        """Connections that are given back are committed: pool_reset_on_return="commit"."""
-        return self._pool._reset_on_return is ResetStyle.reset_commit
-
-    @property
-    def checkout(self) -> bool:
+    def is_prepared_by_app(self) -> bool:
         """Somebody listens to the pool's event "checkout"."""
         return bool(self._pool.dispatch.checkout)
 
-    def check_out(self, proxied: ProxiedConnection) -> None:
+    def prepare_by_app(self, proxied: ProxiedConnection) -> None:
         """
         Let the app prepare a session's connection, as it would one of the pool.
 
@@ -227,7 +210,7 @@ class RealTransaction:
             self.fairy = self._pool.connect()
             self.joined.fairies.append(self.fairy)
             try:
-                self._link = Link(self.dialect, self._pool, self.fairy)
+                self._line = Line(self.dialect, self._pool, self.fairy)
                 # Each may have taken its time, in which nobody could be told to stop.
                 self.joined.check()
                 self._begin(at_once)
@@ -246,10 +229,11 @@ class RealTransaction:
     def _begin(self, at_once: bool) -> None:
         dialect, fairy = self.dialect, self.fairy
         self._driver = fairy.driver_connection
-        self.auto = is_autocommit(dialect, fairy)
-        self.level = self.level or level_of(dialect)
+        self.transaction.resets_by_commit = self._pool._reset_on_return is ResetStyle.reset_commit
+        self.transaction.auto = is_autocommit(dialect, fairy)
+        self.transaction.level = self.transaction.level or level_of(dialect)
         if self.family is Family.SQLITE:
-            self.begins_lazily = not self._driver.in_transaction
+            self.transaction.begins_lazily = not self._driver.in_transaction
             # sqlite3 in its default mode begins nothing before reads, and takes a SAVEPOINT
             # outside of a transaction for one, whose RELEASE commits. IMMEDIATE, because a lock
             # taken later, after reading, may be refused at once.
@@ -260,8 +244,9 @@ class RealTransaction:
             dialect.set_isolation_level(fairy.dbapi_connection, level)  # type: ignore[arg-type]
             self._level_changed = True
         # Through the connection itself, since some drivers send BEGIN just then.
-        run_plainly(fairy, self.savepoints.begin())
-        self._run = runner_of(dialect, fairy)
+        run_plainly(fairy, self.transaction.savepoints.begin())
+        self.link = PooledLink(dialect, fairy, runner_of(dialect, fairy), self._interrupt)
+        self.connection.state = self.link
         if dialect.driver == "psycopg":
             # It would go on to use statements whose preparation ROLLBACK TO has undone.
             self._prepare_threshold = self._driver.prepare_threshold
@@ -288,7 +273,7 @@ class RealTransaction:
             except Exception:
                 # What COMMIT has come to counts, not this: the connection does not go back.
                 logger.debug("SQLite's busy timeout could not be put back", exc_info=True)
-                self._lost = True
+                self.connection.lost = True
 
     def _seconds_left(self) -> float:
         return max(0.0, self.joined.deadline - time.monotonic())
@@ -296,144 +281,7 @@ class RealTransaction:
     def _wanted_level(self) -> Any:
         if self.joined.options.isolation_level:
             return self.joined.options.isolation_level
-        return self.level if self.auto else None
-
-    # Its health --------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """Refuse to go on after an error, or if the transaction has been ended behind our back."""
-        self.joined.check()
-        if self.family is Family.SQLITE and not self._driver.in_transaction:
-            raise self.joined.escaped(_ENDED)
-        if self.has_called:
-            self.has_called = False
-            self._check_call()
-            self.joined.check()
-
-    @contextmanager
-    def calling(self) -> Iterator[None]:
-        """
-        Around a stored procedure of MySQL's, which may commit: also when it fails afterwards.
-
-        What it has committed must not be run again, whatever else goes wrong. If it succeeds, that
-        is looked at before the next statement: one that came now would end its result sets.
-        """
-        self.send(["SAVEPOINT ab_call"])
-        try:
-            yield
-        except BaseException:
-            self._check_call()
-            raise
-        self.has_called = True
-
-    def _check_call(self) -> None:
-        try:
-            self._run(["RELEASE SAVEPOINT ab_call"])
-        except Exception as error:
-            self.joined.escaped(_ENDED).__cause__ = error
-
-    def send(self, sql: list[str]) -> None:
-        """Run SQL of ours; a failure dooms the batch."""
-        if not sql:
-            return
-        if sql[0].startswith("ROLLBACK"):
-            self.settings.forget()
-        try:
-            self._run(sql)
-        except BaseException as error:
-            problem: TransactionError | None = self._meaning(error)
-            if problem is None and says_gone(error):
-                problem = self.joined.escaped(_ENDED)
-            problem = problem or BrokenTransactionError(
-                savepoint_failed(error), may_be_stored=False
-            )
-            if not isinstance(error, Exception):
-                self._lost = True
-                self._interrupt_cancelled()
-            problem.__cause__ = error
-            self.joined.doom(problem)
-            if not isinstance(error, Exception):
-                raise
-            raise problem from error
-
-    def failed(self, virtual: Virtual, error: BaseException) -> None:
-        """Take note that a handler's statement has failed."""
-        # Whether the server knows of it is asked when it matters: asyncpg's time limits stop
-        # statements as well, and are no errors of the server's.
-        self.savepoints.failed(virtual, by_server=isinstance(error, Exception))
-        conflict = self._meaning(error)
-        if conflict is not None:
-            conflict.__cause__ = error
-            self.joined.doom(conflict)
-        elif not isinstance(error, Exception):
-            self._lost = True
-            self._interrupt_cancelled()
-            self.joined.doom(BrokenTransactionError(CANCELLED, may_be_stored=False))
-        elif self.family is Family.SQLITE and not self._driver.in_transaction:
-            self.joined.doom(
-                BrokenTransactionError(
-                    "a failed statement ended the batch's transaction (ON CONFLICT ROLLBACK)",
-                    may_be_stored=False,
-                )
-            )
-
-    def _meaning(self, error: BaseException) -> ConflictError | None:
-        """Tell what an error before COMMIT means for the batch, as statement_error does."""
-        if (conflict := statement_error(error, by_driver=True)) is not None:
-            return conflict
-        if isinstance(error, Exception) and self._is_lost(error):
-            return ConflictError("the connection to the database was lost before COMMIT")
-        return None
-
-    def _is_lost(self, error: BaseException) -> bool:
-        """Ask SQLAlchemy, which knows what each driver says when its connection is gone."""
-        connection: Any = self.fairy.dbapi_connection
-        try:
-            return connection is None or self.dialect.is_disconnect(error, connection, None)  # type: ignore[arg-type]
-        except Exception:
-            return False
-
-    def is_aborted(self) -> bool:
-        """Ask PostgreSQL whether a failed statement makes it refuse all others."""
-        try:
-            run_plainly(self.fairy, ["SELECT 1"])
-        except Exception as error:
-            answer = answer_of(error)
-            if answer is not None and answer.state == "25P02":
-                return True
-            self.failed(Virtual(), error)
-            raise
-        return False
-
-    # What a batch cannot do --------------------------------------------------------------------
-
-    def want_level(self, level: str) -> None:
-        """A handler wants an isolation level; less than the batch's is no problem."""
-        wanted, real = level.replace("_", " ").upper(), (self.level or "").replace("_", " ")
-        if self.family is Family.SQLITE or wanted not in _LEVELS:
-            return
-        if real not in _LEVELS or _LEVELS.index(wanted) > _LEVELS.index(real):
-            self.refuse(
-                f"a handler asks for {wanted}, but the batch runs at {real or 'another level'}; "
-                f'give SQLAlchemyTransaction(isolation_level="{wanted}")'
-            )
-
-    def refuse(self, what: str) -> NoReturn:
-        """Fail the batch, since it cannot be made faithful."""
-        self.joined.refuse(what)
-
-    def lose(self, error: BaseException | None) -> None:
-        """The connection cannot be used any more."""
-        if self.joined.active:
-            self._lost = True
-            conflict = statement_error(error, by_driver=True) if error is not None else None
-            self.joined.doom(
-                conflict
-                or BrokenTransactionError(
-                    "a statement was cancelled, or its connection declared invalid, by a handler",
-                    may_be_stored=False,
-                )
-            )
+        return self.transaction.level if self.transaction.auto else None
 
     # End ---------------------------------------------------------------------------------------
 
@@ -500,7 +348,7 @@ class RealTransaction:
             logger.debug("that was", exc_info=error)
 
     def _cut_off(self) -> None:
-        link = self._link
+        link = self._line
         self._is_cut_off = True
         # In this order: who gives the connection back looks for the one after the other.
         if link is None or not self.is_open:
@@ -525,20 +373,20 @@ class RealTransaction:
         """Put back what sessions have set; fail if the transaction is not the one begun."""
         what = "a setting that a handler has made could not be put back before COMMIT"
         try:
-            self.settings.end()
+            run(self.transaction.settings.end(), self.link)
             what = ""
-            self._run(self.savepoints.end())
+            self.link.send(self.transaction.savepoints.end())
         except BaseException as error:
             problem = (
                 self.gave_way
                 or self.joined.time_is_up()
-                or self._meaning(error)
+                or self.connection.meaning(error)
                 or BrokenTransactionError(
-                    what or (_ENDED if says_gone(error) else savepoint_failed(error)),
+                    what or (ENDED if says_gone(error) else savepoint_failed(error)),
                     may_be_stored=says_gone(error),
                 )
             )
-            self._lost = self._lost or not isinstance(error, Exception)
+            self.connection.lost |= not isinstance(error, Exception)
             self._roll_back()
             raise problem from error
 
@@ -551,7 +399,7 @@ class RealTransaction:
                 self.dialect.do_rollback(self.fairy)
             except Exception as error:
                 logger.debug("ROLLBACK failed after COMMIT (%s)", kind_of(error))
-        self._lost = True
+        self.connection.lost = True
         self._give_back()
 
     def rollback(self) -> None:
@@ -598,20 +446,13 @@ class RealTransaction:
         self._sever()
 
     def _interrupt(self) -> None:
-        link = self._link
+        link = self._line
         if link is not None:
             self._interrupted = True
             link.interrupt(0)
 
-    def _interrupt_cancelled(self) -> None:
-        # The driver closes the connection, which the server sees when the statement has ended, and
-        # holds its locks until then. Some ask the server to stop it first, as we do; but closing
-        # the connection, which is next, makes asyncpg forget to.
-        if self.family is not Family.SQLITE:
-            self._interrupt()
-
     def _sever(self) -> None:
-        link = self._link
+        link = self._line
         if link is not None:
             self._is_cut_off |= self.family is not Family.SQLITE
             link.sever()
@@ -622,7 +463,7 @@ class RealTransaction:
 
         A statement that nobody could read may have committed it, and what was done until then.
         """
-        if self._lost or self._is_cut_off:
+        if self.connection.lost or self._is_cut_off:
             return
         if isinstance(self.joined.error, BrokenTransactionError):
             return
@@ -632,30 +473,30 @@ class RealTransaction:
             return  # so has SQLite, if the statement was a write
         try:
             try:
-                self._run(self.savepoints.undo())
+                self.link.send(self.transaction.savepoints.undo())
             except Exception:
                 if not self._interrupted or self._is_cut_off:
                     raise
                 # The interruption may have come late, and stopped the proof itself.
-                self._run(self.savepoints.undo())
+                self.link.send(self.transaction.savepoints.undo())
         except BaseException as error:
             if (
                 self._is_cut_off
-                or self._meaning(error) is not None
+                or self.connection.meaning(error) is not None
                 or not isinstance(error, Exception)
             ):
-                self._lost = True
+                self.connection.lost = True
                 return
             logger.error("the batch's transaction had ended before ROLLBACK (%s)", kind_of(error))
-            self.joined.escaped(_ENDED).__cause__ = error
+            self.joined.escaped(ENDED).__cause__ = error
 
     def _roll_back(self) -> None:
-        if self._lost and self.family is Family.SQLITE and self.dialect.is_async:
+        if self.connection.lost and self.family is Family.SQLITE and self.dialect.is_async:
             # Only our waiting for its thread was cancelled, and a closed connection may keep its
             # lock for as long as somebody still knows a cursor of it.
             self._interrupt()
-            self._lost = False
-        if not (self._lost or self._is_cut_off):
+            self.connection.lost = False
+        if not (self.connection.lost or self._is_cut_off):
             try:
                 if self.family is not Family.SQLITE or not self._explicit:
                     self.dialect.do_rollback(self.fairy)
@@ -664,10 +505,10 @@ class RealTransaction:
             except Exception as error:
                 # The database rolls back by itself when the connection is gone.
                 logger.debug("ROLLBACK failed; the connection is closed (%s)", kind_of(error))
-                self._lost = True
+                self.connection.lost = True
         if self._interrupted and self.family is not Family.SQLITE:
             # The request to stop may still be on its way, and would hit whoever has it next.
-            self._lost = True
+            self.connection.lost = True
         self._give_back()
 
     def _give_back(self) -> None:
@@ -675,11 +516,11 @@ class RealTransaction:
             return
         self.is_open = False
         try:
-            if not self._lost:
+            if not self.connection.lost:
                 # Nobody can stop or cut off what the next one does on it.
                 self._unlink()
             # A pool that a handler has disposed of would keep it open for nobody.
-            if self._lost or self._is_cut_off or self.engine.pool is not self._pool:
+            if self.connection.lost or self._is_cut_off or self.engine.pool is not self._pool:
                 self._discard()
                 return
             try:
@@ -697,14 +538,14 @@ class RealTransaction:
                 self._slots.give()
 
     def _unlink(self) -> None:
-        link, self._link = self._link, None
+        link, self._line = self._line, None
         if link is not None:
             link.close()
 
     def _restore_level(self) -> None:
         connection: Any = self.fairy.dbapi_connection
         self.dialect.reset_isolation_level(connection)
-        if self.auto and not is_autocommit(self.dialect, self.fairy):
+        if self.transaction.auto and not is_autocommit(self.dialect, self.fairy):
             # The driver was told so when it connected (connect_args), not SQLAlchemy.
             self.dialect.set_isolation_level(connection, "AUTOCOMMIT")
 

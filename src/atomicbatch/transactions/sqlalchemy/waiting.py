@@ -26,8 +26,8 @@ from sqlalchemy.util.queue import Queue
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.sql.lexing import text_of
 from atomicbatch.sql.statements import Family, Kind, read_statement
+from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 from atomicbatch.transactions.sqlalchemy.drivers import family_of
-from atomicbatch.transactions.sqlalchemy.lease import Lease
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 
 # Libraries whose frames are not the app's. Their callers are what a message can name.
@@ -165,7 +165,7 @@ def _queue(frame: FrameType) -> Wait | None:
     return Wait(frame.f_code, pool)
 
 
-def _lease(frame: FrameType) -> Wait | None:
+def _checkout(frame: FrameType) -> Wait | None:
     return _own(frame, frame.f_locals["self"].real)
 
 
@@ -209,11 +209,9 @@ _STATEMENTS = frozenset(
 _READERS |= dict.fromkeys(_STATEMENTS, _statement)
 _READERS[Connection._commit_impl.__code__] = _commit
 _READERS[Queue.get.__code__] = _queue
-_READERS |= dict.fromkeys(
-    [
-        *(Lease.perform.__code__, Lease.fetch.__code__, Lease.copies.__code__),
-        *(Lease.commit.__code__, Lease.rollback.__code__, Lease.close.__code__),
-    ],
-    _lease,
+_USES = (
+    *(SessionCheckout.perform, SessionCheckout.fetch, SessionCheckout.before_copy),
+    *(SessionCheckout.commit, SessionCheckout.rollback, SessionCheckout.close),
 )
-_READERS[RealTransaction.lease.__code__] = _real
+_READERS |= dict.fromkeys((use.__code__ for use in _USES), _checkout)
+_READERS[RealTransaction.check_out.__code__] = _real

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
-from atomicbatch.sql.statements import Kind, Statement
-from atomicbatch.transactions.sqlalchemy.drivers import run_plainly, value_of
-
-if TYPE_CHECKING:
-    from atomicbatch.transactions.sqlalchemy.real import RealTransaction
+from atomicbatch.join.status import Status
+from atomicbatch.join.steps import Ask, Steps
+from atomicbatch.sql.kinds import Kind, Statement
 
 T = TypeVar("T")
 # Who we are decides what else may be set.
@@ -35,10 +33,10 @@ class Settings:
     statement they are made what its session has set, or what they were at first.
     """
 
-    __slots__ = ("_actual", "_first", "_lasting", "_real")
+    __slots__ = ("_actual", "_first", "_lasting", "_status")
 
-    def __init__(self, real: RealTransaction) -> None:
-        self._real = real
+    def __init__(self, status: Status) -> None:
+        self._status = status
         # What each was before anybody of the batch has set it.
         self._first: dict[str, str] = {}
         # What each is; missing: unknown, since ROLLBACK TO may have changed it.
@@ -56,7 +54,7 @@ class Settings:
         # The name is a parameter; those that name no setting do no harm.
         return tuple(text for text in _of_type(str, parameters) if _NAME.fullmatch(text))
 
-    def switch(self, own: Mapping[str, str], but: Iterable[str] = ()) -> None:
+    def switch(self, own: Mapping[str, str], but: Iterable[str] = ()) -> Steps[None]:
         """
         Make the settings those of a session.
 
@@ -71,27 +69,27 @@ class Settings:
             return
         roles = [name for name in _ROLES if name in wanted]
         for name in roles:
-            self._make(name, self._first[name])
+            yield from self._make(name, self._first[name])
         for name in sorted(wanted.keys() - roles):
-            self._make(name, wanted[name])
+            yield from self._make(name, wanted[name])
         for name in roles:
-            self._make(name, wanted[name])
+            yield from self._make(name, wanted[name])
 
-    def remember(self, names: Iterable[str], *, lasting: bool) -> frozenset[str]:
+    def remember(self, names: Iterable[str], *, lasting: bool) -> Steps[frozenset[str]]:
         """Take note of what settings are that are about to be made; tell which are new."""
         new = frozenset(names) - self._first.keys()
         for name in names:
             if name not in self._first:
-                self._first[name] = self._actual[name] = self._read(name) or ""
+                self._first[name] = self._actual[name] = (yield from self._read(name)) or ""
             if lasting:
                 self._lasting.add(name)
         return new
 
-    def read(self, made: Making) -> dict[str, str]:
+    def read(self, made: Making) -> Steps[dict[str, str]]:
         """Tell what settings have become; those that are none, or are as before, are left out."""
         found = {}
         for name in made.names:
-            value = self._read(name)
+            value = yield from self._read(name)
             if value is None or (name in made.new and value == self._first[name]):
                 # Any text among the parameters of set_config() may be a setting's name.
                 del self._first[name]
@@ -105,34 +103,32 @@ class Settings:
         """ROLLBACK TO has been sent: nobody knows what they are now."""
         self._actual.clear()
 
-    def end(self) -> None:
+    def end(self) -> Steps[None]:
         """
         Put all back for COMMIT, which no single session's settings should govern.
 
         What would outlive it would reach whoever gets the connection next.
         """
-        self.switch({})
+        yield from self.switch({})
         for name in sorted(self._lasting):
-            self._set(name, self._first[name], lasting=True)
+            yield from self._set(name, self._first[name], lasting=True)
 
     def refuse(self, what: str) -> NoReturn:
         """Fail the batch, since it cannot be made faithful."""
-        self._real.refuse(what)
+        self._status.refuse(what)
 
-    def _read(self, name: str) -> str | None:
-        text = f"SELECT current_setting({_literal(name)}, true)"
-        value: str | None = value_of(self._real.fairy, text)
+    def _read(self, name: str) -> Steps[str | None]:
+        value: str | None = yield Ask(f"SELECT current_setting({_literal(name)}, true)")
         return value
 
-    def _make(self, name: str, value: str) -> None:
+    def _make(self, name: str, value: str) -> Steps[None]:
         if self._actual.get(name) != value:
-            self._set(name, value, lasting=False)
+            yield from self._set(name, value, lasting=False)
             self._actual[name] = value
 
-    def _set(self, name: str, value: str, *, lasting: bool) -> None:
+    def _set(self, name: str, value: str, *, lasting: bool) -> Steps[None]:
         is_local = "false" if lasting else "true"
-        text = f"SELECT set_config({_literal(name)}, {_value(name, value)}, {is_local})"
-        run_plainly(self._real.fairy, [text])
+        yield Ask(f"SELECT set_config({_literal(name)}, {_value(name, value)}, {is_local})")
 
 
 class OwnSettings:
@@ -149,14 +145,14 @@ class OwnSettings:
         # The first two as they were at each savepoint of the session's own.
         self._saved: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
-    def apply(self) -> None:
+    def apply(self) -> Steps[None]:
         """Make the connection's settings the session's."""
-        self._connection.switch(self._now)
+        yield from self._connection.switch(self._now)
 
-    def before(self, statement: Statement, parameters: Iterable[Any]) -> Making | None:
+    def before(self, statement: Statement, parameters: Iterable[Any]) -> Steps[Making | None]:
         """Make ready for a statement of the session; tell which settings it will make."""
         if not statement.settings:
-            self.apply()
+            yield from self.apply()
             return None
         connection = self._connection
         names = connection.names_of(statement, parameters)
@@ -174,13 +170,13 @@ class OwnSettings:
                     "last longer than the transaction; write true or false in the statement"
                 )
             lasting = said == {False}
-        new = connection.remember(names, lasting=lasting)
-        connection.switch(self._now, but=names if statement.kind is Kind.READ else ())
+        new = yield from connection.remember(names, lasting=lasting)
+        yield from connection.switch(self._now, but=names if statement.kind is Kind.READ else ())
         return Making(names, new, lasting)
 
-    def after(self, made: Making) -> None:
+    def after(self, made: Making) -> Steps[None]:
         """Take note of what a statement has made."""
-        values = self._connection.read(made)
+        values = yield from self._connection.read(made)
         self._now.update(values)
         if made.lasting:
             self._staying.update(values)

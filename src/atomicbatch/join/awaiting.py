@@ -1,0 +1,45 @@
+"""The shell around the join's steps for event loops; ``steps.run`` is its twin for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from atomicbatch.join.steps import PERFORM, LinkState, Send, Steps
+
+T = TypeVar("T")
+
+
+class AsyncLink(LinkState, Protocol):
+    """A driver's connection, for those who await."""
+
+    async def send(self, texts: Sequence[str]) -> None:
+        """Run SQL without parameters or rows."""
+
+    async def ask(self, text: str) -> Any:
+        """Run a query; return the first column of its one row, or None."""
+
+
+async def run_async(
+    steps: Steps[T], link: AsyncLink, perform: Callable[[], Awaitable[Any]] | None = None
+) -> T:
+    """Run steps to their end, as :func:`atomicbatch.join.steps.run` does."""
+    answer: Any
+    try:
+        step = next(steps)
+        while True:
+            try:
+                if step is PERFORM:
+                    answer = await perform()  # type: ignore[misc]
+                elif type(step) is Send:
+                    await link.send(step.texts)
+                    answer = None
+                else:
+                    answer = await link.ask(step.text)  # type: ignore[union-attr]
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        returned: T = end.value
+        return returned

@@ -1,0 +1,379 @@
+"""One session's use of the batch's connection: its statements, its transaction, its settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from atomicbatch.errors import NotBatchableError, TransactionError
+from atomicbatch.join.settings import Making, OwnSettings
+from atomicbatch.join.stack import Virtual
+from atomicbatch.join.steps import NOT_SENT, PERFORM, Ask, Steps
+from atomicbatch.join.transaction import Transaction
+from atomicbatch.sql.kinds import Family, Kind, Statement
+from atomicbatch.sql.statements import read_statement
+
+OVER = "the batch that this connection belonged to is over"
+_EXCLUDES = (
+    "a handler takes a lock that is to exclude another session (SKIP LOCKED, NOWAIT, an advisory "
+    "lock), but both share the batch's transaction and its locks; use one session at a time in a "
+    "call"
+)
+_CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
+
+
+class Checkout:
+    """
+    One session's use of the connection.
+
+    Attributes:
+        transaction: The real one, which it shares.
+        virtual: Its own open transaction, or None.
+        auto: Each statement commits by itself (AUTOCOMMIT), except after an explicit BEGIN.
+        closed: It was closed, or its call is over.
+    """
+
+    __slots__ = (
+        "_by_savepoint",
+        "_explicit",
+        "_read_only",
+        "_read_only_transaction",
+        "_settings",
+        "auto",
+        "closed",
+        "transaction",
+        "virtual",
+    )  # fmt: skip
+
+    def __init__(self, transaction: Transaction) -> None:
+        self.transaction = transaction
+        self.virtual: Virtual | None = None
+        self.auto = transaction.auto
+        self.closed = False
+        # It has sent BEGIN itself.
+        self._explicit = False
+        # It has said that it only reads: always, or in the transaction that is open.
+        self._read_only = False
+        self._read_only_transaction = False
+        # What it has set by SET, where anybody of the batch has.
+        self._settings: OwnSettings | None = None
+        # A savepoint has begun it, so that its release commits (SQLite).
+        self._by_savepoint = False
+
+    # Statements --------------------------------------------------------------------------------
+
+    def perform(
+        self, sql: str, parameters: Iterable[Any] = (), *, by_driver: bool = False
+    ) -> Steps[Any]:
+        """
+        Perform a handler's statement.
+
+        Args:
+            sql: Its text.
+            parameters: Whatever else the driver is given: settings may be among it.
+            by_driver: It was given to the driver itself, which knows nothing of a library's
+                autobegin: outside of a transaction it commits by itself.
+
+        Returns:
+            Its result. ``NOT_SENT``: it was about the session's transaction, and is done already.
+        """
+        transaction = self.transaction
+        statement = read_statement(sql, transaction.family)
+        # Nothing is delegated where nothing is sent: each generator more would cost 0.15 us.
+        self._check()
+        if transaction.has_called:
+            yield from transaction.check_call()
+        if statement.kind not in _CHANGES_DATA:
+            return (yield from self._control(statement))
+        alone = self._commits_alone(statement, by_driver)
+        virtual = self.virtual or Virtual()
+        if alone and transaction.family is not Family.POSTGRESQL:
+            transaction.savepoints.note_alone(statement.kind)
+        else:
+            self.virtual = virtual
+            if transaction.savepoints.is_suspicious:
+                yield from transaction.savepoints.make_way(virtual)
+            if texts := transaction.savepoints.before(virtual, statement.kind):
+                yield from transaction.connection.send(texts)
+        if statement.detail == "excludes" and transaction.savepoints.is_shared(virtual):
+            self.refuse(_EXCLUDES)
+        making: Making | None = None
+        try:
+            if statement.settings or transaction.settings:
+                making = yield from self._own_settings().before(statement, parameters)
+            if statement.detail == "call":
+                result = yield from transaction.call()
+            else:
+                result = yield PERFORM
+        except BaseException as error:
+            transaction.note_failure(virtual, error)
+            if alone and self.virtual is not None and isinstance(error, Exception):
+                yield from self._end(commit=False)
+            raise
+        transaction.savepoints.note_success(virtual)
+        if making is not None:
+            yield from self._own_settings().after(making)
+        if alone and self.virtual is not None:
+            yield from self._end(commit=True)
+        if statement.detail == "foreign_keys":
+            yield from self._check_pragma(sql)
+        return result
+
+    def fetch(self) -> Steps[Any]:
+        """Fetch rows that are still in the server: PERFORM is the fetching."""
+        self._check()
+        if self.transaction.has_called:
+            yield from self.transaction.check_call()
+        virtual = self.virtual or Virtual()
+        yield from self.transaction.savepoints.make_way(virtual)
+        return (yield from self._perform_in(virtual))
+
+    def before_copy(self) -> Steps[None]:
+        """Make ready for copied rows, of which no text of a statement tells."""
+        self._check()
+        if self.transaction.has_called:
+            yield from self.transaction.check_call()
+        if self._read_only or self._read_only_transaction:
+            self.refuse("a handler copies on a connection that it has set to read only")
+        if self.virtual is None and self.auto:
+            self.refuse(
+                "a handler copies under AUTOCOMMIT, whose end is not seen; begin a transaction "
+                "first"
+            )
+        if self.virtual is None:
+            self.virtual = Virtual()
+        yield from self.transaction.savepoints.before_unseen(self.virtual)
+        if self.transaction.settings:
+            yield from self._own_settings().apply()
+
+    def _check(self) -> None:
+        if self.closed or not self.transaction.status.active:
+            self.refuse_stale()
+        self.transaction.connection.check()
+
+    def _commits_alone(self, statement: Statement, by_driver: bool) -> bool:
+        """Tell whether a statement that is no control commits by itself; refuse what may not be."""
+        is_write = statement.kind is Kind.WRITE
+        if is_write and (self._read_only or self._read_only_transaction):
+            self.refuse("a handler writes on a connection that it has set to read only")
+        if self.virtual is None and (self.auto or by_driver):
+            return True
+        # sqlite3 begins before INSERT, UPDATE, DELETE and REPLACE only.
+        begins_not = is_write and self.transaction.begins_lazily and statement.detail != "dml"
+        return begins_not and not self._has_begun()
+
+    def _perform_in(self, virtual: Virtual) -> Steps[Any]:
+        try:
+            return (yield PERFORM)
+        except BaseException as error:
+            self.transaction.note_failure(virtual, error)
+            raise
+
+    def _own_settings(self) -> OwnSettings:
+        if self._settings is None:
+            self._settings = OwnSettings(self.transaction.settings)
+        return self._settings
+
+    def _has_begun(self) -> bool:
+        """Tell whether sqlite3 itself, where it begins late, would have begun a transaction."""
+        virtual = self.virtual
+        return self._explicit or (
+            virtual is not None and (virtual.wrote or virtual.mark is not None)
+        )
+
+    def _check_pragma(self, sql: str) -> Steps[None]:
+        wanted = re.search(r"[=(]\s*['\"]?(\w+)", sql)
+        if wanted is None:
+            return
+        is_on = yield Ask("PRAGMA foreign_keys")
+        if bool(is_on) != (wanted[1].upper() in ("1", "ON", "TRUE", "YES")):
+            self.refuse(
+                "a handler sets PRAGMA foreign_keys, which SQLite ignores inside a transaction; "
+                "set it when connections are made (the pool's event 'connect')"
+            )
+
+    # Control of its transaction by SQL ---------------------------------------------------------
+
+    def _control(self, statement: Statement) -> Steps[Any]:
+        kind, detail = statement.kind, statement.detail
+        if kind is Kind.REFUSED:
+            self.refuse(f"a call cannot be part of a batch: {detail}")
+        elif kind in (Kind.COMMIT, Kind.ROLLBACK):
+            yield from self._end(commit=kind is Kind.COMMIT)
+            if detail == "chain":
+                self._explicit = self.auto
+                self.virtual = Virtual()
+        elif kind in (Kind.BEGIN, Kind.ISOLATION):
+            if kind is Kind.BEGIN:
+                yield from self._begin()
+            self._take_options(detail)
+        elif kind is not Kind.ROLLBACK_TO and (yield from self._is_broken()):
+            # The database itself says that nothing is possible but to roll back.
+            return (yield from self._perform_in(self.virtual or Virtual()))
+        else:
+            yield from self._savepoint(kind, detail)
+        return NOT_SENT
+
+    def _begin(self) -> Steps[None]:
+        transaction = self.transaction
+        if transaction.family is Family.MYSQL and self.virtual is not None:
+            yield from self._end(commit=True)  # as MySQL does
+        self._explicit = self.auto or transaction.begins_lazily
+        self.virtual = self.virtual or Virtual()
+
+    def _take_options(self, options: str) -> None:
+        """Take the options of BEGIN or SET TRANSACTION."""
+        for option in filter(None, options.split(", ")):
+            if option == "READ ONLY":
+                self._read_only_transaction = True
+            else:
+                self.transaction.want_level(option)
+
+    def _is_broken(self) -> Steps[bool]:
+        """Tell whether the database refuses savepoints, since a statement has failed."""
+        if self.virtual is None:
+            return False
+        return (yield from self.transaction.savepoints.is_broken(self.virtual))
+
+    def _savepoint(self, kind: Kind, name: str) -> Steps[None]:
+        transaction = self.transaction
+        if self.virtual is None and self.auto and transaction.family is not Family.SQLITE:
+            self.refuse(
+                "a handler uses a savepoint under AUTOCOMMIT, where PostgreSQL refuses it and "
+                "MariaDB ignores it; begin a transaction first"
+            )
+        if self.virtual is None:
+            self.virtual = Virtual()
+        if kind is Kind.SAVEPOINT and transaction.begins_lazily:
+            # SQLite takes it for the transaction, and its release for COMMIT.
+            self._by_savepoint |= not self._has_begun()
+        yield from transaction.savepoints.control(self.virtual, kind, name)
+        if kind is Kind.SAVEPOINT:
+            if transaction.settings:
+                yield from self._own_settings().apply()
+            if self._settings is not None:
+                self._settings.savepoint(name)
+        elif kind is Kind.RELEASE:
+            if self._settings is not None:
+                self._settings.released(name)
+            if self._by_savepoint and not transaction.savepoints.has_own(self.virtual):
+                yield from self._end(commit=True)
+        elif self._settings is not None:
+            self._settings.rolled_back_to(name)
+
+    # Its transaction ---------------------------------------------------------------------------
+
+    def is_idle(self) -> bool:
+        """Tell whether COMMIT and ROLLBACK have nothing to do; then they need no turn."""
+        if self.virtual is not None:
+            return False
+        self._explicit = False
+        return True
+
+    def commit(self) -> Steps[None]:
+        """The session commits."""
+        if self.virtual is None and not self.closed:
+            self._explicit = False
+            return
+        self._check()
+        if self.transaction.has_called:
+            yield from self.transaction.check_call()
+        yield from self._end(commit=True)
+
+    def rollback(self) -> Steps[None]:
+        """The session rolls back."""
+        if self.virtual is None:
+            self._explicit = False
+        elif self.transaction.status.may_go_on:
+            yield from self._end(commit=False)
+        else:
+            self.virtual = None  # it goes with the batch
+
+    def close(self) -> Steps[None]:
+        """The session, or its call, has no more use for the connection."""
+        transaction = self.transaction
+        try:
+            if transaction.resets_by_commit and transaction.status.may_go_on:
+                yield from self.commit()
+            yield from self.rollback()
+            if transaction.has_called and transaction.status.active:
+                transaction.connection.check()
+                yield from transaction.check_call()
+        finally:
+            self.closed = True
+
+    def _end(self, *, commit: bool) -> Steps[None]:
+        virtual, self.virtual = self.virtual, None
+        self._explicit = self._read_only_transaction = False
+        self._by_savepoint = False
+        if self._settings is not None:
+            self._settings.end(commit=commit)
+        if virtual is None:
+            return
+        savepoints = self.transaction.savepoints
+        if not commit:
+            yield from savepoints.rollback(virtual)
+        elif savepoints.is_suspicious:
+            yield from savepoints.commit(virtual)
+        else:
+            savepoints.forget(virtual)
+
+    # What its library sets without SQL ---------------------------------------------------------
+
+    def set_auto(self, on: bool) -> Steps[None]:
+        """
+        Switch AUTOCOMMIT, as the driver does.
+
+        On PostgreSQL a driver refuses that inside a transaction; whoever stands for it must know.
+        """
+        if self.virtual is not None and on and not self.auto:
+            yield from self.commit()
+        self.auto = on
+
+    def set_level(self, level: str) -> None:
+        """Set the isolation level, AUTOCOMMIT included; empty: the server's own."""
+        self.auto = level == "AUTOCOMMIT"
+        if level and not self.auto:
+            self.transaction.want_level(level)
+
+    def set_read_only(self, read_only: bool) -> None:
+        """Say that the session only reads."""
+        self._read_only = read_only
+
+    def in_transaction(self) -> bool:
+        """Tell what sqlite3's own ``in_transaction`` would be, for this session alone."""
+        return self._has_begun() if self.transaction.begins_lazily else self.virtual is not None
+
+    def mark_lost(self, error: BaseException | None) -> None:
+        """The session's library says that its connection cannot be used any more."""
+        virtual, self.virtual, self.closed = self.virtual, None, True
+        transaction = self.transaction
+        cancelled = not isinstance(error, Exception)
+        has_work = virtual is not None and (virtual.wrote or virtual.failed)
+        if cancelled and not has_work and transaction.status.error is None:
+            # Cancelled while it stood in line for the connection, or given up of its own accord:
+            # nothing was under way, and it has nothing that would have to be undone.
+            if virtual is not None:
+                transaction.savepoints.forget(virtual)
+            return
+        transaction.connection.mark_lost(error)
+
+    # What a batch cannot do --------------------------------------------------------------------
+
+    def refuse(self, what: str) -> NoReturn:
+        """Fail the batch: what the handler does cannot be made part of it."""
+        self.transaction.status.refuse(what)
+
+    def refusal(self, what: str) -> NotBatchableError:
+        """Fail the batch, and make the error to raise."""
+        return self.transaction.status.refusal(what)
+
+    def refuse_stale(self) -> NoReturn:
+        """Refuse what comes after the session's call, or after the batch."""
+        if not self.transaction.status.active:
+            raise TransactionError(OVER)
+        self.refuse(
+            "a session or a task outlives the call that opened it and still uses the "
+            "database; close sessions within the call, and use on_commit for later work"
+        )

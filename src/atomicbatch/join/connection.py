@@ -1,0 +1,112 @@
+"""The batch's one connection: it sends SQL of ours, and tells what an error on it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atomicbatch.drivers.conflicts import statement_error
+from atomicbatch.drivers.endings import CANCELLED, savepoint_failed, says_gone
+from atomicbatch.errors import BrokenTransactionError, ConflictError, TransactionError
+from atomicbatch.join.status import Status
+from atomicbatch.join.steps import LinkState, Send, Steps
+from atomicbatch.sql.kinds import Family
+
+ENDED = (
+    "a handler has ended the batch's transaction, in a stored procedure for instance: what was "
+    "done until then may be stored"
+)
+
+
+class Connection:
+    """
+    The connection that all sessions of a batch share, in its transaction.
+
+    Attributes:
+        family: What kind of database it leads to.
+        status: Of the attempt. A failure of ours dooms it.
+        state: What the driver knows of the connection.
+        lost: It is of no more use: nothing more is sent, and its pool does not get it back.
+    """
+
+    __slots__ = ("family", "lost", "state", "status")
+
+    def __init__(self, family: Family, status: Status) -> None:
+        self.family = family
+        self.status = status
+        self.state: LinkState
+        self.lost = False
+
+    def check(self) -> None:
+        """Refuse to go on after an error, or if the transaction has ended behind our back."""
+        status = self.status
+        if status.error is not None:
+            raise status.error
+        if self.family is Family.SQLITE and not self.state.is_in_transaction():
+            raise status.escaped(ENDED)
+
+    def send(self, texts: Sequence[str]) -> Steps[None]:
+        """Run SQL of ours. A failure dooms the batch."""
+        try:
+            yield Send(texts)
+        except BaseException as error:
+            problem: TransactionError | None = self.meaning(error)
+            if problem is None and says_gone(error):
+                problem = self.status.escaped(ENDED)
+            problem = problem or BrokenTransactionError(
+                savepoint_failed(error), may_be_stored=False
+            )
+            if not isinstance(error, Exception):
+                self._mark_cancelled()
+            problem.__cause__ = error
+            self.status.doom(problem)
+            if not isinstance(error, Exception):
+                raise
+            raise problem from error
+
+    def note_failure(self, error: BaseException) -> None:
+        """Note that a handler's statement has failed."""
+        problem: TransactionError | None = self.meaning(error)
+        if problem is not None:
+            problem.__cause__ = error
+        elif not isinstance(error, Exception):
+            self._mark_cancelled()
+            problem = BrokenTransactionError(CANCELLED, may_be_stored=False)
+        elif self.family is Family.SQLITE and not self.state.is_in_transaction():
+            problem = BrokenTransactionError(
+                "a failed statement ended the batch's transaction (ON CONFLICT ROLLBACK)",
+                may_be_stored=False,
+            )
+        if problem is not None:
+            self.status.doom(problem)
+
+    def mark_lost(self, error: BaseException | None) -> None:
+        """The library of a handler has declared the connection invalid."""
+        if not self.status.active:
+            return
+        self.lost = True
+        problem: TransactionError | None = None
+        if error is not None:
+            problem = statement_error(error, by_driver=True)
+        self.status.doom(
+            problem
+            or BrokenTransactionError(
+                "a statement was cancelled, or its connection declared invalid, by a handler",
+                may_be_stored=False,
+            )
+        )
+
+    def meaning(self, error: BaseException) -> ConflictError | None:
+        """Tell what an error before COMMIT means for the batch, as statement_error does."""
+        if (conflict := statement_error(error, by_driver=True)) is not None:
+            return conflict
+        if isinstance(error, Exception) and self.state.is_lost(error):
+            return ConflictError("the connection to the database was lost before COMMIT")
+        return None
+
+    def _mark_cancelled(self) -> None:
+        self.lost = True
+        # The driver closes the connection, which the server sees when the statement has ended, and
+        # holds its locks until then. Some ask the server to stop it first, as we do; but closing
+        # the connection, which is next, makes asyncpg forget to.
+        if self.family is not Family.SQLITE:
+            self.state.interrupt()

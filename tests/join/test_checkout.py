@@ -1,0 +1,118 @@
+"""A checkout, on a connection of sqlite3 itself: no library between the handler and the driver."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
+from atomicbatch.join.checkout import Checkout
+from tests.join.links import SQLiteLink
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE items (name TEXT UNIQUE)")
+    connection.close()
+    return path
+
+
+@pytest.fixture
+def link(path: Path) -> Iterator[SQLiteLink]:
+    link = SQLiteLink(path)
+    yield link
+    link.connection.close()
+
+
+def names(link: SQLiteLink) -> list[str]:
+    return [name for (name,) in link.connection.execute("SELECT name FROM items ORDER BY name")]
+
+
+def test_a_commit_is_kept_in_the_batch_and_a_rollback_undoes_its_own(link: SQLiteLink) -> None:
+    """What two sessions do after one another is savepoints; the database sees one transaction."""
+    one, other = Checkout(link.transaction), Checkout(link.transaction)
+    link.execute(one, "INSERT INTO items VALUES ('kept')")
+    link.run(one.commit())
+    link.execute(other, "INSERT INTO items VALUES ('undone')")
+    assert names(link) == ["kept", "undone"]
+    link.run(other.rollback())
+    assert names(link) == ["kept"]
+    assert link.connection.in_transaction
+    assert link.sent == [
+        "SAVEPOINT ab_0",
+        "SAVEPOINT ab_1",
+        "RELEASE SAVEPOINT ab_1",
+        "SAVEPOINT ab_1",
+        "ROLLBACK TO SAVEPOINT ab_1",
+    ]
+
+
+def test_control_statements_are_not_sent(link: SQLiteLink) -> None:
+    """BEGIN, COMMIT and ROLLBACK by SQL are the checkout's own; their result is that of nothing."""
+    checkout = Checkout(link.transaction)
+    assert link.execute(checkout, "BEGIN") is None
+    link.execute(checkout, "INSERT INTO items VALUES ('a')")
+    assert checkout.in_transaction()
+    assert link.execute(checkout, "ROLLBACK") is None
+    assert not checkout.in_transaction()
+    assert names(link) == []
+
+
+def test_reading_needs_no_savepoint(link: SQLiteLink) -> None:
+    """A SELECT sends nothing of ours."""
+    checkout = Checkout(link.transaction)
+    assert link.execute(checkout, "SELECT 1") == [(1,)]
+    assert link.sent == ["SAVEPOINT ab_0"]
+
+
+def test_a_failed_statement_is_the_handlers_business(link: SQLiteLink) -> None:
+    """The driver's own error gets out; the session rolls back and goes on."""
+    checkout = Checkout(link.transaction)
+    link.execute(checkout, "INSERT INTO items VALUES ('a')")
+    link.run(checkout.commit())
+    with pytest.raises(sqlite3.IntegrityError):
+        link.execute(checkout, "INSERT INTO items VALUES ('a')")
+    link.run(checkout.rollback())
+    link.execute(checkout, "INSERT INTO items VALUES ('b')")
+    link.run(checkout.commit())
+    assert names(link) == ["a", "b"]
+    assert link.status.error is None
+
+
+def test_a_transaction_that_was_ended_behind_our_back_dooms_the_batch(link: SQLiteLink) -> None:
+    """What a handler has committed past us may be stored: no later statement passes."""
+    checkout = Checkout(link.transaction)
+    link.execute(checkout, "INSERT INTO items VALUES ('escaped')")
+    link.connection.execute("COMMIT")
+    with pytest.raises(BrokenTransactionError):
+        link.execute(checkout, "INSERT INTO items VALUES ('later')")
+    assert link.status.has_escaped
+    assert names(link) == ["escaped"]
+
+
+def test_what_cannot_be_part_of_a_batch_is_refused_before_it_is_sent(link: SQLiteLink) -> None:
+    """A refusal dooms the batch, also where the handler swallows it."""
+    checkout = Checkout(link.transaction)
+    with pytest.raises(NotBatchableError, match="refuses inside a transaction"):
+        link.execute(checkout, "VACUUM")
+    with pytest.raises(NotBatchableError, match="refuses inside a transaction"):
+        link.execute(checkout, "SELECT 1")
+
+
+def test_a_session_does_not_outlive_its_call(link: SQLiteLink) -> None:
+    """One that was closed by the end of its call is refused; after the batch nothing is left."""
+    checkout = Checkout(link.transaction)
+    link.execute(checkout, "INSERT INTO items VALUES ('a')")
+    link.run(checkout.close())
+    assert names(link) == []
+    link.status.active = False
+    with pytest.raises(TransactionError, match="over"):
+        link.execute(checkout, "SELECT 1")
+    link.status.active = True
+    with pytest.raises(NotBatchableError, match="outlives"):
+        link.execute(checkout, "SELECT 1")
