@@ -1,8 +1,10 @@
 """
 The contract of a transaction adapter, in words, and what a driver's exception comes to under it.
 
-An adapter has one method, ``begin(batch, *, deadline)``. It returns a context manager (an async
-one for ASGI apps; ``Transaction`` and ``AsyncTransaction`` in ``engine/run.py`` are the types).
+An adapter has one method, ``begin(batch, *, deadline)``. It returns a context manager: an async one
+for ASGI apps, a sync one for WSGI apps, or one that is both, as SQLAlchemyTransaction's and
+DriverTransaction's are (``Transaction`` and ``AsyncTransaction`` in ``engine/run.py`` are the
+types). A sync one is entered and left in one thread, which has no event loop, and may block it.
 
 Entering begins a transaction on a connection that nobody else uses until it is left, by
 ``deadline`` (``time.monotonic()`` seconds). The value it gives is handed to whatever performs the
@@ -29,9 +31,9 @@ Leaving by an exception, any exception, rolls back. It raises ConflictError wher
 seen inside, BrokenTransactionError where some work may have escaped; else it lets the exception
 pass. A ROLLBACK that fails because the connection is lost is no error: the database rolls back.
 
-What the block gives may have a method ``call()``: it returns an async context manager, and each
-call runs inside of one. Leaving it is the end of all that the call has opened; it raises the
-TransactionError that keeps the batch from going on, so that the right call is blamed.
+What the block gives may have a method ``call()``: it returns a context manager of the same kind,
+and each call runs inside of one. Leaving it is the end of all that the call has opened; it raises
+the TransactionError that keeps the batch from going on, so that the right call is blamed.
 
 An adapter whose batches may be in the way of other requests on their event loop says so by a
 ConflictError that has ``alone`` set: the batch then runs again while nothing else does. It may have

@@ -16,7 +16,8 @@ In reading order::
     links.py         how any thread stops a statement, or cuts a connection off
     gate.py          one at a time, for threads and for tasks
     slots.py         at most so many batches at a time
-    threads.py       where what would block the event loop is done
+    joining.py       the block of one attempt, entered by sync or by async code
+    places.py        in which thread an act of a batch is done
     loops.py         what is known of an event loop: which sync engines are used on it
     watchdog.py      a thread that undoes batches for which their own event loop waits
     waiting.py       what the thread of an event loop waits for, read off its stack

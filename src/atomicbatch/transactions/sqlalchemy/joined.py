@@ -11,14 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePath
-from types import TracebackType
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Dialect, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
-from sqlalchemy.util import greenlet_spawn
 
 from atomicbatch.drivers.conflicts import conflict_behind
 from atomicbatch.errors import (
@@ -41,9 +40,9 @@ from atomicbatch.transactions.sqlalchemy.engines import (
     is_same_database,
 )
 from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
+from atomicbatch.transactions.sqlalchemy.places import Act, Acts, Place, do, do_async, threads
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 from atomicbatch.transactions.sqlalchemy.slots import Slots
-from atomicbatch.transactions.sqlalchemy.threads import threads
 from atomicbatch.transactions.sqlalchemy.waiting import function_of
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 
@@ -73,8 +72,6 @@ class Options:
     """Engines that batches leave alone: what is done with them is not part of the batch."""
     isolation_level: str | None = None
     max_batches: int | None = None
-    in_place: bool = False
-    """Leave transactions in the thread of the event loop: nothing else runs there."""
     slots: WeakKeyDictionary[Pool, Slots] = field(default_factory=WeakKeyDictionary)
     loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopMemory] = field(
         default_factory=WeakKeyDictionary
@@ -96,7 +93,7 @@ class Joined(Status):
 
     Attributes:
         fairies: The connections of its real transactions.
-        thread: The event loop's, as threading.get_ident() tells.
+        thread: The event loop's, as threading.get_ident() tells; 0 in a sync batch.
         is_alone: Tells, in any thread, whether nothing else runs that it could wait for. Who
             performs the batch knows.
         number: Which attempt it is at the batch, 1 for the first.
@@ -113,12 +110,24 @@ class Joined(Status):
         # By dialect: sub-engines share their engine's, and it stays when the pool is replaced.
         self._reals: dict[Dialect, RealTransaction] = {}
         self._lock = threading.Lock()
-        self._loop = asyncio.get_running_loop()
-        self._memory = options.memory()
-        self.thread = threading.get_ident()
+        # Of an async batch.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._memory: LoopMemory | None = None
+        self.thread = 0
         self.is_alone: Callable[[], bool] = _is_not_alone
         self.number = 1
         self._last_call: Call | None = None
+
+    def enter_loop(self) -> None:
+        """The batch's calls run on this thread's event loop; else in a thread that has none."""
+        self._loop = asyncio.get_running_loop()
+        self._memory = self.options.memory()
+        self.thread = threading.get_ident()
+
+    @property
+    def is_sync(self) -> bool:
+        """The batch runs in a thread without an event loop, for a WSGI app say."""
+        return self._loop is None
 
     # For diagnosis -----------------------------------------------------------------------------
 
@@ -163,11 +172,11 @@ class Joined(Status):
             real = self._join(engine)
         on_loop = (
             not real.dialect.is_async
+            and self._memory is not None
             # get_running_loop() would raise in nearly all cases, which takes longer than the rest.
             and asyncio._get_running_loop() is self._loop
-            and not self.options.in_place
         )
-        if on_loop and not real.is_open:
+        if on_loop and not real.is_open and self._memory is not None:
             self._memory.note_engine(engine)
         real.is_used = True
         checkout = real.check_out(at_once=on_loop)
@@ -202,7 +211,7 @@ class Joined(Status):
 
     def open(self, act: Callable[[], None]) -> None:
         """Do something on connections of the pool, which is not the batch's own."""
-        if not self.options.in_place:
+        if not self.is_sync:
             watchdog.watch(self)
         token = current_call.set(None)
         try:
@@ -216,6 +225,11 @@ class Joined(Status):
             self.refuse(
                 "a handler uses an engine that SQLAlchemyTransaction was not given; name it there, "
                 "or as outside=... if its work need not be part of the batch"
+            )
+        if self.is_sync and engine.dialect.is_async:
+            self.refuse(
+                "a handler uses an async engine in a batch of a WSGI app, which runs in a thread "
+                "without an event loop; use a sync engine there, or serve the app by ASGI"
             )
         with self._lock:
             if not self.active:
@@ -253,7 +267,7 @@ class Joined(Status):
                 "sync engine there, or await it in the app's loop"
             )
 
-    async def prepare(self) -> None:
+    def prepare(self) -> Acts:
         """
         Begin, in threads, on the sync engines that batches are known to use on the event loop.
 
@@ -262,12 +276,13 @@ class Joined(Status):
         Raises:
             TransactionError: One could not be begun.
         """
+        if self._memory is None:
+            return
         for engine in self._memory.engines():
             if self.is_outside(engine.dialect) or not self._is_named(engine):
                 continue
-            if is_in_memory(engine) or self.options.in_place:
-                continue
-            await self._loop.run_in_executor(threads.beginning, self._begin, engine)
+            if not is_in_memory(engine):
+                yield Act(Place.BEGINNING, partial(self._begin, engine))
 
     def _begin(self, engine: Engine) -> None:
         for other in self.begun:
@@ -277,7 +292,8 @@ class Joined(Status):
 
     def _take_back(self, real: RealTransaction) -> None:
         """Calls use another engine of that database than has been prepared."""
-        self._memory.forget_engine(real.engine)
+        if self._memory is not None:
+            self._memory.forget_engine(real.engine)
         real.rollback()
         self._reals = {
             dialect: other for dialect, other in self._reals.items() if other is not real
@@ -308,7 +324,7 @@ class Joined(Status):
                     self.error = error
                 elif isinstance(self.error, ConflictError) and isinstance(error, ConflictError):
                     self.error.alone |= error.alone
-        if undone and isinstance(error, ConflictError):
+        if undone and isinstance(error, ConflictError) and self._memory is not None:
             self._memory.note_conflict()
         for real in undone:
             threads.ending.submit(real.undo)
@@ -336,7 +352,7 @@ class Joined(Status):
 
     def interrupt(self) -> None:
         """Stop the statement that is running, and let none begin any more; never blocks."""
-        if self._loop_lives is None:
+        if self._loop is not None and self._loop_lives is None:
             with suppress(RuntimeError):  # the loop has been closed
                 self._loop_lives = False
                 self._loop.call_soon_threadsafe(self._take_sign_of_life)
@@ -368,12 +384,12 @@ class Joined(Status):
             self.error.message = what
 
     def give_up(self) -> bool:
-        """Send no COMMIT any more; tell whether one has been sent. In the event loop's thread."""
+        """Send no COMMIT any more; tell whether one has been sent; in the batch's own thread."""
         with self._lock:
             self._is_stopped = True
             sent = any(real.commit_sent for real in self.begun)
-        if not sent:
-            task = self._loop.create_task(self.rollback())
+        if not sent and self._loop is not None:
+            task = self._loop.create_task(do_async(self.rollback()))
             _rolling_back.add(task)
             task.add_done_callback(_rolled_back)
         return sent
@@ -397,7 +413,7 @@ class Joined(Status):
 
     # Its end -----------------------------------------------------------------------------------
 
-    async def commit(self) -> None:
+    def commit(self) -> Acts:
         """
         COMMIT everything; roll back instead where something went wrong.
 
@@ -408,18 +424,18 @@ class Joined(Status):
         with self._lock:
             self.active = self.error is not None
         if self.error is not None:
-            await self.rollback()
+            yield from self.rollback()
             raise self.error
         # Those that only read first: if one fails, nothing is stored yet.
         reals = sorted(self.begun, key=lambda real: real.wrote)
         for index, real in enumerate(reals):
             try:
                 if real.is_open or real.gave_way:
-                    await self._in_its_place(real, real.commit)
+                    yield Act(real.place, real.commit)
             except BaseException:
                 self.undone = True
                 for other in reals[index + 1 :]:
-                    await self._in_its_place(other, other.rollback)
+                    yield Act(other.place, other.rollback)
                 watchdog.forget(self)
                 raise
         watchdog.forget(self)
@@ -433,12 +449,12 @@ class Joined(Status):
                 )
             )
 
-    async def rollback(self) -> None:
+    def rollback(self) -> Acts:
         """Roll everything back; ``error`` then tells whether something may have escaped."""
         with self._lock:
             self.active, self.undone = False, True
         for real in self.begun:
-            await self._in_its_place(real, real.rollback)
+            yield Act(real.place, real.rollback)
         watchdog.forget(self)
 
     def is_own_conflict(self, error: BaseException) -> bool:
@@ -446,28 +462,20 @@ class Joined(Status):
         answer = conflict_behind(error)
         return answer is not None and any(real.family is answer.family for real in self.begun)
 
-    async def end_call(self, checkouts: list[SessionCheckout]) -> None:
+    def end_call(self, checkouts: list[SessionCheckout]) -> Acts:
         """Roll back what nobody has committed; what is checked out is of no use any more."""
         for checkout in reversed(checkouts):
             real = checkout.real
             checkout.checkout.closed = True
             # If somebody is in a statement, a thread left behind, wait until it is through it.
             if checkout.needs_closing or real.transaction.has_called or not real.gate.enter_now():
-                await self._in_its_place(real, checkout.close)
+                yield Act(real.place, checkout.close)
             else:
                 real.gate.leave()
 
-    async def _in_its_place(self, real: RealTransaction, act: Callable[[], None]) -> None:
-        if real.dialect.is_async:
-            await greenlet_spawn(act)
-        elif self.options.in_place or real.stays_on_loop:
-            act()
-        else:
-            await self._loop.run_in_executor(threads.ending, act)
-
 
 class Call:
-    """One call of the batch; an async context manager around it."""
+    """One call of the batch: a context manager around it, sync and async."""
 
     __slots__ = ("_joined", "_token", "checkouts", "ended")
 
@@ -481,16 +489,21 @@ class Call:
     def joined(self) -> Joined:
         return self._joined
 
-    async def __aenter__(self) -> Call:
+    def __enter__(self) -> Call:
         self._token = current_call.set(self)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aenter__(self) -> Call:
+        return self.__enter__()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        do(self.leave(error))
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        await do_async(self.leave(error))
+
+    def leave(self, error: BaseException | None) -> Acts:
+        """End the call, which may have raised an error."""
         current_call.reset(self._token)
         self.ended = True
         joined = self._joined
@@ -501,7 +514,7 @@ class Call:
             joined.doom(ConflictError("another transaction was in the way"))
         if joined.error is None and self.checkouts:
             try:
-                await joined.end_call(self.checkouts)
+                yield from joined.end_call(self.checkouts)
             except TransactionError as problem:
                 joined.doom(problem)
         if joined.error is not None:

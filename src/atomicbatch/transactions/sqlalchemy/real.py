@@ -41,6 +41,7 @@ from atomicbatch.transactions.sqlalchemy.drivers import (
 from atomicbatch.transactions.sqlalchemy.engines import is_in_memory
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
 from atomicbatch.transactions.sqlalchemy.links import Link as Line
+from atomicbatch.transactions.sqlalchemy.places import Place
 from atomicbatch.transactions.sqlalchemy.pooled import PooledLink
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class RealTransaction:
         link: The connection, as the join's steps are run on it.
         wrote: Something in it may have changed the database.
         is_used: A call has used it; until then it was only begun ahead of time.
-        stays_on_loop: Its connection was begun in the thread of the event loop, and may be of use
-            nowhere else (SQLite in memory).
+        stays_here: Its connection was begun in the batch's own thread, and may be of use nowhere
+            else (SQLite in memory).
         gave_way: Why it was undone from another thread, or None.
         commit_sent: COMMIT is being sent, or has been.
     """
@@ -94,7 +95,7 @@ class RealTransaction:
         self._explicit = False
         self._interrupted = False
         self.is_used = False
-        self.stays_on_loop = False
+        self.stays_here = False
         self.gave_way: TransactionError | None = None
         self._line: Line | None = None
         self._is_cut_off = False
@@ -122,6 +123,13 @@ class RealTransaction:
     @property
     def wrote(self) -> bool:
         return self.transaction.wrote
+
+    @property
+    def place(self) -> Place:
+        """Where its COMMIT and ROLLBACK are done."""
+        if self.dialect.is_async:
+            return Place.GREENLET
+        return Place.HERE if self.stays_here else Place.ENDING
 
     # Begin -------------------------------------------------------------------------------------
 
@@ -186,6 +194,7 @@ class RealTransaction:
         ):
             self.joined.check()
             raise BusyError("too many batches are running")
+        self.stays_here = self.joined.is_sync and is_in_memory(self.engine)
         self._take(slots)
 
     def _open_at_once(self) -> None:
@@ -196,7 +205,7 @@ class RealTransaction:
             if slots is not None:
                 slots.give()
             self._wait_elsewhere()
-        self.stays_on_loop = is_in_memory(self.engine)
+        self.stays_here = is_in_memory(self.engine)
         self._take(slots, at_once=True)
 
     def _wait_elsewhere(self) -> NoReturn:
@@ -327,7 +336,7 @@ class RealTransaction:
 
     def give_way(self, error: TransactionError) -> bool:
         """Tell whether it is to be undone from another thread now, by :meth:`undo`."""
-        if not self.is_open or self._sealed or self.gave_way is not None or self.stays_on_loop:
+        if not self.is_open or self._sealed or self.gave_way is not None or self.stays_here:
             return False
         self.gave_way = error
         return True
@@ -430,7 +439,7 @@ class RealTransaction:
     def may_be_undone_anywhere(self) -> bool:
         """It is of use in other threads than the one that has it, and no server rolls it back."""
         is_local = self.family is Family.SQLITE or not self.dialect.is_async
-        return is_local and not self.stays_on_loop
+        return is_local and not self.stays_here
 
     # Stopped from outside, in any thread ---------------------------------------------------------
 

@@ -7,11 +7,10 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -21,6 +20,7 @@ from atomicbatch import doors, guard
 from atomicbatch.model import Batch
 from atomicbatch.transactions.sqlalchemy.hook import install
 from atomicbatch.transactions.sqlalchemy.joined import Joined, Options
+from atomicbatch.transactions.sqlalchemy.joining import Joining
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -90,16 +90,19 @@ class SQLAlchemyTransaction:
         batch: Batch,  # noqa: ARG002  # part of the contract
         *,
         deadline: float,
-    ) -> AbstractAsyncContextManager[Joined]:
+    ) -> Joining:
         """
         Join whatever is done inside the block, and commit it on leaving.
 
-        The databases' transactions are begun when they are first used.
+        The databases' transactions are begun when they are first used. ``async with`` is for apps
+        on an event loop; ``with`` is for those in threads, whose handlers use sync engines.
         """
-        return _Joining(Joined(self._options, deadline))
+        return Joining(Joined(self._options, deadline))
 
     def wants_alone(self) -> bool:
         """Tell whether batches of this event loop are to run while nothing else runs, for now."""
+        if asyncio._get_running_loop() is None:
+            return False
         return self._options.memory().has_conflicts()
 
     @property
@@ -113,45 +116,6 @@ class SQLAlchemyTransaction:
         engines = (*options.engines, *options.outside) if options.engines else ()
         twin._options = replace(options, engines=engines, outside=())
         return twin
-
-
-class _Joining(AbstractAsyncContextManager[Joined]):
-    """The block of one attempt, and what stops it when time is up."""
-
-    def __init__(self, joined: Joined) -> None:
-        self._block = _join(joined)
-        self.interrupt, self.sever, self.give_up = joined.interrupt, joined.sever, joined.give_up
-
-    async def __aenter__(self) -> Joined:
-        return await self._block.__aenter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        return await self._block.__aexit__(kind, error, traceback)
-
-
-@asynccontextmanager
-async def _join(joined: Joined) -> AsyncIterator[Joined]:
-    try:
-        await joined.prepare()
-        async with joined.call():
-            yield joined
-    except BaseException as error:
-        await joined.rollback()
-        problem = joined.error
-        if problem is None or problem is error:
-            raise
-        if isinstance(error, Exception) or (
-            # A time limit, say: that something may be stored is worse.
-            joined.has_escaped and isinstance(error, asyncio.CancelledError)
-        ):
-            raise problem from error
-        raise
-    await joined.commit()
 
 
 def _sync(engine: Any) -> sa.Engine:
@@ -172,11 +136,11 @@ def _check_once() -> None:
 
     def check() -> None:
         try:
-            asyncio.run(_check())
+            _check()
         except BaseException as error:
             failed.append(error)
 
-    # In a thread of its own: we may have been called with an event loop running.
+    # In a thread of its own: we may have been called in one with an event loop.
     thread = threading.Thread(target=check)
     thread.start()
     thread.join()
@@ -188,7 +152,7 @@ def _check_once() -> None:
     _checked.set()
 
 
-async def _check() -> None:
+def _check() -> None:
     engine = sa.create_engine(
         "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
     )
@@ -200,14 +164,13 @@ async def _check() -> None:
             with engine.connect() as connection:
                 return int(connection.execute(sa.text("SELECT count(*) FROM scratch")).scalar_one())
 
-        options = Options(in_place=True)
+        options = Options()
         for error, expected in ((_Fails(), 0), (None, 1)):
-            with suppress(_Fails):
-                async with _join(Joined(options, time.monotonic() + 60)):
-                    with engine.begin() as connection:
-                        connection.execute(sa.text("INSERT INTO scratch VALUES (1)"))
-                    if error is not None:
-                        raise error
+            with suppress(_Fails), Joining(Joined(options, time.monotonic() + 60)):
+                with engine.begin() as connection:
+                    connection.execute(sa.text("INSERT INTO scratch VALUES (1)"))
+                if error is not None:
+                    raise error
             if (found := count()) != expected:
                 raise AssertionError(f"{found} rows where there should be {expected}")
     finally:
