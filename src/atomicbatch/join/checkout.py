@@ -96,13 +96,13 @@ class Checkout:
                 yield from transaction.savepoints.make_way(virtual)
             if texts := transaction.savepoints.before(virtual, statement.kind):
                 yield from transaction.connection.send(texts)
-        if statement.detail == "excludes" and transaction.savepoints.is_shared(virtual):
+        if statement.excludes and transaction.savepoints.is_shared(virtual):
             self.refuse(_EXCLUDES)
         making: Making | None = None
         try:
             if statement.settings or transaction.settings:
                 making = yield from self._own_settings().before(statement, parameters)
-            if statement.detail == "call":
+            if statement.calls:
                 result = yield from transaction.call()
             else:
                 result = yield PERFORM
@@ -116,7 +116,7 @@ class Checkout:
             yield from self._own_settings().after(making)
         if alone and self.virtual is not None:
             yield from self._end(commit=True)
-        if statement.detail == "foreign_keys":
+        if statement.sets_foreign_keys:
             yield from self._check_pragma(sql)
         return result
 
@@ -160,7 +160,7 @@ class Checkout:
         if self.virtual is None and (self.auto or by_driver):
             return True
         # sqlite3 begins before INSERT, UPDATE, DELETE and REPLACE only.
-        begins_not = is_write and self.transaction.begins_lazily and statement.detail != "dml"
+        begins_not = is_write and self.transaction.begins_lazily and not statement.is_dml
         return begins_not and not self._has_begun()
 
     def _perform_in(self, virtual: Virtual) -> Steps[Any]:
@@ -196,23 +196,25 @@ class Checkout:
     # Control of its transaction by SQL ---------------------------------------------------------
 
     def _control(self, statement: Statement) -> Steps[Any]:
-        kind, detail = statement.kind, statement.detail
+        kind = statement.kind
         if kind is Kind.REFUSED:
-            self.refuse(f"a call cannot be part of a batch: {detail}")
+            self.refuse(f"a call cannot be part of a batch: {statement.refusal}")
         elif kind in (Kind.COMMIT, Kind.ROLLBACK):
             yield from self._end(commit=kind is Kind.COMMIT)
-            if detail == "chain":
+            if statement.chains:
                 self._explicit = self.auto
                 self.virtual = Virtual()
         elif kind in (Kind.BEGIN, Kind.ISOLATION):
             if kind is Kind.BEGIN:
                 yield from self._begin()
-            self._take_options(detail)
+            if statement.level:
+                self.transaction.want_level(statement.level)
+            self._read_only_transaction |= statement.read_only
         elif kind is not Kind.ROLLBACK_TO and (yield from self._is_broken()):
             # The database itself says that nothing is possible but to roll back.
             return (yield from self._perform_in(self.virtual or Virtual()))
         else:
-            yield from self._savepoint(kind, detail)
+            yield from self._savepoint(kind, statement.savepoint)
         return NOT_SENT
 
     def _begin(self) -> Steps[None]:
@@ -221,14 +223,6 @@ class Checkout:
             yield from self._end(commit=True)  # as MySQL does
         self._explicit = self.auto or transaction.begins_lazily
         self.virtual = self.virtual or Virtual()
-
-    def _take_options(self, options: str) -> None:
-        """Take the options of BEGIN or SET TRANSACTION."""
-        for option in filter(None, options.split(", ")):
-            if option == "READ ONLY":
-                self._read_only_transaction = True
-            else:
-                self.transaction.want_level(option)
 
     def _is_broken(self) -> Steps[bool]:
         """Tell whether the database refuses savepoints, since a statement has failed."""

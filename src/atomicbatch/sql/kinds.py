@@ -70,16 +70,6 @@ class Statement(NamedTuple):
     lasting_unknown: bool = False
     """A parameter or an expression decides whether they do; ``lasting`` is then a guess."""
 
-    @property
-    def detail(self) -> str:
-        """The fields above in one text, for callers that have not moved to them yet."""
-        checks = {"call": self.calls, "excludes": self.excludes}
-        checks |= {"foreign_keys": self.sets_foreign_keys, "dml": self.is_dml}
-        checks |= {"chain": self.chains}
-        level = ", ".join(filter(None, (self.level, "READ ONLY" * self.read_only)))
-        named = next((name for name, holds in checks.items() if holds), "")
-        return self.refusal or self.savepoint or level or named
-
 
 CONTROL = frozenset(
     {Kind.BEGIN, Kind.COMMIT, Kind.ROLLBACK, Kind.SAVEPOINT, Kind.ROLLBACK_TO, Kind.RELEASE}
