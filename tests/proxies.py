@@ -67,6 +67,8 @@ class _Side:
         self.waiting: deque[tuple[float, bytes]] = deque()
         self.last = b""
         self.ended = False
+        # Of a client: it has had an answer since it last sent something.
+        self.is_answered = True
         # What is to become of the next bytes.
         self.next: Fault | None = None
 
@@ -79,6 +81,7 @@ class Proxy:
         port: Where it listens, on 127.0.0.1.
         happened: Set when a fault of ``when`` has struck.
         connections: How many connections it has accepted so far.
+        trips: How often a client has sent something and then waited for an answer, so far.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -96,7 +99,7 @@ class Proxy:
         self._delay_seconds = 0.0
         self._stopped = self._silent = self._closed = False
         self.happened = threading.Event()
-        self.connections = 0
+        self.connections = self.trips = 0
         self.port = 0
         self._listener: socket.socket | None = None
         self._listen()
@@ -306,9 +309,12 @@ class Proxy:
             return
         due = 0.0
         if side.is_client:
+            self.trips += side.is_answered
+            side.is_answered = False
             if self._strikes_request(side, data):
                 return
         else:
+            side.other.is_answered = True
             due = time.monotonic() + self._delay_seconds if self._delay_seconds else 0.0
             if side.next is not None or self._garble_next:
                 fault = side.next or Fault.GARBLE

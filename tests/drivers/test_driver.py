@@ -54,6 +54,41 @@ def test_what_one_query_gives(name: str, drivers_databases: Databases) -> None:
         assert line.ask("SELECT '%s'") == "%s"
 
 
+@pytest.mark.parametrize("name", [name for name in LINES if LINES[name] != "sqlite"])
+def test_how_many_round_trips_it_takes(name: str, drivers_databases: Databases) -> None:
+    """PostgreSQL takes several statements in one; the proofs before COMMIT cost none."""
+    with proxied(drivers_databases(LINES[name])) as (proxy, through), Line(name, through) as line:
+        line.begin()
+        line.send("INSERT INTO item VALUES ('a')")  # what is done once is done now
+        before = proxy.trips
+        line.send("SAVEPOINT a", "RELEASE SAVEPOINT a", "SAVEPOINT b")
+        assert proxy.trips - before == (1 if line.family == "postgresql" else 3)
+        before = proxy.trips
+        line.commit()
+        assert proxy.trips - before == 1
+
+
+def test_how_many_hops_it_takes(
+    drivers_databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiosqlite's thread is told once, however many statements there are."""
+    with Line("aiosqlite", drivers_databases("sqlite")) as line:
+        hops: list[object] = []
+        queue = line.connection._tx
+
+        class Counting:
+            def put_nowait(self, item: object) -> None:
+                hops.append(item)
+                queue.put_nowait(item)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(line.connection, "_tx", Counting())
+            line.send("BEGIN", "INSERT INTO item VALUES ('a')", "SAVEPOINT a")
+            assert len(hops) == 1
+            line.commit()
+            assert len(hops) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from atomicbatch.engine import execute
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Reply
-from atomicbatch.server.database.backends import SQLiteBackend, backend_for
+from atomicbatch.server.database.backends import backend_for
 from atomicbatch.server.database.sessions import Session
+from atomicbatch.server.database.sqlite import SQLiteBackend
 from atomicbatch.server.http.serve import database_url as server_url
 from tests.server.conftest import Serve
 from tests.server.served import Served, call, kind_of, make_shop, on_its_own

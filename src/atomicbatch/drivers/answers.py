@@ -1,8 +1,9 @@
 """
 Answers: what a database itself has said, read from any driver's exception.
 
-A code (SQLSTATE, error number, SQLite's result code) is the database's own word. What carries none
-is the driver's: the connection broke, time ran out, bytes could not be read. No driver is imported.
+A code (SQLSTATE, error number, SQLite's result code) is the database's own word. An error without
+one is the driver's: the connection broke, time ran out, bytes could not be read. No driver is
+imported.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from atomicbatch.sql.kinds import Family
 
 
 class Answer(NamedTuple):
-    """A database's code for what went wrong; one of the three, or number and state (MySQL)."""
+    """A database's code for what went wrong: one of the three, or a number with a state (MySQL)."""
 
     state: str = ""
     """SQLSTATE, five characters."""
     number: int | None = None
-    """MySQL's, MariaDB's or TiDB's error number, also the client library's."""
+    """MySQL's, MariaDB's or TiDB's error number, or the client library's."""
     result: str = ""
     """SQLite's extended result code, by name: ``SQLITE_BUSY_SNAPSHOT``."""
     text: str = ""
@@ -59,9 +60,9 @@ def answer_of(error: BaseException) -> Answer | None:
     """
     Find the database's answer behind a driver's exception, however the driver is wrapped.
 
-    Goes from the outermost error inwards, by ``orig`` (SQLAlchemy's name for the driver's
-    exception) and ``__cause__`` alone. Python sets ``__context__`` to whatever was being handled
-    meanwhile, which may have been anything.
+    The search goes from the outermost error inwards, by ``orig`` (SQLAlchemy's name for the
+    driver's exception) and ``__cause__`` alone. Python sets ``__context__`` to whatever was being
+    handled at the time, which may have been anything.
     """
     for link in causes(error):
         if (answer := own_answer(link)) is not None:
@@ -94,7 +95,7 @@ def is_drivers(error: BaseException) -> bool:
 
 
 def _is_root(kind: type) -> bool:
-    """Tell whether a class is the root of a driver's exceptions: an app may have an Error, too."""
+    """Tell whether a class is the root of a driver's exceptions; an app may have an Error, too."""
     module = kind.__module__
     if module.startswith(("asyncpg.", "sqlalchemy.dialects.")):
         return True

@@ -33,12 +33,12 @@ def commit_error(error: BaseException, *, full_is_refused: bool = False) -> Tran
         error: Anything that came out of COMMIT: the driver's, Python's own, a cancellation.
         full_is_refused: SQLITE_FULL proves that nothing is stored. That holds where the connection
             has one database file and writes to it with SQLite's own defaults (``psow=1``). With
-            others attached, some files may have been committed; without ``psow`` the frame that
+            others attached, some of the files may be committed. Without ``psow`` the frame that
             commits may have been written before the disk was full.
 
     Returns:
-        ConflictError or CommitError: the database has refused, nothing is stored; ROLLBACK what
-        is still open. UnknownOutcomeError: the connection must not be used again.
+        ConflictError or CommitError: the database has refused, and nothing is stored; ROLLBACK
+        what is still open. UnknownOutcomeError: the connection must not be used again.
     """
     answer = answer_of(error)
     if answer is None:

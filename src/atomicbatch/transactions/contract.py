@@ -1,61 +1,68 @@
 """
-The contract of a transaction adapter, in words, and what a driver's exception comes to under it.
+The contract of a transaction adapter, in words.
 
-An adapter has one method, ``begin(batch, *, deadline)``. It returns a context manager: an async one
-for ASGI apps, a sync one for WSGI apps, or one that is both, as SQLAlchemyTransaction's and
-DriverTransaction's are (``Transaction`` and ``AsyncTransaction`` in ``engine/run.py`` are the
-types). A sync one is entered and left in one thread, which has no event loop, and may block it.
+**The one method.** An adapter has ``begin(batch, *, deadline)``. It returns a context manager: one
+attempt at the batch. WSGI apps and the server enter and leave it by ``with``, in one thread, which
+has no event loop and may be blocked. ASGI apps enter it by ``async with``, which never blocks the
+event loop. SQLAlchemyTransaction and DriverTransaction return one that can be entered either way.
+The types are ``Transaction`` and ``AsyncTransaction`` in ``engine/run.py``.
 
-Entering begins a transaction on a connection that nobody else uses until it is left, by
-``deadline`` (``time.monotonic()`` seconds). The value it gives is handed to whatever performs the
-calls. It may raise BusyError (no connection, no lock in time) or ConflictError (run the batch
-again); it leaves nothing open when it raises or is cancelled.
+**Entering** begins a transaction on a connection that nobody else uses until the block is left. It
+has until ``deadline`` (seconds of ``time.monotonic()``). What it gives is handed to whatever
+performs the calls. It may raise BusyError (no connection or no lock in time) or ConflictError (run
+the batch again). If it raises or is cancelled, it leaves nothing open.
 
-Inside, after the first conflict, no further statement may be executed: on MySQL a deadlock has
-ended the transaction, and the next statement would silently begin another.
+**Inside the block**, no statement may be executed after the first conflict. On MySQL a deadlock has
+ended the transaction by then, and the next statement would silently begin another one.
 
-Leaving cleanly commits, and only after a proof that the transaction is still the one that was
-begun and still in order: code inside may have ended it (COMMIT, DDL, ON CONFLICT ROLLBACK) or
-broken it and hidden the error. It raises
+**Leaving it without an exception** commits. Before COMMIT the adapter must prove that the
+transaction is still the one that was begun, and still in order. Code inside may have ended it
+(COMMIT, DDL, ON CONFLICT ROLLBACK), or broken it and hidden the error. Leaving raises
 
-- ConflictError, where a conflict was seen inside, also a swallowed one, or at COMMIT;
-- CommitError, where the database has refused COMMIT;
-- BrokenTransactionError, where the transaction had ended or broken before;
-- UnknownOutcomeError, where COMMIT ended in anything else: a time limit, a cancellation, a lost
+- ConflictError, if there was a conflict inside, even one that was caught there, or at COMMIT;
+- CommitError, if the database refused COMMIT;
+- BrokenTransactionError, if the transaction had ended or broken before;
+- UnknownOutcomeError, if COMMIT ended in anything else: a time limit, a cancellation, a lost
   connection, an answer that nobody could read.
 
-After each but the last the work is surely undone. After the last the connection is not used again.
-What else comes out of a clean exit is taken for the last.
+After the first two the work is certainly undone; after BrokenTransactionError too, unless its
+``may_be_stored`` is set. After UnknownOutcomeError the connection is not used again. Any other
+exception is treated as UnknownOutcomeError.
 
-Leaving by an exception, any exception, rolls back. It raises ConflictError where a conflict was
-seen inside, BrokenTransactionError where some work may have escaped; else it lets the exception
-pass. A ROLLBACK that fails because the connection is lost is no error: the database rolls back.
+**Leaving it by an exception**, whichever it is, rolls back. Leaving then raises ConflictError if
+there was a conflict inside, and BrokenTransactionError if some of the work may be stored. Otherwise
+it lets the exception pass. A ROLLBACK that fails because the connection is lost is no error, since
+the database rolls back by itself.
 
-What the block gives may have a method ``call()``: it returns a context manager of the same kind,
-and each call runs inside of one. Leaving it is the end of all that the call has opened; it raises
-the TransactionError that keeps the batch from going on, so that the right call is blamed.
+**Either way** the connection is given back clean, or closed. No error of the driver gets out.
 
-An adapter whose batches may be in the way of other requests on their event loop says so by a
-ConflictError that has ``alone`` set: the batch then runs again while nothing else does. It may have
-a method ``wants_alone()``, asked before each batch. If what the block gives has the attributes
-``is_alone`` and ``number``, they are set: a function that tells, in any thread, whether nothing
-else runs now, and which attempt this is, from 1.
+What follows is optional. Of what the block gives:
 
-When time is up, or the client is gone, another thread may call three methods of what ``begin``
-returns, where it has them: ``interrupt()``, ``sever()`` and ``give_up()``; ``engine/deadline.py``
-says when. None may block. ``give_up()`` promises that COMMIT is not sent any more, or tells, by
-returning true, that it has been sent: the outcome is unknown then, and nobody waits for it.
+- ``call()`` returns a context manager, sync or async like the block. Each call runs inside of one.
+  Leaving it ends everything that the call has opened. It raises the TransactionError that keeps the
+  batch from going on, so that the right call is blamed.
+- ``is_alone`` and ``number`` are set if they exist: a function that tells, in any thread, whether
+  nothing else runs now; and which attempt this is, counted from 1.
+- ``took_part()`` tells whether the call that ran last has used the transaction. True: the client is
+  told that what the call did is undone. False: that what it did elsewhere stays. None, or no such
+  method: the client is only told that the transaction is undone.
+- ``takes_part(connection)`` tells whether a driver's connection works in the transaction. Writes on
+  other connections are refused, see ``guard/``. A connection that was used while the transaction
+  was begun takes part anyhow.
 
-It may have a method ``took_part()``: whether the call that ran last has used the transaction. True:
-a client is told that what the call did is undone. False: that what it did elsewhere stays. None, or
-no such method: nobody knows, and nothing is said but that the transaction is undone.
+Of what ``begin`` returns: ``interrupt()``, ``sever()`` and ``give_up()``. Another thread calls them
+when the time is up or the client is gone; ``engine/deadline.py`` says when. None of them may block.
+``give_up()`` promises that COMMIT will not be sent any more. If it has been sent already,
+``give_up()`` returns true: the outcome is then unknown, and nobody waits for it.
 
-It may have a method ``takes_part(connection)``: whether a driver's connection works in the
-transaction. Writes by others are refused, see ``guard/``. A connection that was used while the
-transaction was begun takes part anyhow. The adapter itself may have an attribute ``outside``: what
-its batches leave alone (paths of SQLite files, URLs of databases, names of libraries).
+Of the adapter itself:
 
-Either way the connection is given back clean, or closed. Errors of the driver never get out.
+- ``wants_alone()`` is asked before each batch. An adapter whose batches may block other requests of
+  their event loop says so by a ConflictError that has ``alone`` set. The batch then runs again
+  while nothing else does.
+- ``outside``: what its batches leave alone (paths of SQLite files, URLs of databases, names of
+  libraries).
+
 ``atomicbatch.testing.check_transaction`` tests an adapter against all of this.
 """
 

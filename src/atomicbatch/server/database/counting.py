@@ -1,8 +1,8 @@
 """
 Counting: drivers' connections that stop reading an answer once it is too long.
 
-The drivers keep a row in memory until they have all of it, however long it is. These connections
-count the bytes as they arrive from the network, and are closed where there are too many.
+A driver keeps a row in memory until it has all of it, however long it is. These connections count
+the bytes as they arrive from the network, and close themselves when there are too many.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from atomicbatch.server.database.bounds import TooMuchError
 if TYPE_CHECKING:
     import psycopg
 
-# Linux's struct tcp_info has tcpi_bytes_received, 8 bytes, at 128.
+# A connection that has received a longer answer is not kept, for the memory it holds.
 _WORN_BYTES = 4 * 1024 * 1024
+# Linux's struct tcp_info has tcpi_bytes_received, 8 bytes, at 128.
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 
 
@@ -28,8 +29,8 @@ def postgresql() -> type[psycopg.Connection[Any]]:
     """
     psycopg's connection, counting.
 
-    libpq reads by itself, so the kernel is asked, after each piece of an answer but the first. It
-    only knows for TCP, and only Linux's does: elsewhere a single row may be of any length.
+    libpq reads by itself, so the kernel is asked, after each piece of an answer but the first. Only
+    Linux counts, and only on TCP: elsewhere a single row may be of any length.
     """
     import psycopg
 
@@ -41,7 +42,7 @@ def postgresql() -> type[psycopg.Connection[Any]]:
 
         @contextmanager
         def receiving(self, most_bytes: int) -> Iterator[None]:
-            """Close the connection and raise TooMuchError where a statement's answer is longer."""
+            """Close the connection and raise TooMuchError if a statement's answer is longer."""
             if self._own is None:
                 self._own = socket.socket(fileno=os.dup(self.pgconn.socket))
             before = _bytes_received(self._own)
@@ -108,7 +109,7 @@ def mysql() -> Callable[..., Any]:
 
         @contextmanager
         def receiving(self, most_bytes: int) -> Iterator[None]:
-            """Close the connection and raise TooMuchError where a statement's answer is longer."""
+            """Close the connection and raise TooMuchError if a statement's answer is longer."""
             self._left = most_bytes
             try:
                 yield

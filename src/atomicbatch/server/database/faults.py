@@ -16,10 +16,10 @@ class RowFault(Exception):
     The database refused a call; the whole batch is rolled back.
 
     Attributes:
-        status: The status of the call's reply.
+        status: The HTTP status of the call's reply.
         slug: The problem's type.
-        detail: For people; never the driver's own text, which may show other rows' values.
-        members: More members for the problem document: ``constraint``, ``column``, ``table``.
+        detail: One line for people. Never the driver's own text, which may show values of rows.
+        members: More members of the problem document: ``constraint``, ``column``, ``table``.
     """
 
     def __init__(self, status: int, slug: str, detail: str, **members: Any) -> None:
@@ -99,7 +99,7 @@ def _sqlite_culprit(message: str) -> dict[str, Any]:
 
 # "Duplicate entry 'x' for key 'sku'", "Column 'sku' cannot be null",
 # "Data too long for column 'sku' at row 1",
-# "CONSTRAINT `stock_positive` failed for `db`.`t`"; never the entry itself, which is data.
+# "CONSTRAINT `stock_positive` failed for `db`.`t`". Never the entry itself, which is data.
 _MYSQL_COLUMN = re.compile(r"(?:column|Column|Field) '([^']+)'|column (?:`.+`\.)?`(.+)` at row")
 _MYSQL_CONSTRAINT = re.compile(r"CONSTRAINT `([^`]+)`|for key '([^']+)'$")
 

@@ -23,7 +23,7 @@ from atomicbatch.errors import (
     UnknownOutcomeError,
 )
 from atomicbatch.model import Batch, Reply
-from atomicbatch.server.database.backends import Backend, Execute, Raw, Row
+from atomicbatch.server.database.backend import Backend, Execute, Raw, Row
 from atomicbatch.server.database.threads import too_late
 from atomicbatch.server.database.tickets import AnyTicket, untimed
 from atomicbatch.server.principal import Principal

@@ -1,4 +1,4 @@
-"""SQLite files: which file a connection has open, and what if another has taken its name."""
+"""SQLite files: which file a connection has open, and what to do when another takes its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if sys.platform != "win32":
 
 Identity = tuple[int, int] | None
 """Device and inode of a file; None where there is no file."""
-# SQLite finds both by the database's name, so they would be taken for the new file's.
+# SQLite finds both by the database's name, and would take them for the new file's.
 _COMPANIONS = ("-wal", "-shm")
 
 
@@ -31,7 +31,7 @@ class FileConnection(sqlite3.Connection):
     identities: tuple[Identity, ...] = ()
 
     def moved(self) -> bool:
-        """Whether the name stands for another file now, or for none."""
+        """Whether the name now belongs to another file, or to none."""
         return identity(self.path) != self.identities[0]
 
 
@@ -46,10 +46,14 @@ def identity(path: str) -> Identity:
 
 def open_file(path: str, *, busy_seconds: float) -> FileConnection:
     """
-    Open an SQLite file that is there.
+    Open an SQLite file that exists.
+
+    Args:
+        path: Its name.
+        busy_seconds: How long each statement waits for a lock.
 
     Raises:
-        sqlite3.OperationalError: There is none, or it cannot be opened.
+        sqlite3.OperationalError: There is no such file, or it cannot be opened.
     """
     before = identity(path)
     raw = sqlite3.connect(
@@ -70,7 +74,7 @@ def open_file(path: str, *, busy_seconds: float) -> FileConnection:
 
 
 def note_identities(raw: FileConnection) -> None:
-    """Note which files ``raw`` has open, once it has read from them."""
+    """Note which files ``raw`` has open. It must have read from them before."""
     raw.identities = (
         identity(raw.path),
         *(identity(raw.path + suffix) for suffix in _COMPANIONS),
@@ -91,7 +95,7 @@ def leave_file(raw: FileConnection) -> None:
         raise sqlite3.OperationalError("the file was replaced, and the old one is still being read")
     with _alone_in(os.path.dirname(os.path.abspath(raw.path))):
         for suffix, own in zip(_COMPANIONS, raw.identities[1:], strict=True):
-            # Ours is open, so that no other file can have its number.
+            # Ours is still open, so no other file can have its inode.
             if own is not None and identity(raw.path + suffix) == own:
                 os.unlink(raw.path + suffix)
     raw.close()
@@ -99,7 +103,7 @@ def leave_file(raw: FileConnection) -> None:
 
 @contextmanager
 def _alone_in(folder: str) -> Iterator[None]:
-    """Hold a lock on ``folder`` that all our processes ask for."""
+    """Hold a lock on ``folder`` that all of our processes take."""
     if sys.platform == "win32":  # where nobody can replace a file that is open
         yield
         return
