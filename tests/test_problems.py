@@ -17,6 +17,8 @@ from atomicbatch import (
     Call,
     CommitError,
     ConflictError,
+    Failure,
+    Fate,
     LimitError,
     MalformedError,
     Outcome,
@@ -87,7 +89,7 @@ def test_any_text_stays_one_line_of_ascii() -> None:
 
 def test_a_committed_batch_keeps_its_own_replies() -> None:
     """Nothing is copied or changed where nothing went wrong."""
-    outcome = Outcome(True, (reply(200),) * 4)
+    outcome = Outcome(Fate.COMMITTED, (reply(200),) * 4)
     assert replies_for(BATCH, outcome) is outcome.replies
     assert outcome_header(outcome) == b"committed"
 
@@ -95,7 +97,12 @@ def test_a_committed_batch_keeps_its_own_replies() -> None:
 def test_a_rolled_back_batch() -> None:
     """N replies in order: the failing call's own, 424 for the undone and the not attempted."""
     own = reply(409, (b"x-own", b"1"), body=b"taken")
-    outcome = Outcome(False, (reply(201, body=b"secret"), own), failed=1, took_part=(True, True))
+    outcome = Outcome(
+        Fate.ROLLED_BACK,
+        (reply(201, body=b"secret"), own),
+        failures=(Failure(1),),
+        took_part=(True, True),
+    )
     replies = replies_for(BATCH, outcome)
     assert [r.status for r in replies] == [424, 409, 424, 424]
     assert replies[1] is own
@@ -131,9 +138,9 @@ def test_what_is_said_to_be_undone(
     if may_be_stored is not None:
         error = BrokenTransactionError("it ended", may_be_stored=may_be_stored)
     outcome = Outcome(
-        False,
+        Fate.ROLLED_BACK,
         (reply(201), reply(201), reply(409)),
-        failed=2 if error is None else None,
+        failures=(Failure(2),) if error is None else (),
         error=error,
         took_part=(took_part, True),
     )
@@ -151,7 +158,9 @@ def test_statuses_that_clients_retry_call_by_call(status: int) -> None:
     own = reply(
         status, (b"retry-after", b"7"), (b"www-authenticate", b"Basic"), (b"set-cookie", b"a=b")
     )
-    replies = replies_for(BATCH, Outcome(False, (reply(200), own), failed=1))
+    replies = replies_for(
+        BATCH, Outcome(Fate.ROLLED_BACK, (reply(200), own), failures=(Failure(1),))
+    )
     assert [r.status for r in replies] == [status] * 4
     for other in (replies[0], replies[2], replies[3]):
         headers = dict(other.headers)
@@ -162,7 +171,9 @@ def test_statuses_that_clients_retry_call_by_call(status: int) -> None:
 
 def test_an_exhausted_conflict_is_503_everywhere() -> None:
     """Every part says 503 with Retry-After, and that it was a conflict (SPEC 6.1)."""
-    outcome = Outcome(False, (reply(200),) * 2, error=ConflictError("in the way"), attempts=5)
+    outcome = Outcome(
+        Fate.ROLLED_BACK, (reply(200),) * 2, error=ConflictError("in the way"), attempts=5
+    )
     replies = replies_for(BATCH, outcome)
     assert [r.status for r in replies] == [503] * 4
     assert all(dict(r.headers)[b"retry-after"] for r in replies)
@@ -173,7 +184,7 @@ def test_an_exhausted_conflict_is_503_everywhere() -> None:
 def test_a_refused_commit_blames_no_call() -> None:
     """All calls were undone by COMMIT, which is named as the cause (SPEC 4.2)."""
     error = CommitError("COMMIT was refused: foreign key")
-    outcome = Outcome(False, (reply(200),) * 4, error=error)
+    outcome = Outcome(Fate.ROLLED_BACK, (reply(200),) * 4, error=error)
     replies = replies_for(BATCH, outcome)
     assert [r.status for r in replies] == [424] * 4
     for body in bodies(replies):
@@ -185,7 +196,7 @@ def test_a_refused_commit_blames_no_call() -> None:
 def test_a_timeout_is_the_running_calls() -> None:
     """The call that was running shows 504; what came before and after it 424."""
     error = TimeoutExceededError("too long", call_index=1)
-    outcome = Outcome(False, (reply(200),), failed=1, error=error)
+    outcome = Outcome(Fate.ROLLED_BACK, (reply(200),), failures=(Failure(1),), error=error)
     assert [r.status for r in replies_for(BATCH, outcome)] == [424, 504, 424, 424]
     assert outcome_header(outcome) == b"rolled-back; failed=2; status=504"
 
@@ -193,7 +204,7 @@ def test_a_timeout_is_the_running_calls() -> None:
 def test_the_transactions_word_outranks_the_failing_reply() -> None:
     """Where work may have escaped, the failing call shows that instead of its own reply."""
     error = BrokenTransactionError("ended early")
-    outcome = Outcome(False, (reply(200),), failed=1, error=error)
+    outcome = Outcome(Fate.ROLLED_BACK, (reply(200),), failures=(Failure(1),), error=error)
     assert [r.status for r in replies_for(BATCH, outcome)] == [424, 500, 424, 424]
     assert outcome_header(outcome) == b"rolled-back; failed=2; status=500"
 
@@ -213,7 +224,8 @@ def test_there_are_always_as_many_replies_as_calls(
     else:
         count = count if failed is None else failed
         replies = (reply(200),) * count
-    outcome = Outcome(False, replies, failed, error)
+    failures = () if failed is None else (Failure(failed),)
+    outcome = Outcome(Fate.ROLLED_BACK, replies, failures, error)
     shown = replies_for(BATCH, outcome)
     assert len(shown) == len(BATCH.calls)
     assert all(r.status >= 400 for r in shown)

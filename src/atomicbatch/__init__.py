@@ -38,7 +38,7 @@ from atomicbatch.errors import (
     WireError,
 )
 from atomicbatch.limits import EndpointLimits, Limits
-from atomicbatch.model import Batch, Call, Header, Headers, Outcome, Reply
+from atomicbatch.model import Batch, Call, Failure, Fate, Header, Headers, Outcome, Reply
 
 __all__ = [
     "AtomicBatchError",
@@ -49,6 +49,8 @@ __all__ = [
     "CommitError",
     "ConflictError",
     "EndpointLimits",
+    "Failure",
+    "Fate",
     "Header",
     "Headers",
     "LimitError",

@@ -1,7 +1,8 @@
-"""What a batch is made of: Call, Reply, Batch, Outcome. Immutable, without behaviour."""
+"""The nouns of a batch: Call, Reply, Batch, Outcome. All are immutable."""
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -48,20 +49,53 @@ class Batch(NamedTuple):
     calls: tuple[Call, ...]
 
 
-class Outcome(NamedTuple):
-    """What became of a batch that ran: committed or rolled back, plus the replies."""
+class Fate(Enum):
+    """What became of a batch's work in the database."""
 
-    committed: bool
-    replies: tuple[Reply, ...]
-    """The replies of the calls that were performed, in order; the last one failed if any did."""
-    failed: int | None = None
-    """The call that failed (0-based); None where the batch committed, or no call is to blame."""
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled-back"
+    DRY_RUN = "dry-run"
+    """Every call succeeded, and all that they did was undone, as was asked for."""
+    UNKNOWN = "unknown"
+    """COMMIT was sent, and no answer said what it came to."""
+
+
+class Failure(NamedTuple):
+    """A call that failed."""
+
+    call: int
+    """Its index, 0-based."""
     error: AtomicBatchError | None = None
-    """Why the batch was rolled back where no reply says it: COMMIT failed, conflict, timeout."""
+    """Why it failed, where it gave no reply that says so."""
+
+
+class Outcome(NamedTuple):
+    """What became of a batch that ran: its fate, plus the replies."""
+
+    fate: Fate
+    replies: tuple[Reply, ...]
+    """
+    Of the calls that were performed, in order. Of a call that failed without a reply there is
+    none; where other calls were performed after it, an empty one with its error's status.
+    """
+    failures: tuple[Failure, ...] = ()
+    """The calls that failed, in order; none where no call is to blame."""
+    error: AtomicBatchError | None = None
+    """Why the batch was undone, where no reply says so: COMMIT failed, a conflict, time is up."""
     attempts: int = 1
     """How many times the batch was run; more than one after conflicts."""
     took_part: tuple[bool | None, ...] = ()
     """
-    After a rollback, of each reply's call: it used a database that takes part in the batch. None,
-    or no value: nobody knows.
+    After a rollback, for each reply: whether its call used a database that takes part in the
+    batch. None, or no value: nobody knows.
     """
+
+    @property
+    def committed(self) -> bool:
+        """COMMIT has returned: everything is stored."""
+        return self.fate is Fate.COMMITTED
+
+    @property
+    def failed(self) -> int | None:
+        """The first call that failed (0-based); None where no call is to blame."""
+        return self.failures[0].call if self.failures else None

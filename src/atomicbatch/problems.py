@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from atomicbatch.errors import AtomicBatchError, BrokenTransactionError, LimitError
-from atomicbatch.model import Batch, Header, Headers, Outcome, Reply
+from atomicbatch.model import Batch, Failure, Fate, Header, Headers, Outcome, Reply
 
 URN = "urn:atomicbatch:problem:"
 """Start of every problem's ``type``. A URN, since nobody can be promised a web page for ever."""
@@ -91,23 +91,23 @@ def replies_for(batch: Batch, outcome: Outcome) -> tuple[Reply, ...]:
     424 and whether it was undone or not attempted. When the cause is 401, 429 or 503, every call
     has that status and its WWW-Authenticate and Retry-After.
     """
-    if outcome.committed:
+    if outcome.fate in (Fate.COMMITTED, Fate.DRY_RUN):
         return outcome.replies
     cause = _cause(outcome)
-    if outcome.failed is None and cause.status in _CONTAGIOUS:
+    if not outcome.failures and cause.status in _CONTAGIOUS:
         return (cause,) * len(batch.calls)
-    performed = outcome.replies
-    at_call = outcome.failed
-    undone_to = len(performed) if at_call is None else at_call
+    own = {failure.call: _own(outcome, failure) for failure in outcome.failures[1:]}
+    if outcome.failed is not None:
+        own[outcome.failed] = cause
     not_attempted = _bystander(outcome, cause, None)
     undone: dict[tuple[int, bool | None], Reply] = {}
     replies: list[Reply] = []
     for index in range(len(batch.calls)):
-        if index == at_call:
-            replies.append(cause)
-        elif index < undone_to:
+        if index in own:
+            replies.append(own[index])
+        elif index < len(outcome.replies):
             took_part = outcome.took_part[index] if index < len(outcome.took_part) else None
-            key = (performed[index].status, took_part)
+            key = (outcome.replies[index].status, took_part)
             if key not in undone:
                 undone[key] = _bystander(outcome, cause, *key)
             replies.append(undone[key])
@@ -117,18 +117,25 @@ def replies_for(batch: Batch, outcome: Outcome) -> tuple[Reply, ...]:
 
 
 def outcome_header(outcome: Outcome) -> bytes:
-    """Write the value of ``Batch-Outcome`` (SPEC 5.1)."""
-    if outcome.committed:
-        return b"committed"
-    at = b"commit" if outcome.failed is None else b"%d" % (outcome.failed + 1)
+    """Write the value of ``Batch-Outcome`` (SPEC 5.1, 6.3, 6.4)."""
+    if outcome.fate is not Fate.ROLLED_BACK:
+        return str(outcome.fate.value).encode()
+    at = b",".join(b"%d" % (failure.call + 1) for failure in outcome.failures) or b"commit"
     return b"rolled-back; failed=%s; status=%d" % (at, _cause(outcome).status)
 
 
 def _cause(outcome: Outcome) -> Reply:
-    """The reply that says why the batch was rolled back."""
+    """Return the reply that says why the batch was rolled back."""
     if outcome.error is not None:
         return error_reply(outcome.error)
-    return outcome.replies[-1]
+    return _own(outcome, outcome.failures[0])
+
+
+def _own(outcome: Outcome, failure: Failure) -> Reply:
+    """Return the reply of a call that failed."""
+    if failure.error is not None:
+        return error_reply(failure.error)
+    return outcome.replies[failure.call]
 
 
 # Nobody says "undone" of what he has not seen (SPEC 4.7).

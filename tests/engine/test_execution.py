@@ -10,6 +10,7 @@ from atomicbatch import (
     Call,
     CommitError,
     ConflictError,
+    Fate,
     Reply,
     TimeoutExceededError,
 )
@@ -57,7 +58,7 @@ def test_a_status_of_400_or_more_stops_the_batch(status: int) -> None:
     execution = run(200, status, calls=4)
     assert execution.failed
     assert execution.next_call() is None
-    outcome = execution.outcome(committed=False)
+    outcome = execution.outcome(Fate.ROLLED_BACK)
     assert (outcome.failed, outcome.error) == (1, None)
     assert [r.status for r in outcome.replies] == [200, status]
 
@@ -73,7 +74,7 @@ def test_2xx_and_3xx_are_success(status: int) -> None:
 @pytest.mark.parametrize("status", [0, 100, 101, 103, 199])
 def test_a_status_below_200_is_no_answer(status: int) -> None:
     """An interim response, 101 above all, in the place of the reply is a failure (SPEC 4.1)."""
-    outcome = run(200, status, calls=3).outcome(committed=False)
+    outcome = run(200, status, calls=3).outcome(Fate.ROLLED_BACK)
     assert outcome.failed == 1
     assert outcome.error is not None
     assert outcome.error.status == 500
@@ -86,7 +87,7 @@ def test_a_handlers_exception_is_hidden() -> None:
     execution.next_call()
     secret = ValueError("password=hunter2")
     execution.record_error(secret)
-    outcome = execution.outcome(committed=False)
+    outcome = execution.outcome(Fate.ROLLED_BACK)
     assert outcome.error is not None
     assert "hunter2" not in str(outcome.error)
     assert outcome.error.__cause__ is secret
@@ -107,7 +108,7 @@ def test_a_timeout_blames_the_running_call() -> None:
     """The call during which the limit passed has failed, even where it has answered 200 since."""
     execution = run(200, 200, calls=3)
     execution.record_timeout()
-    outcome = execution.outcome(committed=False)
+    outcome = execution.outcome(Fate.ROLLED_BACK)
     assert isinstance(outcome.error, TimeoutExceededError)
     assert (outcome.failed, len(outcome.replies)) == (1, 1)
 
@@ -116,28 +117,28 @@ def test_a_timeout_does_not_hide_a_failure() -> None:
     """A call that has failed by itself before the limit passed keeps its own reply."""
     execution = run(200, 409, calls=3)
     execution.record_timeout()
-    outcome = execution.outcome(committed=False)
+    outcome = execution.outcome(Fate.ROLLED_BACK)
     assert (outcome.error, outcome.replies[-1].status) == (None, 409)
 
 
 def test_no_call_is_to_blame_for_a_conflict() -> None:
     """After a conflict no call is named: each may be right the next time."""
     execution = run(200, 500, calls=3)
-    outcome = execution.outcome(committed=False, error=ConflictError("no"), attempts=5)
+    outcome = execution.outcome(Fate.ROLLED_BACK, error=ConflictError("no"), attempts=5)
     assert (outcome.failed, outcome.attempts) == (None, 5)
 
 
 def test_the_transactions_word_outranks_the_replies() -> None:
     """What the transaction says on leaving is the error of the outcome."""
     error = AtomicBatchError("lost")
-    outcome = run(200, 200).outcome(committed=False, error=error)
+    outcome = run(200, 200).outcome(Fate.ROLLED_BACK, error=error)
     assert outcome.error is error
     assert (outcome.failed, len(outcome.replies)) == (None, 2)
 
 
 def test_a_committed_outcome_holds_every_reply() -> None:
     """A committed batch has as many replies as calls, in order (SPEC 1.7)."""
-    outcome = run(200, 201, 302).outcome(committed=True, attempts=2)
+    outcome = run(200, 201, 302).outcome(Fate.COMMITTED, attempts=2)
     assert outcome.committed
     assert [r.status for r in outcome.replies] == [200, 201, 302]
     assert (outcome.failed, outcome.error, outcome.attempts) == (None, None, 2)

@@ -19,6 +19,8 @@ from atomicbatch import (
     Call,
     CommitError,
     ConflictError,
+    Failure,
+    Fate,
     Outcome,
     Reply,
     TimeoutExceededError,
@@ -137,7 +139,7 @@ def test_all_calls_succeed(run: Run) -> None:
     fake = Fake()
     outcome = run(fake, [OK, OK, OK])
     assert fake.events == ONCE
-    assert outcome == Outcome(True, (OK, OK, OK))
+    assert outcome == Outcome(Fate.COMMITTED, (OK, OK, OK))
 
 
 def test_the_first_failure_rolls_back(run: Run) -> None:
@@ -146,7 +148,7 @@ def test_the_first_failure_rolls_back(run: Run) -> None:
     outcome = run(fake, [OK, FAILED])
     assert fake.events == ["begin", "/0", "/1", "rollback"]
     assert isinstance(fake.left_by[0], Rollback)
-    assert outcome == Outcome(False, (OK, FAILED), failed=1)
+    assert outcome == Outcome(Fate.ROLLED_BACK, (OK, FAILED), failures=(Failure(1),))
 
 
 def test_a_handlers_exception_rolls_back(run: Run, caplog: pytest.LogCaptureFixture) -> None:
@@ -185,7 +187,7 @@ def test_a_limit_is_the_calls_failure(run: Run) -> None:
 def test_a_commit_that_fails_is_a_rollback(run: Run, error: AtomicBatchError) -> None:
     """What COMMIT raises is the outcome's error; nothing says committed (SPEC 4.2)."""
     outcome = run(Fake(commit=[error]), [OK, OK, OK])
-    assert outcome == Outcome(False, (OK, OK, OK), error=error)
+    assert outcome == Outcome(Fate.ROLLED_BACK, (OK, OK, OK), error=error)
 
 
 CONFLICT = ConflictError("in the way")
@@ -211,7 +213,7 @@ def test_a_conflict_runs_the_batch_again(
     copy.plans = {name: list(plan) for name, plan in fake.plans.items()}
     outcome = shell(copy, steps)
     assert copy.events == events + ONCE
-    assert outcome == Outcome(True, (OK, OK, OK), attempts=2)
+    assert outcome == Outcome(Fate.COMMITTED, (OK, OK, OK), attempts=2)
 
 
 def test_a_conflict_that_stays(run: Run) -> None:
@@ -219,7 +221,7 @@ def test_a_conflict_that_stays(run: Run) -> None:
     fake = Fake(commit=[CONFLICT] * 3)
     outcome = run(fake, [OK] * 9, replay=Replay(max_attempts=3, base_seconds=0))
     assert fake.events == ONCE * 3
-    assert outcome == Outcome(False, (OK, OK, OK), error=CONFLICT, attempts=3)
+    assert outcome == Outcome(Fate.ROLLED_BACK, (OK, OK, OK), error=CONFLICT, attempts=3)
 
 
 def test_replay_can_be_turned_off(run: Run) -> None:

@@ -10,6 +10,8 @@ from atomicbatch import (
     Batch,
     BusyError,
     ConflictError,
+    Failure,
+    Fate,
     Headers,
     Limits,
     MalformedError,
@@ -62,8 +64,10 @@ def accepting(headers: Headers) -> Head:
 
 HEAD = accepting(())
 BATCH = Batch(CALLS)
-COMMITTED = Outcome(True, (Reply(200, (), b"a"), Reply(201, (), b"b" * 3000)))
-ROLLED_BACK = Outcome(False, (Reply(200, (), b"a"), Reply(409, (), b"no")), failed=1)
+COMMITTED = Outcome(Fate.COMMITTED, (Reply(200, (), b"a"), Reply(201, (), b"b" * 3000)))
+ROLLED_BACK = Outcome(
+    Fate.ROLLED_BACK, (Reply(200, (), b"a"), Reply(409, (), b"no")), failures=(Failure(1),)
+)
 
 
 def test_a_committed_response() -> None:
@@ -111,7 +115,7 @@ def test_the_response_is_compressed(coding: str) -> None:
 
 def test_a_small_response_is_not_compressed() -> None:
     """Below a kilobyte it would cost more than it gives, unless the client insists."""
-    small = Outcome(True, (Reply(200, (), b""),) * 2)
+    small = Outcome(Fate.COMMITTED, (Reply(200, (), b""),) * 2)
     for value, compressed in [(b"gzip", False), (b"gzip, identity;q=0", True)]:
         response = write_response(accepting(((b"accept-encoding", value),)), BATCH, small)
         assert (b"content-encoding" in dict(response.headers)) is compressed

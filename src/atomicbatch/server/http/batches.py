@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from atomicbatch.engine import execute
 from atomicbatch.errors import AtomicBatchError, BusyError
-from atomicbatch.model import Batch, Call, Outcome, Reply
+from atomicbatch.model import Batch, Call, Failure, Fate, Outcome, Reply
 from atomicbatch.server.database.database import Database, is_read_only
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.database.tickets import AnyTicket
@@ -94,5 +94,9 @@ class Batches:
 def _cut_short(batch: Batch, ticket: AnyTicket, error: AtomicBatchError) -> Outcome:
     """The outcome if the thread hangs before COMMIT and is given up: what is known of it."""
     replies = tuple(ticket.replies or ())
-    failed = error.call_index = len(replies) if len(replies) < len(batch.calls) else None
-    return Outcome(False, replies, failed, error, took_part=(True,) * len(replies))
+    failures: tuple[Failure, ...] = ()
+    if len(replies) < len(batch.calls):
+        error.call_index = len(replies)
+        failures = (Failure(len(replies), error),)
+    took_part = (True,) * len(replies)
+    return Outcome(Fate.ROLLED_BACK, replies, failures, error, took_part=took_part)
