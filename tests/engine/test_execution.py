@@ -142,3 +142,54 @@ def test_a_committed_outcome_holds_every_reply() -> None:
     assert outcome.committed
     assert [r.status for r in outcome.replies] == [200, 201, 302]
     assert (outcome.failed, outcome.error, outcome.attempts) == (None, None, 2)
+
+
+def test_calls_may_be_handed_out_ahead() -> None:
+    """Several calls may be under way; replies are taken in the order of the calls."""
+    batch = batch_of(3)
+    execution = Execution(batch)
+    assert [execution.next_call() for _ in range(4)] == [*batch.calls, None]
+    assert (execution.handed_out, execution.running) == (3, 0)
+    execution.record(reply(200))
+    assert execution.running == 1
+    execution.record(reply(201))
+    execution.record(reply(204))
+    assert (execution.running, execution.failed) == (2, False)
+    assert [r.status for r in execution.outcome(Fate.COMMITTED).replies] == [200, 201, 204]
+
+
+@pytest.mark.parametrize("how", ["error", "timeout"])
+def test_the_first_call_that_is_not_recorded_is_to_blame(how: str) -> None:
+    """An error, or the time limit, is the fault of the call that is waited for, not of the last."""
+    execution = Execution(batch_of(4))
+    for _ in range(3):
+        execution.next_call()
+    execution.record(reply(200))
+    if how == "error":
+        execution.record_error(ValueError())
+    else:
+        execution.record_timeout()
+    outcome = execution.outcome(Fate.ROLLED_BACK)
+    assert outcome.error is not None
+    assert (outcome.failed, outcome.error.call_index, len(outcome.replies)) == (1, 1, 1)
+    assert execution.next_call() is None
+
+
+def test_after_the_last_call_no_call_is_to_blame() -> None:
+    """What fails between the last call and COMMIT is the batch's failure."""
+    execution = run(200, 200)
+    execution.end_calls()
+    execution.record_end_error(CommitError("no"))
+    outcome = execution.outcome(Fate.ROLLED_BACK)
+    assert (outcome.failed, outcome.error and outcome.error.message) == (None, "no")
+    assert len(outcome.replies) == 2
+
+
+def test_the_time_limit_after_the_last_call() -> None:
+    """Where the limit passes between the last call and COMMIT, no call is to blame."""
+    execution = run(200, 200)
+    execution.end_calls()
+    execution.record_timeout()
+    outcome = execution.outcome(Fate.ROLLED_BACK)
+    assert isinstance(outcome.error, TimeoutExceededError)
+    assert (outcome.failed, execution.fate) == (None, Fate.ROLLED_BACK)

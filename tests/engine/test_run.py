@@ -7,7 +7,7 @@ import logging
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import pytest
 
@@ -26,7 +26,16 @@ from atomicbatch import (
     TimeoutExceededError,
     UnknownOutcomeError,
 )
-from atomicbatch.engine import Replay, Rollback, execute, execute_async
+from atomicbatch.engine import (
+    NORMAL,
+    Observer,
+    Policy,
+    Replay,
+    Rollback,
+    execute,
+    execute_async,
+)
+from atomicbatch.engine.logs import LOGS
 from atomicbatch.errors import LimitError
 
 BATCH = Batch(tuple(Call("POST", b"/%d" % i, b"", (), b"") for i in range(3)))
@@ -87,8 +96,18 @@ class AsyncFake:
 Run = Callable[..., Outcome]
 
 
+Seal = Callable[[Outcome, Fake], None]
+
+
 def run_sync(
-    fake: Fake, steps: Sequence[Step], *, timeout_seconds: float = 30, replay: Replay = AT_ONCE
+    fake: Fake,
+    steps: Sequence[Step],
+    *,
+    timeout_seconds: float = 30,
+    replay: Replay = AT_ONCE,
+    policy: Policy = NORMAL,
+    seal: Seal | None = None,
+    observer: Observer = LOGS,
 ) -> Outcome:
     script = iter(steps)
 
@@ -100,11 +119,27 @@ def run_sync(
             raise step
         return step
 
-    return execute(BATCH, fake, perform, timeout_seconds=timeout_seconds, replay=replay)
+    return execute(
+        BATCH,
+        fake,
+        perform,
+        timeout_seconds=timeout_seconds,
+        replay=replay,
+        policy=policy,
+        seal=seal,
+        observer=observer,
+    )
 
 
 def run_async(
-    fake: Fake, steps: Sequence[Step], *, timeout_seconds: float = 30, replay: Replay = AT_ONCE
+    fake: Fake,
+    steps: Sequence[Step],
+    *,
+    timeout_seconds: float = 30,
+    replay: Replay = AT_ONCE,
+    policy: Policy = NORMAL,
+    seal: Seal | None = None,
+    observer: Observer = LOGS,
 ) -> Outcome:
     script = iter(steps)
 
@@ -117,9 +152,21 @@ def run_async(
             raise step
         return step
 
+    async def seal_async(outcome: Outcome, connection: Fake) -> None:
+        await asyncio.sleep(0)
+        if seal is not None:
+            seal(outcome, connection)
+
     return asyncio.run(
         execute_async(
-            BATCH, AsyncFake(fake), perform, timeout_seconds=timeout_seconds, replay=replay
+            BATCH,
+            AsyncFake(fake),
+            perform,
+            timeout_seconds=timeout_seconds,
+            replay=replay,
+            policy=policy,
+            seal=None if seal is None else seal_async,
+            observer=observer,
         )
     )
 
@@ -385,6 +432,187 @@ def test_sync_time_limit_is_seen_after_the_call(monkeypatch: pytest.MonkeyPatch)
     assert fake.events == ["begin", "rollback"]
     assert isinstance(outcome.error, TimeoutExceededError)
     assert (outcome.failed, len(outcome.replies)) == (2, 2)
+
+
+# The seal ----------------------------------------------------------------------------------------
+
+
+def sealing(outcomes: list[Outcome], *steps: Exception | None) -> Seal:
+    """Make a seal that writes down what it is given, and raises what it is told to."""
+    script = iter(steps)
+
+    def seal(outcome: Outcome, connection: Fake) -> None:
+        connection.events.append("seal")
+        outcomes.append(outcome)
+        if (error := next(script, None)) is not None:
+            raise error
+
+    return seal
+
+
+def test_the_seal_is_the_last_thing_before_commit(run: Run) -> None:
+    """It is given the outcome there will be, and what the transaction's block gave."""
+    fake, sealed = Fake(), list[Outcome]()
+    outcome = run(fake, [OK, OK, OK], seal=sealing(sealed))
+    assert fake.events == ["begin", "/0", "/1", "/2", "seal", "commit"]
+    assert sealed == [outcome]
+    assert outcome.committed
+
+
+@pytest.mark.parametrize("step", [FAILED, ValueError(), UnknownOutcomeError("odd")])
+def test_a_batch_that_failed_is_not_sealed(run: Run, step: Step) -> None:
+    """What will not be stored has nothing to seal."""
+    fake = Fake()
+    run(fake, [OK, step], seal=sealing([]))
+    assert fake.events == ["begin", "/0", "/1", "rollback"]
+
+
+def test_an_error_of_the_seal_rolls_back(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Its own error is told as it is, and blames no call; nothing is committed."""
+    fake, error = Fake(), CommitError("another request has this key")
+    outcome = run(fake, [OK, OK, OK], seal=sealing([], error))
+    assert fake.events == ["begin", "/0", "/1", "/2", "seal", "rollback"]
+    assert outcome == Outcome(Fate.ROLLED_BACK, (OK, OK, OK), error=error)
+    assert caplog.records == []
+
+
+def test_a_strange_error_of_the_seal(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Any other exception is an internal error that says nothing about it, but for the log."""
+    fake, secret = Fake(), ValueError("hunter2")
+    with caplog.at_level(logging.ERROR, "atomicbatch"):
+        outcome = run(fake, [OK, OK, OK], seal=sealing([], secret))
+    assert fake.events[-1] == "rollback"
+    assert outcome.error is not None
+    assert (outcome.error.status, outcome.failed) == (500, None)
+    assert "hunter2" not in str(outcome.error)
+    assert "hunter2" in caplog.text
+
+
+@pytest.mark.parametrize("at", ["seal", "rollback"])
+def test_a_conflict_of_the_seal_runs_the_batch_again(run: Run, at: str) -> None:
+    """Whether the seal says that it was one, or the transaction, which has seen its error."""
+    fake = Fake(rollback=[CONFLICT] if at == "rollback" else [])
+    error = CONFLICT if at == "seal" else ValueError()
+    sealed = list[Outcome]()
+    outcome = run(fake, [OK] * 6, seal=sealing(sealed, error))
+    assert fake.events == [*ONCE[:-1], "seal", "rollback", *ONCE[:-1], "seal", "commit"]
+    assert outcome == Outcome(Fate.COMMITTED, (OK, OK, OK), attempts=2)
+    assert [one.attempts for one in sealed] == [1, 2]
+
+
+def test_a_seal_that_took_all_the_time(run: Run) -> None:
+    """Where the limit passes while the batch is sealed, it is rolled back; no call is to blame."""
+    fake = Fake()
+
+    def seal(outcome: Outcome, connection: Fake) -> None:
+        while time.monotonic() < started + 0.1:
+            pass
+
+    started = time.monotonic()
+    outcome = run(fake, [OK, OK, OK], timeout_seconds=0.05, seal=seal)
+    assert fake.events == ["begin", "/0", "/1", "/2", "rollback"]
+    assert isinstance(outcome.error, TimeoutExceededError)
+    assert (outcome.failed, str(outcome.error)) == (None, "the time limit passed before COMMIT")
+
+
+def test_the_time_limit_interrupts_the_seal() -> None:
+    """A seal that waits for ever is interrupted, and the batch rolled back."""
+
+    async def seal(outcome: Outcome, connection: Fake) -> None:
+        await asyncio.Event().wait()
+
+    async def perform(call: Call, connection: Fake) -> Reply:
+        return OK
+
+    fake = Fake()
+    outcome = asyncio.run(
+        execute_async(BATCH, AsyncFake(fake), perform, timeout_seconds=0.05, seal=seal)
+    )
+    assert fake.events == ["begin", "rollback"]
+    assert isinstance(outcome.error, TimeoutExceededError)
+    assert outcome.failed is None
+
+
+def test_cancelled_during_the_seal() -> None:
+    """Cancelling interrupts the seal, rolls back and propagates, also where it is swallowed."""
+
+    async def main() -> list[str]:
+        sealing, fake = asyncio.Event(), Fake()
+
+        async def seal(outcome: Outcome, connection: Fake) -> None:
+            sealing.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                fake.events.append("swallowed")
+
+        async def perform(call: Call, connection: Fake) -> Reply:
+            return OK
+
+        task = asyncio.create_task(
+            execute_async(BATCH, AsyncFake(fake), perform, timeout_seconds=30, seal=seal)
+        )
+        await sealing.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return fake.events
+
+    assert asyncio.run(main()) == ["begin", "swallowed", "rollback"]
+
+
+# The policy --------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_is_undone(run: Run) -> None:
+    """Every call is performed and the batch is sealed, but it is left by Rollback."""
+    fake, sealed = Fake(), list[Outcome]()
+    outcome = run(fake, [OK, OK, OK], policy=Policy(keeps=False), seal=sealing(sealed))
+    assert fake.events == ["begin", "/0", "/1", "/2", "seal", "rollback"]
+    assert isinstance(fake.left_by[0], Rollback)
+    assert outcome == Outcome(Fate.DRY_RUN, (OK, OK, OK))
+    assert sealed == [outcome]
+
+
+def test_a_dry_run_that_fails(run: Run) -> None:
+    """A dry run with a failed call has found out what it was made for: it is rolled back."""
+    outcome = run(Fake(), [OK, FAILED], policy=Policy(keeps=False))
+    assert outcome == Outcome(Fate.ROLLED_BACK, (OK, FAILED), (Failure(1),))
+
+
+def test_a_conflict_in_a_dry_run(run: Run) -> None:
+    """A dry run that met a conflict runs again, as it would for real."""
+    outcome = run(Fake(rollback=[CONFLICT]), [OK] * 6, policy=Policy(keeps=False))
+    assert (outcome.fate, outcome.attempts) == (Fate.DRY_RUN, 2)
+
+
+def test_a_transaction_that_breaks_in_a_dry_run(run: Run) -> None:
+    """Where work may have escaped, nobody is told that a dry run has left nothing."""
+    error = BrokenTransactionError("ended early")
+    outcome = run(Fake(rollback=[error]), [OK, OK, OK], policy=Policy(keeps=False))
+    assert (outcome.fate, outcome.error) == (Fate.ROLLED_BACK, error)
+
+
+def test_all_errors_are_shown_and_nothing_is_kept(run: Run) -> None:
+    """With a policy that goes on, every call is performed, and the batch is rolled back."""
+    fake = Fake()
+    outcome = run(fake, [FAILED, OK, FAILED], policy=Policy(goes_on=True))
+    assert fake.events == ["begin", "/0", "/1", "/2", "rollback"]
+    assert outcome == Outcome(Fate.ROLLED_BACK, (FAILED, OK, FAILED), (Failure(0), Failure(2)))
+
+
+def test_a_block_that_hides_why_it_was_left() -> None:
+    """An adapter that swallows whatever leaves its block has not committed, so nobody says so."""
+
+    class Hiding(Fake):
+        @contextmanager
+        def begin(self, batch: Batch, *, deadline: float) -> Iterator[Fake]:
+            with suppress(BaseException):
+                yield self
+
+    outcome = run_sync(Hiding(), [OK, KeyboardInterrupt()])
+    assert outcome.fate is Fate.ROLLED_BACK
+    assert isinstance(outcome.error, BrokenTransactionError)
 
 
 # What only the async shell has to keep: interruption.
