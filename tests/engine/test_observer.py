@@ -182,6 +182,7 @@ def test_a_cancelled_batch(error: Exception | None) -> None:
         return OK
 
     heard = Heard()
+    task: asyncio.Task[Outcome]
 
     async def main() -> None:
         nonlocal task
@@ -190,7 +191,6 @@ def test_a_cancelled_batch(error: Exception | None) -> None:
         )
         await task
 
-    task: asyncio.Task[Outcome]
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
     assert heard.events[-1] == ("abandoned", error)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from atomicbatch import Batch, Call, ConflictError, Failure, Fate, Reply
-from atomicbatch.engine import NORMAL, Execution, Policy
+from atomicbatch.engine import Execution, Policy
+from atomicbatch.engine.policy import NORMAL
 
 BATCH = Batch(tuple(Call("POST", b"/%d" % i, b"", (), b"") for i in range(4)))
 ALL_ERRORS = Policy(goes_on=True)

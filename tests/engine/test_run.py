@@ -27,7 +27,6 @@ from atomicbatch import (
     UnknownOutcomeError,
 )
 from atomicbatch.engine import (
-    NORMAL,
     Observer,
     Policy,
     Replay,
@@ -36,6 +35,7 @@ from atomicbatch.engine import (
     execute_async,
 )
 from atomicbatch.engine.logs import LOGS
+from atomicbatch.engine.policy import NORMAL
 from atomicbatch.errors import LimitError
 
 BATCH = Batch(tuple(Call("POST", b"/%d" % i, b"", (), b"") for i in range(3)))

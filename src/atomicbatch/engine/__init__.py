@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from atomicbatch.engine.execution import Execution
 from atomicbatch.engine.observer import Observer, Observers
-from atomicbatch.engine.policy import NORMAL, Policy
+from atomicbatch.engine.policy import Policy
 from atomicbatch.engine.replay import Replay
 from atomicbatch.engine.run import execute, execute_async
 from atomicbatch.engine.transaction import AsyncTransaction, Rollback, Transaction
@@ -32,7 +32,6 @@ from atomicbatch.engine.turns import Turn, Turns
 __all__ = [
     "AsyncTransaction",
     "Execution",
-    "NORMAL",
     "Observer",
     "Observers",
     "Policy",
