@@ -2,50 +2,90 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-import psycopg
 import pymysql
 import pytest
 import sqlalchemy as sa
 
-from tests import databases
+from tests import databases, servers
+from tests.emptied import EmptiedDatabases
 
 pytest_plugins = ["tests.stores"]
 pytest.register_assert_rewrite("tests.endpoints")
 
+_SHARED = pytest.StashKey[servers.SharedServers]()
 _numbers = itertools.count(1)
 
 
-def _started(server: AbstractContextManager[str]) -> Iterator[str]:
-    try:
-        url = server.__enter__()
-    except databases.MissingServerError as error:
-        # In CI a database that is not tested is a failure.
-        if os.environ.get("CI"):
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    try:
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the database servers that the workers share, where there will be workers."""
+    controls = config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+    if controls and not config.option.collectonly:
+        config.stash[_SHARED] = servers.SharedServers()
+        config.stash[_SHARED].start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where they are."""
+    if _SHARED in node.config.stash:
+        node.workerinput["servers"] = str(node.config.stash[_SHARED].folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _SHARED in config.stash:
+        config.stash[_SHARED].stop()
+
+
+@contextlib.contextmanager
+def _server(config: pytest.Config, kind: str, *, alone: bool = False) -> Iterator[str]:
+    shared = getattr(config, "workerinput", {}).get("servers")
+    with contextlib.ExitStack() as stack:
+        try:
+            if shared is not None and not alone:
+                url = servers.shared_url(Path(shared), kind)
+            else:
+                url = stack.enter_context(servers.KINDS[kind]())
+        except databases.MissingServerError as error:
+            # In CI a database that is not tested is a failure.
+            if os.environ.get("CI"):
+                pytest.fail(str(error), pytrace=False)
+            pytest.skip(str(error))
         yield url
-    finally:
-        server.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """A PostgreSQL server of the tests' own."""
-    yield from _started(databases.postgresql())
+def postgresql_server(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The PostgreSQL server of this run; all workers share it."""
+    with _server(pytestconfig, "postgresql") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def mariadb_server() -> Iterator[str]:
-    """A MariaDB server of the tests' own."""
-    yield from _started(databases.mariadb())
+def mariadb_server(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The MariaDB server of this run; all workers share it."""
+    with _server(pytestconfig, "mariadb") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def worker_name(pytestconfig: pytest.Config) -> str:
+    """The name of this worker, which the names of its databases begin with."""
+    return str(getattr(pytestconfig, "workerinput", {}).get("workerid", "test"))
+
+
+@pytest.fixture(scope="session")
+def _emptied(postgresql_server: str, worker_name: str) -> Iterator[EmptiedDatabases]:
+    with closing(EmptiedDatabases(postgresql_server, f"{worker_name}_")) as emptied:
+        yield emptied
 
 
 @pytest.fixture
@@ -58,18 +98,28 @@ def sqlite_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str) -> str:
+def postgresql_url(postgresql_server: str, _emptied: EmptiedDatabases) -> Iterator[str]:
     """An empty PostgreSQL database."""
-    name = f"test{next(_numbers)}"
-    with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{postgresql_server}/{name}"
+    name = _emptied.take()
+    yield f"{postgresql_server}/{name}"
+    _emptied.give_back(name)
 
 
 @pytest.fixture
-def mysql_url(mariadb_server: str) -> str:
+def mysql_url(mariadb_server: str, worker_name: str) -> str:
     """An empty MariaDB database."""
-    name, url = f"test{next(_numbers)}", sa.make_url(mariadb_server)
+    return _mysql_database(mariadb_server, f"{worker_name}_{next(_numbers)}")
+
+
+@pytest.fixture
+def mysql_url_alone(pytestconfig: pytest.Config) -> Iterator[str]:
+    """An empty database of a MariaDB server of this test alone, which may change the server."""
+    with _server(pytestconfig, "mariadb", alone=True) as server:
+        yield _mysql_database(server, "test")
+
+
+def _mysql_database(server: str, name: str) -> str:
+    url = sa.make_url(server)
     with (
         closing(
             pymysql.connect(
@@ -82,7 +132,7 @@ def mysql_url(mariadb_server: str) -> str:
         connection.cursor() as cursor,
     ):
         cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-    return f"{mariadb_server}/{name}"
+    return f"{server}/{name}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mysql"])

@@ -143,8 +143,8 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
             "unix_socket_directories": scratch,
             "fsync": "on" if durable else "off",  # in tests it is killed, never unplugged
             "deadlock_timeout": "50ms",  # else each deadlock takes a second to be found
-            "max_connections": 100,
-            "max_prepared_transactions": 5,
+            "max_connections": 300,  # all workers of a run share it
+            "max_prepared_transactions": 50,
         }
         command = [str(programs / "postgres"), "-D", str(data)]
         for name, value in settings.items():
@@ -175,17 +175,22 @@ def mariadb() -> Iterator[str]:
     user = _account("mysql", "nobody")
     with _folder(user) as scratch:
         data, port = scratch / "data", free_port()
+        # In tests it is killed, never unplugged: nothing waits for the disk.
+        unsynced = (
+            *("--debug-no-sync", "--innodb-flush-method=nosync", "--skip-innodb-doublewrite"),
+            *("--innodb-flush-log-at-trx-commit=0", "--innodb-file-per-table=0"),
+        )
         _run(
             [
                 *(install, "--no-defaults", f"--datadir={data}", "--skip-test-db"),
-                *("--auth-root-authentication-method=normal", "--skip-name-resolve"),
+                *("--auth-root-authentication-method=normal", "--skip-name-resolve", *unsynced),
             ],
             user,
         )
         command = [
             *(server, "--no-defaults", f"--datadir={data}", f"--port={port}"),
             *("--bind-address=127.0.0.1", f"--socket={scratch / 'socket'}", "--skip-name-resolve"),
-            *("--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M"),
+            *("--innodb-buffer-pool-size=64M", "--max-connections=300", *unsynced),
         ]
         with _server(command, user, scratch / "log") as process:
 

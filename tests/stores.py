@@ -38,11 +38,10 @@ def sqlite_store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture(scope="session")
-def _postgresql(postgresql_server: str) -> str:
+def _postgresql(postgresql_server: str, worker_name: str) -> str:
+    url = f"{postgresql_server}/guard_{worker_name}"
     with psycopg.connect(f"{postgresql_server}/postgres", autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS guard")
-        connection.execute("CREATE DATABASE guard")
-    url = f"{postgresql_server}/guard"
+        connection.execute(f"CREATE DATABASE guard_{worker_name}")
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE t (id serial PRIMARY KEY, name varchar(99) NOT NULL)")
     return url

@@ -61,6 +61,10 @@ BY_PSYCOPG2: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _name(store: Store) -> str:
+    return store.url.rpartition("/")[2]
+
+
 @pytest.mark.parametrize("way", BY_ASYNCPG)
 def test_asyncpg(way: str, postgresql_store: Store) -> None:
     """Each way is refused."""
@@ -73,7 +77,7 @@ def test_asyncpg(way: str, postgresql_store: Store) -> None:
         finally:
             await connection.close()
 
-    assert "guard by asyncpg, at " in refused(lambda: asyncio.run(write()))
+    assert f"{_name(postgresql_store)} by asyncpg, at " in refused(lambda: asyncio.run(write()))
     assert postgresql_store.rows() == []
 
 
@@ -82,7 +86,9 @@ def test_psycopg(way: str, postgresql_store: Store) -> None:
     """Each way is refused."""
     doors.install()
     with psycopg.connect(postgresql_store.url) as connection:
-        assert "guard by psycopg, at " in refused(lambda: BY_PSYCOPG[way](connection))
+        assert f"{_name(postgresql_store)} by psycopg, at " in refused(
+            lambda: BY_PSYCOPG[way](connection)
+        )
     assert postgresql_store.rows() == []
 
 
@@ -91,7 +97,9 @@ def test_psycopg2(way: str, postgresql_store: Store) -> None:
     """Each way is refused."""
     doors.install()
     with closing(psycopg2.connect(postgresql_store.url)) as connection:
-        assert "guard by psycopg2, at " in refused(lambda: BY_PSYCOPG2[way](connection))
+        assert f"{_name(postgresql_store)} by psycopg2, at " in refused(
+            lambda: BY_PSYCOPG2[way](connection)
+        )
         connection.commit()
     assert postgresql_store.rows() == []
 

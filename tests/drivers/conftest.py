@@ -25,14 +25,19 @@ TABLES = {
 
 @pytest.fixture(scope="session")
 def drivers_databases(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_name: str
 ) -> Callable[[str], str]:
     """Gives the URL of the database of a family; ``item`` is empty."""
     urls: dict[str, str] = {}
 
     def database(family: str) -> str:
         if family not in urls:
-            urls[family] = _create(family, request, tmp_path_factory)
+            if family == "sqlite":
+                path: Path = tmp_path_factory.mktemp("drivers") / "drivers.sqlite"
+                urls[family] = f"sqlite:///{path}"
+                run(urls[family], "PRAGMA journal_mode=WAL")
+            else:
+                urls[family] = _create(family, request, f"drivers_{worker_name}")
             run(urls[family], *TABLES[family])
         run(urls[family], "DELETE FROM item")
         return urls[family]
@@ -40,15 +45,9 @@ def drivers_databases(
     return database
 
 
-def _create(
-    family: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    if family == "sqlite":
-        path: Path = tmp_path_factory.mktemp("drivers") / "drivers.sqlite"
-        run(f"sqlite:///{path}", "PRAGMA journal_mode=WAL")
-        return f"sqlite:///{path}"
+def _create(family: str, request: pytest.FixtureRequest, name: str) -> str:
     fixture = {"postgresql": "postgresql_server", "mysql": "mariadb_server"}[family]
     server = sa.make_url(request.getfixturevalue(fixture))
     first = server.set(database={"postgresql": "postgres", "mysql": "mysql"}[family])
-    run(first.render_as_string(hide_password=False), "CREATE DATABASE drivers")
-    return server.set(database="drivers").render_as_string(hide_password=False)
+    run(first.render_as_string(hide_password=False), f"CREATE DATABASE {name}")
+    return server.set(database=name).render_as_string(hide_password=False)

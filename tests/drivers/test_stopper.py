@@ -26,9 +26,9 @@ LONG = {
 }
 RUNNING = {
     "postgresql": "SELECT pid FROM pg_stat_activity WHERE state = 'active' "
-    "AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()",
+    "AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid() AND datname = current_database()",
     "mysql": "SELECT id FROM information_schema.processlist "
-    "WHERE info LIKE '%sleep%' AND id <> connection_id()",
+    "WHERE info LIKE '%sleep%' AND id <> connection_id() AND db = database()",
 }
 END = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
 # An answer takes milliseconds; what is stuck would take a minute.

@@ -220,10 +220,10 @@ def test_addresses_that_cannot_be_had(shop: Path, taken: int) -> None:
     assert "max_upload_bytes must be at least max_body_bytes" in line
 
 
-def test_a_database_server_that_takes_no_writes(mysql_url: str, tmp_path: Path) -> None:
+def test_a_database_server_that_takes_no_writes(mysql_url_alone: str, tmp_path: Path) -> None:
     """It may become a primary while it is served: a note, no refusal."""
-    make_shop(mysql_url)
-    parsed = sa.make_url(mysql_url)
+    make_shop(mysql_url_alone)
+    parsed = sa.make_url(mysql_url_alone)
     with contextlib.closing(
         pymysql.connect(
             host=parsed.host or "",
@@ -235,7 +235,7 @@ def test_a_database_server_that_takes_no_writes(mysql_url: str, tmp_path: Path) 
         cursor = connection.cursor()
         cursor.execute("SET GLOBAL read_only = 1")
         try:
-            with serving(mysql_url, folder=tmp_path) as process:
+            with serving(mysql_url_alone, folder=tmp_path) as process:
                 assert httpx.get(f"{process.address}/v1/api/items/1").status_code == 200
                 assert "takes no writes now" in process.log()
                 assert "--read-only" in process.log()

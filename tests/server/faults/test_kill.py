@@ -21,7 +21,7 @@ from atomicbatch.server.http.serve import serve
 from atomicbatch.wire.batch import write_batch
 from tests.server.served import call, on_its_own, seen
 
-KILLS = 200
+KILLS = [40, pytest.param(200, marks=pytest.mark.prove)]
 ENTRIES = 30
 TOTAL = 4000
 
@@ -173,12 +173,14 @@ def kill_many_times(url: str, kills: int) -> None:
 
 
 @pytest.mark.slow
-def test_kill_on_sqlite(sqlite_path: Path) -> None:
-    """After each of 200 kills the bank's invariants hold on SQLite."""
-    kill_many_times(f"sqlite:///{sqlite_path}", KILLS)
+@pytest.mark.parametrize("kills", KILLS)
+def test_kill_on_sqlite(sqlite_path: Path, kills: int) -> None:
+    """After each kill the bank's invariants hold on SQLite."""
+    kill_many_times(f"sqlite:///{sqlite_path}", kills)
 
 
 @pytest.mark.slow
-def test_kill_on_postgresql(postgresql_url: str) -> None:
-    """After each of 200 kills the bank's invariants hold on PostgreSQL."""
-    kill_many_times(postgresql_url, KILLS)
+@pytest.mark.parametrize("kills", KILLS)
+def test_kill_on_postgresql(postgresql_url: str, kills: int) -> None:
+    """After each kill the bank's invariants hold on PostgreSQL."""
+    kill_many_times(postgresql_url, kills)

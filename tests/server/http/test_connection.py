@@ -523,9 +523,10 @@ def test_a_hang_up_interrupts_a_plain_request(
     on_its_own(url, f"CREATE VIEW slow AS SELECT {sleep} AS s")
     active = {
         "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
-        " AND strpos(query, 'slow') > 0 AND pid <> pg_backend_pid()",
+        " AND strpos(query, 'slow') > 0 AND pid <> pg_backend_pid()"
+        " AND datname = current_database()",
         "mysql": "SELECT count(*) FROM information_schema.processlist"
-        " WHERE instr(info, 'slow') > 0 AND id <> connection_id()",
+        " WHERE instr(info, 'slow') > 0 AND id <> connection_id() AND db = database()",
     }[kind]
     served = serve(url)
     client = connect(served)

@@ -125,6 +125,7 @@ def test_a_long_statement_is_interrupted(postgresql_url: str, tmp_path: Path, wo
     active = (
         "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
         " AND strpos(query, 'slow') > 0 AND pid <> pg_backend_pid()"
+        " AND datname = current_database()"
     )
     arguments = ("--drain-seconds", str(DRAIN), "--workers", workers)
     with serving(postgresql_url, *arguments, folder=tmp_path) as process:

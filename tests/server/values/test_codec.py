@@ -287,19 +287,19 @@ def test_any_value_survives(kinds: Served, data: st.DataObject) -> None:
     assert kept == json.loads(json.dumps(expected))
 
 
-def test_mariadb_is_strict_whatever_the_server_s_mode(mysql_url: str, serve: Serve) -> None:
+def test_mariadb_is_strict_whatever_the_server_s_mode(mysql_url_alone: str, serve: Serve) -> None:
     """Where the server's own mode would cut a text without a word, ours refuses it."""
-    on_its_own(mysql_url, "CREATE TABLE texts (id INTEGER PRIMARY KEY, txt TINYTEXT)")
-    ((mode,),) = seen(mysql_url, "SELECT @@GLOBAL.sql_mode")
-    on_its_own(mysql_url, "SET GLOBAL sql_mode = ''")
+    on_its_own(mysql_url_alone, "CREATE TABLE texts (id INTEGER PRIMARY KEY, txt TINYTEXT)")
+    ((mode,),) = seen(mysql_url_alone, "SELECT @@GLOBAL.sql_mode")
+    on_its_own(mysql_url_alone, "SET GLOBAL sql_mode = ''")
     try:
-        served = serve(mysql_url)
+        served = serve(mysql_url_alone)
         refused = served.request("POST", "/v1/api/texts", {"id": 1, "txt": "x" * 256})
         assert refused.status_code == 422
         assert refused.json()["column"] == "txt"
         assert served.request("POST", "/v1/api/texts", {"id": 1, "txt": "x" * 255}).is_success
     finally:
-        on_its_own(mysql_url, f"SET GLOBAL sql_mode = '{mode}'")
+        on_its_own(mysql_url_alone, f"SET GLOBAL sql_mode = '{mode}'")
 
 
 def test_what_a_url_finds_on_postgresql(postgresql_url: str, serve: Serve) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +13,9 @@ import sqlalchemy as sa
 
 from tests.transactions.sqlalchemy.worlds import Database
 
-_numbers = itertools.count(1)
 
-
-def _create(url: sa.URL, family: str) -> Database:
-    name = f"join{next(_numbers)}"
+def _create(url: sa.URL, family: str, worker_name: str) -> Database:
+    name = f"join_{worker_name}"
     database = Database(family, url.set(database=name))
     if family == "postgresql":
         with psycopg.connect(
@@ -41,15 +38,16 @@ def _create(url: sa.URL, family: str) -> Database:
 
 @pytest.fixture(scope="session")
 def databases(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_name: str
 ) -> Callable[[str], Database]:
     """Gives the database of a family, started when it is first asked for."""
     started: dict[str, Database] = {}
-    # The oracle collects garbage after each request; what the imports have made is none.
-    gc.collect()
-    gc.freeze()
 
     def database(family: str) -> Database:
+        # The oracle collects garbage after each request. What is there before a test is none, and
+        # by the end of a run it is so much that to look at it takes longer than the test.
+        gc.collect()
+        gc.freeze()
         if family not in started:
             if family == "sqlite":
                 path: Path = tmp_path_factory.mktemp("join") / "join.sqlite"
@@ -58,7 +56,8 @@ def databases(
                 started[family].create()
             else:
                 server = {"postgresql": "postgresql_server", "mysql": "mariadb_server"}[family]
-                started[family] = _create(sa.make_url(request.getfixturevalue(server)), family)
+                url = sa.make_url(request.getfixturevalue(server))
+                started[family] = _create(url, family, worker_name)
         started[family].reset()
         return started[family]
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pymysql
 import pytest
+import sqlalchemy as sa
 
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
@@ -96,9 +97,11 @@ def taken(database: Database) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("driver", MYSQL)
-def test_mariadb_refuses(driver: str, databases: Databases) -> None:
+def test_mariadb_refuses(driver: str, mysql_url_alone: str) -> None:
     """A server that has become read-only meanwhile, for instance to be replaced."""
-    database = databases(DRIVERS[driver])
+    database = Database("mysql", sa.make_url(mysql_url_alone))
+    database.create()
+    database.reset()
     own = pymysql.connect(
         host=database.url.host or "",
         port=database.url.port or 0,

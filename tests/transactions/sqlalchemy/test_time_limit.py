@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -129,14 +130,17 @@ def test_a_database_that_falls_silent(driver: str, stage: str, databases: Databa
 
 def _transactions(database: Database) -> int:
     """How many others have a transaction open."""
-    return int(
-        database.run(
+    if database.family == "postgresql":
+        found = database.run(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
             "AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
-            if database.family == "postgresql"
-            else "SELECT count(*) FROM information_schema.innodb_trx"
-        )[0][0]
-    )
+        )
+        return int(found[0][0])
+    threads = database.run("SELECT id FROM information_schema.processlist WHERE db = database()")
+    # information_schema.innodb_trx stays as it is while somebody looks all the time.
+    ((_, _, status),) = database.run("SHOW ENGINE INNODB STATUS")
+    active = re.findall(r"(?ms)^---TRANSACTION \d+, ACTIVE.*?thread id (\d+)", status)
+    return sum((int(number),) in threads for number in active)
 
 
 # Statements that run, and threads that do something else ----------------------------------------
