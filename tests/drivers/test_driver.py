@@ -97,7 +97,6 @@ def test_how_many_hops_it_takes(
         ("psycopg2", {"cursor_factory": psycopg2.extras.RealDictCursor}),
         ("pymysql", {"cursorclass": pymysql.cursors.DictCursor}),
     ],
-    ids=str,
 )
 def test_what_one_query_gives_as_dictionaries(
     name: str, options: dict[str, Any], drivers_databases: Databases
