@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import ask
-from tests.transactions.sqlalchemy.test_oracle import add, app_of
+from tests.transactions.sqlalchemy.oracle import add
+from tests.transactions.sqlalchemy.test_oracle import app_of
 from tests.transactions.sqlalchemy.worlds import Database, World
 
 

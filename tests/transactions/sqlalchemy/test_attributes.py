@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.asgi.asking import Answer, ask
+from tests.transactions.sqlalchemy.oracle import RUN, Databases, add
 from tests.transactions.sqlalchemy.test_lifecycle import joined, run
-from tests.transactions.sqlalchemy.test_oracle import RUN, Databases, add
 from tests.transactions.sqlalchemy.worlds import DRIVERS, World
 
 Change = Callable[[Any], Any]

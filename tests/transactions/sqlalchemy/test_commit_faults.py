@@ -27,7 +27,8 @@ from tests import databases as databases_of_tests
 from tests.asgi.asking import Answer, ask
 from tests.disks import FaultyDisk
 from tests.proxies import At, Fault, Proxy, flipped, proxied
-from tests.transactions.sqlalchemy.test_oracle import Databases, add, app_of
+from tests.transactions.sqlalchemy.oracle import Databases, add
+from tests.transactions.sqlalchemy.test_oracle import app_of
 from tests.transactions.sqlalchemy.worlds import DRIVERS, SEED, Database, World
 
 SERVERS = sorted(set(DRIVERS) - {"pysqlite", "aiosqlite"})

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import Answer, ask, call
+from tests.transactions.sqlalchemy.oracle import Databases, add
 from tests.transactions.sqlalchemy.test_commit_faults import MYSQL, POSTGRESQL
-from tests.transactions.sqlalchemy.test_oracle import Databases, add, app_of
+from tests.transactions.sqlalchemy.test_oracle import app_of
 from tests.transactions.sqlalchemy.worlds import DRIVERS, SEED, Database, SomebodyElse, World
 
 # What a trigger does that runs at COMMIT, and the status it comes to.

@@ -24,8 +24,9 @@ from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, joined
 from atomicbatch.transactions.sqlalchemy.engines import are_alike
 from tests.asgi.asking import Answer, ask, call
 from tests.transactions.sqlalchemy import async_patterns, patterns
+from tests.transactions.sqlalchemy.oracle import RUN, Databases, add, check
 from tests.transactions.sqlalchemy.patterns import Pattern
-from tests.transactions.sqlalchemy.test_oracle import RUN, Databases, add, app_of, check
+from tests.transactions.sqlalchemy.test_oracle import FastAPIFront, app_of
 from tests.transactions.sqlalchemy.worlds import ASYNC, DRIVERS, Database, World
 
 MAIN_DRIVERS = ("pysqlite", "psycopg", "pymysql", "aiosqlite", "asyncpg", "asyncmy")
@@ -145,7 +146,7 @@ def test_every_engine(driver: str, variant: str, pattern: Pattern, databases: Da
     options, prepare = VARIANTS[variant]
     world = World(driver, databases(DRIVERS[driver]), options)
     prepare(world)
-    asyncio.run(check(world, pattern, SQLAlchemyTransaction()))
+    asyncio.run(check(world, pattern, FastAPIFront(world, pattern, SQLAlchemyTransaction())))
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
@@ -154,7 +155,8 @@ def test_a_named_engine(driver: str, databases: Databases) -> None:
     world = World(driver, databases(DRIVERS[driver]))
     engine = world.async_engine if world.is_async else world.engine
     chosen = (async_patterns if world.is_async else patterns).PATTERNS[0]
-    asyncio.run(check(world, chosen, SQLAlchemyTransaction(engine)))
+    front = FastAPIFront(world, chosen, SQLAlchemyTransaction(engine))
+    asyncio.run(check(world, chosen, front))
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

@@ -21,7 +21,7 @@ from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.transactions.sqlalchemy.joined import Joined
 from tests.asgi.asking import ask, call
-from tests.transactions.sqlalchemy.test_oracle import Databases
+from tests.transactions.sqlalchemy.oracle import Databases
 from tests.transactions.sqlalchemy.worlds import DRIVERS, World
 
 SLOW = {"postgresql": "SELECT pg_sleep(5)", "mysql": "SELECT sleep(5)"}

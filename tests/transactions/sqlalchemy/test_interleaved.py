@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from tests.asgi.asking import ask
+from tests.transactions.sqlalchemy.oracle import RUN, Databases
 from tests.transactions.sqlalchemy.test_lifecycle import joined, run
-from tests.transactions.sqlalchemy.test_oracle import RUN, Databases
 from tests.transactions.sqlalchemy.worlds import Item, World
 
 TENANT = sa.text("SELECT current_setting('app.tenant', true)")

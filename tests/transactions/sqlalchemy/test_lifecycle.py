@@ -22,8 +22,9 @@ from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, hook
 from atomicbatch.wire.batch import write_batch
 from tests.asgi.asking import Answer, Request, ask, call, scope_of
+from tests.transactions.sqlalchemy.oracle import RUN, Databases, add
 from tests.transactions.sqlalchemy.patterns import Pattern
-from tests.transactions.sqlalchemy.test_oracle import RUN, Databases, add, app_of, ask_plainly
+from tests.transactions.sqlalchemy.test_oracle import app_of, ask_plainly
 from tests.transactions.sqlalchemy.worlds import ASYNC, DRIVERS, SYNC, Item, World
 
 FAIL = call("POST", "/fail")

@@ -13,7 +13,7 @@ from atomicbatch.asgi import AtomicBatch
 from atomicbatch.engine import Replay
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import Answer, ask, call
-from tests.transactions.sqlalchemy.test_oracle import Databases
+from tests.transactions.sqlalchemy.oracle import Databases
 from tests.transactions.sqlalchemy.test_replay import Meeting, app_with
 from tests.transactions.sqlalchemy.worlds import DRIVERS, World
 

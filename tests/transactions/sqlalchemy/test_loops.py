@@ -27,7 +27,8 @@ from atomicbatch import Limits
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import ask, call, scope_of
-from tests.transactions.sqlalchemy.test_oracle import Databases, ask_plainly
+from tests.transactions.sqlalchemy.oracle import Databases
+from tests.transactions.sqlalchemy.test_oracle import ask_plainly
 from tests.transactions.sqlalchemy.test_watchdog import (
     ADD,
     BEHIND,

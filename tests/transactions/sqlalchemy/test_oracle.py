@@ -1,17 +1,8 @@
-"""
-The oracle: what a handler does alone is what it does in a batch.
-
-Each pattern runs alone, in a batch that commits, between other calls, and in a batch that fails
-afterwards. Reply and rows of the first three agree; of the last no row is left. The rows are read
-through a connection of the tests' own; then the pool is clean and a plain request works.
-"""
+"""The oracle (see oracle.py) over FastAPI, with every driver of SQLAlchemy's."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,12 +14,12 @@ from sqlalchemy.orm import Session
 from atomicbatch import Call
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
-from tests.asgi.asking import Answer, Request, ask, call, scope_of
+from tests.asgi.asking import Answer, Request, ask, scope_of
 from tests.transactions.sqlalchemy import async_patterns, patterns
-from tests.transactions.sqlalchemy.patterns import LEAKED, Pattern
-from tests.transactions.sqlalchemy.worlds import DRIVERS, SYNC, Database, Item, World
+from tests.transactions.sqlalchemy.oracle import Databases, check, named_in_turn
+from tests.transactions.sqlalchemy.patterns import Pattern
+from tests.transactions.sqlalchemy.worlds import DRIVERS, SYNC, Item, World
 
-Databases = Callable[[str], Database]
 _UNAWAITED = (
     "ignore:coroutine .* was never awaited:RuntimeWarning",
     "ignore:.*coroutine:pytest.PytestUnraisableExceptionWarning",
@@ -87,11 +78,21 @@ async def ask_plainly(app: Any, one: Call) -> Answer:
     return request.answer
 
 
-RUN = call("POST", "/run")
+class FastAPIFront:
+    """A FastAPI app, and AtomicBatch before it."""
 
+    def __init__(self, world: World, pattern: Pattern, transaction: SQLAlchemyTransaction) -> None:
+        self._plain = app_of(world, pattern)
+        self._app = AtomicBatch(self._plain, transaction=transaction)
 
-def add(name: str) -> Call:
-    return call("POST", f"/items?name={name}")
+    async def alone(self, one: Call) -> Answer:
+        return await ask_plainly(self._plain, one)
+
+    async def plainly(self, one: Call) -> Answer:
+        return await ask_plainly(self._app, one)
+
+    async def batch(self, *calls: Call) -> Answer:
+        return await ask(self._app, *calls)
 
 
 def cases() -> list[Any]:
@@ -116,74 +117,5 @@ def cases() -> list[Any]:
 def test_alone_and_in_batches(driver: str, pattern: Pattern, databases: Databases) -> None:
     """A handler's reply and rows are the same in a batch; a batch that fails leaves no row."""
     world = World(driver, databases(DRIVERS[driver]))
-    asyncio.run(check(world, pattern, SQLAlchemyTransaction(*named_in_turn(world, pattern))))
-
-
-def named_in_turn(world: World, pattern: Pattern) -> list[Any]:
-    """The engine for one half of the drivers, nothing for the other; which, differs by pattern."""
-    number = list(DRIVERS).index(world.driver) + len(pattern.name)
-    return [world.async_engine if world.is_async else world.engine] if number % 2 else []
-
-
-async def check(world: World, pattern: Pattern, transaction: SQLAlchemyTransaction) -> None:
-    plain = app_of(world, pattern)
-    app = AtomicBatch(plain, transaction=transaction)
-    database = world.database
-    try:
-        before = database.rows()
-        alone = await ask_plainly(plain, RUN)
-        await tidy(world)
-        assert alone.status == 200
-        rows = database.rows()
-
-        if world.family in pattern.refused:
-            await check_refusal(app, world, pattern)
-        else:
-            database.reset()
-            answer = await ask(app, RUN)
-            await tidy(world)
-            assert answer.outcome == "committed", answer.body
-            assert json.loads(answer.replies[0].body) == json.loads(alone.body)
-            assert database.rows() == rows
-
-            database.reset()
-            answer = await ask(app, add("a-neighbour"), RUN, add("z-neighbour"))
-            await tidy(world)
-            assert answer.outcome == "committed", answer.body
-            assert database.rows() == sorted([*rows, ("a-neighbour", 0), ("z-neighbour", 0)])
-
-        database.reset()
-        answer = await ask(app, add("before"), RUN, add("after"), call("POST", "/fail"))
-        await tidy(world)
-        assert answer.outcome.startswith("rolled-back")
-        assert database.rows() == before
-
-        assert world.checked_out() == 0
-        assert (await ask_plainly(app, add("plain"))).status == 201
-        assert database.rows() == sorted([*before, ("plain", 0)])
-    finally:
-        await tidy(world)
-        await world.dispose()
-
-
-async def check_refusal(app: Any, world: World, pattern: Pattern) -> None:
-    """The batch fails, says why, and leaves nothing."""
-    database = world.database
-    database.reset()
-    before = database.rows()
-    answer = await ask(app, add("before"), RUN)
-    await tidy(world)
-    assert answer.outcome.startswith("rolled-back; failed=2"), answer.body
-    assert pattern.because in json.loads(answer.replies[1].body)["detail"]
-    assert database.rows() == before
-
-
-async def tidy(world: World) -> None:
-    """Close what the patterns have left open on purpose."""
-    while LEAKED:
-        session = LEAKED.pop()
-        if world.is_async:
-            await session.close()
-        else:
-            session.close()
-    gc.collect()
+    transaction = SQLAlchemyTransaction(*named_in_turn(world, pattern))
+    asyncio.run(check(world, pattern, FastAPIFront(world, pattern, transaction)))

@@ -27,8 +27,9 @@ from sqlalchemy.util import greenlet_spawn
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import Answer, ask, call
+from tests.transactions.sqlalchemy.oracle import RUN, Databases, add
 from tests.transactions.sqlalchemy.patterns import Pattern
-from tests.transactions.sqlalchemy.test_oracle import RUN, Databases, add, app_of, ask_plainly
+from tests.transactions.sqlalchemy.test_oracle import app_of, ask_plainly
 from tests.transactions.sqlalchemy.worlds import DRIVERS, SEED, Item, World, items
 
 MAIN = ("pysqlite", "psycopg", "pymysql", "aiosqlite", "asyncpg", "asyncmy")

@@ -22,8 +22,9 @@ from atomicbatch.engine import Replay
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from tests.asgi.asking import Answer, ask, call
+from tests.transactions.sqlalchemy.oracle import Databases, add
 from tests.transactions.sqlalchemy.patterns import busy_elsewhere
-from tests.transactions.sqlalchemy.test_oracle import Databases, add, app_of
+from tests.transactions.sqlalchemy.test_oracle import app_of
 from tests.transactions.sqlalchemy.worlds import DRIVERS, Item, SomebodyElse, World
 
 SERVERS = sorted(set(DRIVERS) - {"pysqlite", "aiosqlite"})

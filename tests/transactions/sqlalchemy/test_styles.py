@@ -20,7 +20,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import Answer, ask, call
-from tests.transactions.sqlalchemy.test_oracle import Databases
+from tests.transactions.sqlalchemy.oracle import Databases
 from tests.transactions.sqlalchemy.worlds import DRIVERS, Item, World
 
 FAIL = call("POST", "/fail")

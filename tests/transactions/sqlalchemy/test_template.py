@@ -14,8 +14,9 @@ from atomicbatch import Call
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import ask
+from tests.transactions.sqlalchemy.oracle import Databases
 from tests.transactions.sqlalchemy.template import Base, make_app
-from tests.transactions.sqlalchemy.test_oracle import Databases, ask_plainly
+from tests.transactions.sqlalchemy.test_oracle import ask_plainly
 from tests.transactions.sqlalchemy.worlds import ASYNC, Database, World
 
 pytestmark = pytest.mark.slow

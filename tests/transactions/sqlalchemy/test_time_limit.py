@@ -24,9 +24,10 @@ from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.wire.batch import write_batch
 from tests.asgi.asking import Answer, Request, ask, scope_of
 from tests.proxies import At, Fault, Proxy, proxied
+from tests.transactions.sqlalchemy.oracle import RUN, Databases, add
 from tests.transactions.sqlalchemy.patterns import Pattern
 from tests.transactions.sqlalchemy.test_lifecycle import FAIL
-from tests.transactions.sqlalchemy.test_oracle import RUN, Databases, add, app_of
+from tests.transactions.sqlalchemy.test_oracle import app_of
 from tests.transactions.sqlalchemy.worlds import ASYNC, DRIVERS, SYNC, Database, World
 
 SERVERS = [driver for driver, family in DRIVERS.items() if family != "sqlite"]

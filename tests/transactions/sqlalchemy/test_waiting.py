@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from atomicbatch.transactions.sqlalchemy.waiting import Wait, function_of, wait_of
-from tests.transactions.sqlalchemy.test_oracle import Databases
+from tests.transactions.sqlalchemy.oracle import Databases
 from tests.transactions.sqlalchemy.worlds import World
 
 UPDATE = sa.text("UPDATE item SET n = n + 1 WHERE name = 'one'")

@@ -23,7 +23,8 @@ from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 from tests.asgi.asking import ask, call
 from tests.databases import WITH_MYSQLCLIENT
-from tests.transactions.sqlalchemy.test_oracle import Databases, ask_plainly
+from tests.transactions.sqlalchemy.oracle import Databases
+from tests.transactions.sqlalchemy.test_oracle import ask_plainly
 from tests.transactions.sqlalchemy.worlds import DRIVERS, Item, World
 
 FAMILIES = {**DRIVERS, "mysqldb": "mysql"}
