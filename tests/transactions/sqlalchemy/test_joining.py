@@ -19,7 +19,7 @@ from atomicbatch.errors import NotBatchableError, TimeoutExceededError
 from atomicbatch.model import Outcome
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.transactions.sqlalchemy.joined import Joined
-from tests.transactions.sqlalchemy.test_oracle import Databases
+from tests.transactions.sqlalchemy.oracle import Databases
 from tests.transactions.sqlalchemy.worlds import ASYNC, SEED, SYNC, Item, World
 
 Handler = Callable[[], int]
