@@ -1,4 +1,4 @@
-"""PostgreSQL's types: what each column holds in the end, behind domains, in arrays, by its oid."""
+"""PostgreSQL's types: what each column holds, looked up through domains and arrays."""
 
 from __future__ import annotations
 
@@ -6,25 +6,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from atomicbatch.server.schema.column_types import ColumnType
 from atomicbatch.server.values.codec import Bounds
 from atomicbatch.server.values.kinds import Kind
-
-
-class TypeOf(NamedTuple):
-    """
-    What a column holds.
-
-    Attributes:
-        kind: Its kind; everything without one of its own is OTHER, the server's text form.
-        bounds: What its type declares.
-        not_null: A domain forbids NULL.
-        has_default: A domain has a default.
-    """
-
-    kind: Kind
-    bounds: Bounds
-    not_null: bool = False
-    has_default: bool = False
 
 
 class _Type(NamedTuple):
@@ -53,13 +37,6 @@ _COLUMNS = """
     WHERE relnamespace = current_schema()::regnamespace AND attnum > 0 AND NOT attisdropped
     AND relkind IN ('r', 'p', 'v', 'm', 'f')
 """
-_NULLS_EQUAL = """
-    SELECT relname, indexrelid, attname FROM pg_catalog.pg_index
-    JOIN pg_catalog.pg_class ON pg_class.oid = indrelid
-    JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
-    WHERE relnamespace = current_schema()::regnamespace AND indisunique AND indnullsnotdistinct
-    AND indpred IS NULL AND indexprs IS NULL
-"""
 _INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
 _PLAIN = {
     "float4": Kind.FLOAT,
@@ -78,15 +55,13 @@ _CLOCKS = {
     "timestamp": (Kind.DATETIME, False),
     "timestamptz": (Kind.TIMESTAMP, True),
 }
+# The server's own text form, whatever the driver knows of the type.
+_AS_TEXT = "{}::text"
+_OTHER = ColumnType(Kind.OTHER, cast=_AS_TEXT)
 
 
 class PostgreSQLTypes:
-    """
-    The types of all columns of the default schema.
-
-    Attributes:
-        nulls_equal: By table, the unique sets of columns that take one NULL only.
-    """
+    """The types of all columns of the default schema."""
 
     def __init__(self, connection: sa.Connection) -> None:
         def rows(sql: str) -> Any:
@@ -99,54 +74,48 @@ class PostgreSQLTypes:
             self._labels.setdefault(oid, []).append(label)
         self._columns = {(row[0], row[1]): (row[2], row[3]) for row in rows(_COLUMNS)}
 
-        self.nulls_equal: dict[str, frozenset[frozenset[str]]] = {}
-        if (connection.dialect.server_version_info or ()) >= (15,):
-            by_index: dict[tuple[str, int], set[str]] = {}
-            for table, index, column in rows(_NULLS_EQUAL):
-                by_index.setdefault((table, index), set()).add(column)
-            for (table, _), names in by_index.items():
-                others = self.nulls_equal.get(table, frozenset())
-                self.nulls_equal[table] = others | {frozenset(names)}
-
-    def of(self, table: str, column: str) -> TypeOf:
+    def column_type(self, table: str, column: str) -> ColumnType:
         """What a column holds."""
         return self._resolve(*self._columns[table, column])
 
-    def _resolve(self, oid: int, modifier: int) -> TypeOf:
+    def _resolve(self, oid: int, modifier: int) -> ColumnType:
+        """What a type holds, looked up through domains over domains."""
         not_null = has_default = False
         while (found := self._types[oid]).kind == "d":
             not_null = not_null or found.not_null
             has_default = has_default or found.has_default
             oid, modifier = found.base, found.modifier
-        kind, bounds = self._kind(oid, modifier, found)
-        return TypeOf(kind, bounds, not_null, has_default)
+        held = self._base_type(oid, modifier, found)
+        return held._replace(not_null=not_null, has_default=has_default)
 
-    def _kind(self, oid: int, modifier: int, type_: _Type) -> tuple[Kind, Bounds]:
+    def _base_type(self, oid: int, modifier: int, type_: _Type) -> ColumnType:
         if oid in self._items:
             item_oid, delimiter = self._items[oid]
             item = self._resolve(item_oid, modifier)
-            if item.kind is Kind.ARRAY:  # of a domain over an array: each item in its text form
-                item = TypeOf(Kind.OTHER, Bounds())
-            return Kind.ARRAY, Bounds(item=item.kind, items=item.bounds, delimiter=delimiter)
+            if item.kind is Kind.ARRAY:  # a domain over an array: items come in their text form
+                item = _OTHER
+            bounds = Bounds(item=item.kind, items=item.bounds, delimiter=delimiter)
+            return ColumnType(Kind.ARRAY, bounds, cast=_AS_TEXT)
         if oid in self._labels:
-            return Kind.TEXT, Bounds(choices=tuple(self._labels[oid]))
-        return _builtin(type_.name, modifier) if type_.is_builtin else (Kind.OTHER, Bounds())
+            return ColumnType(Kind.TEXT, Bounds(choices=tuple(self._labels[oid])))
+        return _builtin(type_.name, modifier) if type_.is_builtin else _OTHER
 
 
-def _builtin(name: str, modifier: int) -> tuple[Kind, Bounds]:
+def _builtin(name: str, modifier: int) -> ColumnType:
     if name in _PLAIN:
-        return _PLAIN[name], Bounds()
+        return ColumnType(_PLAIN[name])
     if name in _INTEGER_BITS:
         most = 2 ** (_INTEGER_BITS[name] - 1)
-        return Kind.INTEGER, Bounds(minimum=-most, maximum=most - 1)
+        return ColumnType(Kind.INTEGER, Bounds(minimum=-most, maximum=most - 1))
     if name in ("varchar", "bpchar"):
-        return Kind.TEXT, Bounds(length=modifier - 4 if modifier >= 4 else None)
+        return ColumnType(Kind.TEXT, Bounds(length=modifier - 4 if modifier >= 4 else None))
     if name == "numeric":
-        return Kind.DECIMAL, _numeric_bounds(modifier)
+        return ColumnType(Kind.DECIMAL, _numeric_bounds(modifier))
     if name in _CLOCKS:
         kind, zone = _CLOCKS[name]
-        return kind, Bounds(fraction_digits=modifier if modifier >= 0 else None, zone=zone)
-    return Kind.OTHER, Bounds()
+        digits = modifier if modifier >= 0 else None
+        return ColumnType(kind, Bounds(fraction_digits=digits, zone=zone))
+    return _OTHER
 
 
 def _numeric_bounds(modifier: int) -> Bounds:
