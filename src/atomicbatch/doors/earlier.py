@@ -24,6 +24,8 @@ from atomicbatch.sql.kinds import Family
 
 logger = logging.getLogger("atomicbatch")
 _looked: list[bool] = []
+unseen: list[str] = []
+"""Connections of sqlite3's that belong to other threads: nothing tells what is written on them."""
 
 
 def look_once() -> None:
@@ -32,6 +34,14 @@ def look_once() -> None:
         return
     _looked.append(True)
     look()
+
+
+def are_any_unseen() -> bool:
+    """Tell whether anything may be written without being seen; looks again if there was."""
+    if unseen:
+        unseen.clear()
+        look()
+    return bool(unseen)
 
 
 def look() -> None:
@@ -50,7 +60,7 @@ def look() -> None:
             known.add(id(getattr(one, "dbapi_connection", None)))
         elif kind.__module__ == "aiosqlite.core":
             known.add(id(getattr(one, "_connection", None)))
-    names = [_watch(one) for one in early if id(one) not in known]
+    names = [_watch(one) for one in early if id(one) not in known and not _is_closed(one)]
     if names:
         unwatched.extend(names)
         logger.warning(
@@ -59,6 +69,14 @@ def look() -> None:
             "AtomicBatch before they are opened",
             ", ".join(names),
         )
+
+
+def _is_closed(connection: Any) -> bool:
+    try:
+        # Unlike most, it can be asked in any thread.
+        return isinstance(connection, sqlite3.Connection) and connection.in_transaction is None
+    except sqlite3.ProgrammingError:
+        return True
 
 
 def _watch(connection: Any) -> str:
@@ -73,6 +91,7 @@ def _watch(connection: Any) -> str:
         place = of_file(cursor.execute("PRAGMA database_list").fetchone()[2])
         connection.set_trace_callback(partial(_traced, connection, place))
     except sqlite3.Error:
+        unseen.append("sqlite3")
         return "one of sqlite3's that belongs to another thread"
     return f"sqlite3's to {place}"
 

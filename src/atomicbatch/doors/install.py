@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atomicbatch import patches
-from atomicbatch.doors import mysql, postgresql, processes, sqlite
+from atomicbatch.doors import aiosqlite, mysql, postgresql, processes, sqlite
 from atomicbatch.doors.earlier import look_once
 
 WHY = "what takes no part in a batch is refused"
@@ -12,7 +12,7 @@ WHY = "what takes no part in a batch is refused"
 # The last module of a driver's that has to be there, and what changes it.
 _DOORS = {
     "sqlite3": sqlite.change_sqlite3,
-    "aiosqlite.core": sqlite.change_aiosqlite,
+    "aiosqlite.core": aiosqlite.change_aiosqlite,
     "asyncpg.connection": postgresql.change_asyncpg,
     "asyncpg.prepared_stmt": postgresql.change_asyncpg_statements,
     "psycopg._cursor_base": postgresql.change_psycopg,

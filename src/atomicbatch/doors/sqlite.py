@@ -1,8 +1,12 @@
 """
-The doors of sqlite3 and aiosqlite.
+The doors of sqlite3.
 
-sqlite3's classes are written in C and cannot be changed. So ``sqlite3.connect`` gives connections
-of a subclass of the class that the caller wants, and their cursors are of a subclass as well.
+Its classes are written in C and cannot be changed. So ``sqlite3.connect`` gives connections of a
+subclass of the class that the caller wants, and their cursors are of a subclass as well.
+
+Outside of batches they pass everything on. In a call of a batch they ask the adapter first: where
+it joins the connection (``DriverTransaction``), what is done with it is done in the batch's
+transaction. Where it does not, the guard is asked before a write.
 """
 
 from __future__ import annotations
@@ -10,126 +14,301 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 from atomicbatch import patches
+from atomicbatch.doors.sqlite_origins import UNKNOWN, Origin
+from atomicbatch.doors.sqlite_uses import Use, taken, use_of
 from atomicbatch.guard.places import Place, of_file
 from atomicbatch.guard.watch import Driver, Watch, watching
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import text_of
 
 WHY = "what takes no part in a batch is refused"
-# Its place among the arguments of sqlite3.connect(), after the database.
-_FACTORY = 4
+# The parameters of sqlite3.connect(), after the database.
+_PARAMETERS = (
+    "timeout",
+    "detect_types",
+    "isolation_level",
+    "check_same_thread",
+    "factory",
+    "cached_statements",
+    "uri",
+)
+_FACTORY = _PARAMETERS.index("factory")
 # A database in memory is gone when it is closed, unless one of these makes a file of it.
 _LEAVES_MEMORY = re.compile(r"\b(?:ATTACH|VACUUM)\b", re.IGNORECASE)
 
 
-def _place(connection: Any) -> Place | None:
+def place_of(connection: Any) -> Place | None:
+    """Name the database that a connection leads to."""
     if not isinstance(connection, Connection):
         return None
-    return of_file(connection._atomicbatch_database, connection._atomicbatch_folder)
+    origin = connection._atomicbatch
+    return of_file(origin.database, origin.folder)
 
 
-def _readable(connection: Any, sql: Any) -> Any:
+def readable(connection: Any, sql: Any) -> Any:
     """Read functions of Python's as the built-in ones: what they write is seen by itself."""
-    names = getattr(connection, "_atomicbatch_functions", None)
-    if not names:
+    origin = getattr(connection, "_atomicbatch", UNKNOWN)
+    if not origin.functions:
         return sql
-    called = "|".join(re.escape(name) for name in names)
+    called = "|".join(re.escape(name) for name in origin.functions)
     pattern = rf"(?<![\w$])[\"\[`]?(?:{called})[\"\]`]?\s*\("
     return re.sub(pattern, "ABS(", text_of(sql), flags=re.IGNORECASE)
 
 
-SQLITE3 = Driver("sqlite3", Family.SQLITE, _place, _readable)
+SQLITE3 = Driver("sqlite3", Family.SQLITE, place_of, readable)
 
 
 class Connection(sqlite3.Connection):
-    """A connection whose cursors ask before they write."""
+    """A connection whose statements go where the batch says, or ask before they write."""
 
-    # What it was opened by, and the folder that was current then.
-    _atomicbatch_database: Any = ""
-    _atomicbatch_folder = ""
-    # The attempt inside of which it was opened, if in memory.
-    _atomicbatch_opened_in: Any = None
-    # The names of functions that are Python's.
-    _atomicbatch_functions: frozenset[str] = frozenset()
+    _atomicbatch: Origin = UNKNOWN
 
     def cursor(self, factory: Any = None) -> Any:
         """Make a cursor."""
         return _cursor(self, Cursor if factory is None else _asking_cursor(factory))
 
-    # These make cursors of sqlite3's own, which could be used again. Ours do the same work.
+    # These make cursors of sqlite3's own, which could be used again. Ours do the same work. A cursor
+    # that has failed is closed: the traceback keeps it, and with it the lock of its transaction.
 
     def execute(self, sql: Any, /, *args: Any) -> Any:
         """Execute SQL."""
-        return _cursor(self, Cursor).execute(sql, *args)
+        cursor = _cursor(self, Cursor)
+        try:
+            return cursor.execute(sql, *args)
+        except BaseException:
+            cursor.close()
+            raise
 
     def executemany(self, sql: Any, /, *args: Any) -> Any:
         """Execute SQL once for each set of parameters."""
-        return _cursor(self, Cursor).executemany(sql, *args)
+        cursor = _cursor(self, Cursor)
+        try:
+            return cursor.executemany(sql, *args)
+        except BaseException:
+            cursor.close()
+            raise
 
     def executescript(self, sql: Any, /) -> Any:
         """Execute several statements."""
-        return _cursor(self, Cursor).executescript(sql)
+        cursor = _cursor(self, Cursor)
+        try:
+            return cursor.executescript(sql)
+        except BaseException:
+            cursor.close()
+            raise
 
-    def create_function(self, name: str, *args: Any, **options: Any) -> None:
+    # Its transaction ---------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Commit."""
+        if (use := _joined(self)) is None:
+            super().commit()
+        else:
+            use.commit()
+
+    def rollback(self) -> None:
+        """Roll back."""
+        if (use := _joined(self)) is None:
+            super().rollback()
+        else:
+            use.rollback()
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any, /) -> Any:
+        """Commit, or roll back after an error, as sqlite3's own does."""
+        if (use := _joined(self)) is None:
+            return super().__exit__(kind, error, traceback)
+        (use.commit if kind is None else use.rollback)()
+        return False
+
+    def close(self) -> None:
+        """Close it, and roll back what is open."""
+        if (use := _joined(self)) is None:
+            super().close()
+        elif use.close():
+            super().close()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Tell whether a transaction is open."""
+        use = _joined(self)
+        return bool(_in_transaction(self)) if use is None else use.in_transaction()
+
+    @property
+    def total_changes(self) -> int:
+        """Count the rows that have been changed by it."""
+        use = _joined(self)
+        return int(_total_changes(self)) + (0 if use is None else use.changes)
+
+    @property
+    def isolation_level(self) -> Any:
+        """How it begins transactions."""
+        use = _joined(self)
+        return _isolation_level(self) if use is None else use.isolation_level()
+
+    @isolation_level.setter
+    def isolation_level(self, level: Any) -> None:
+        use = _joined(self)
+        if use is None:
+            _set_isolation_level(self, level)
+        else:
+            use.set_mode("isolation_level", level)
+
+    if hasattr(sqlite3.Connection, "autocommit"):
+
+        @property
+        def autocommit(self) -> Any:
+            """How it controls transactions (Python 3.12)."""
+            use = _joined(self)
+            return _autocommit(self) if use is None else use.autocommit()
+
+        @autocommit.setter
+        def autocommit(self, mode: Any) -> None:
+            use = _joined(self)
+            if use is None:
+                sqlite3.Connection.autocommit.__set__(self, mode)  # type: ignore[attr-defined]
+            else:
+                use.set_mode("autocommit", mode)
+
+    # What belongs to it ------------------------------------------------------------------------
+
+    def create_function(self, name: str, narg: int, func: Any, **options: Any) -> None:
         """Make a function of Python's."""
-        super().create_function(name, *args, **options)
-        self._atomicbatch_functions |= {name}
+        super().create_function(name, narg, func, **options)
+        self._atomicbatch.note_function("create_function", name, narg, func, options)
 
-    def create_aggregate(self, name: str, *args: Any, **options: Any) -> None:
+    def create_aggregate(self, name: str, n_arg: int, aggregate_class: Any) -> None:
         """Make an aggregate function of Python's."""
-        super().create_aggregate(name, *args, **options)
-        self._atomicbatch_functions |= {name}
+        super().create_aggregate(name, n_arg, aggregate_class)
+        self._atomicbatch.note_function("create_aggregate", name, n_arg, aggregate_class, {})
 
-    def create_window_function(self, name: str, *args: Any, **options: Any) -> None:
+    def create_window_function(self, name: str, num_params: int, aggregate_class: Any, /) -> None:
         """Make a window function of Python's."""
-        super().create_window_function(name, *args, **options)
-        self._atomicbatch_functions |= {name}
+        super().create_window_function(name, num_params, aggregate_class)
+        self._atomicbatch.note_function(
+            "create_window_function", name, num_params, aggregate_class, {}
+        )
+
+    def create_collation(self, name: str, callback: Any, /) -> None:
+        """Make a collation of Python's."""
+        super().create_collation(name, callback)
+        self._atomicbatch.note_function("create_collation", name, 0, callback, {})
+
+    def enable_load_extension(self, enable: bool, /) -> None:
+        """Allow extensions."""
+        super().enable_load_extension(enable)
+        self._atomicbatch.note_event("enable_load_extension", enable)
+
+    def load_extension(self, name: str, /, **options: Any) -> None:
+        """Load an extension."""
+        super().load_extension(name, **options)
+        self._atomicbatch.note_event("load_extension", name, **options)
+
+    def set_authorizer(self, authorizer_callback: Any) -> None:
+        """Let a function allow or deny statements."""
+        super().set_authorizer(authorizer_callback)
+        self._atomicbatch.note_hook("set_authorizer", authorizer_callback)
+
+    def set_progress_handler(self, progress_handler: Any, n: int) -> None:
+        """Let a function be called now and then."""
+        super().set_progress_handler(progress_handler, n)
+        self._atomicbatch.note_hook("set_progress_handler", progress_handler, n)
+
+    def set_trace_callback(self, trace_callback: Any) -> None:
+        """Let a function see all statements."""
+        super().set_trace_callback(trace_callback)
+        self._atomicbatch.note_hook("set_trace_callback", trace_callback)
+
+    # Other ways to its rows --------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Stop its statement."""
+        if (use := _joined(self)) is not None:
+            use.interrupt()
+        super().interrupt()
 
     def backup(self, target: Any, **options: Any) -> None:
         """Copy everything over what is in ``target``."""
         watch = watching.get()
-        if watch is not None and not _is_scratch(target, watch, ""):
-            watch.writes(target, SQLITE3, "backup()")
+        if watch is not None:
+            if (use := _joined(target, executes=True)) is not None:
+                use.refuse("backup() over a database of the batch")
+            if not is_scratch(target, watch, ""):
+                watch.writes(target, SQLITE3, "backup()")
+        if (use := _joined(self, executes=True)) is not None and use.has_unseen_rows:
+            # SQLite copies nothing that is being written.
+            use.refuse("backup() of a database that the batch has written to")
         super().backup(target, **options)
 
     def blobopen(self, *args: Any, readonly: bool = False, **options: Any) -> Any:
         """Open a value, perhaps to write it in place."""
+        if (use := _joined(self, executes=True)) is not None:
+            if not readonly:
+                use.refuse("blobopen() to write")
+            return use.read(
+                lambda real: sqlite3.Connection.blobopen(real, *args, readonly=True, **options)
+            )
         watch = watching.get()
-        if watch is not None and not readonly and not _is_scratch(self, watch, ""):
+        if watch is not None and not readonly and not is_scratch(self, watch, ""):
             watch.writes(self, SQLITE3, "blobopen()")
         return super().blobopen(*args, readonly=readonly, **options)
 
+    def serialize(self, **options: Any) -> bytes:
+        """Give the whole database as bytes."""
+        if (use := _joined(self, executes=True)) is None:
+            return super().serialize(**options)
+        copied: bytes = use.read(lambda real: sqlite3.Connection.serialize(real, **options))
+        return copied
+
+    def deserialize(self, data: Any, /, **options: Any) -> None:
+        """Replace the database by one in memory."""
+        if (use := _joined(self, executes=True)) is not None:
+            use.refuse("deserialize()")
+        super().deserialize(data, **options)
+
 
 class Cursor(sqlite3.Cursor):
-    """A cursor that asks before it writes."""
+    """A cursor of such a connection."""
 
     # No dictionary, as sqlite3's have none.
     __slots__ = ()
 
+    @property
+    def connection(self) -> Any:
+        """The connection that it was made by."""
+        inner = _connection_of(self)
+        return inner if isinstance(inner, Connection) else getattr(inner, "owner_of", _same)(self)
+
     def execute(self, sql: Any, /, *args: Any) -> Any:
         """Execute SQL."""
         watch = watching.get()
-        if watch is not None:
+        if watch is not None or taken:
+            if (use := use_of(watch, self.connection, self, sql, executes=True)) is not None:
+                return use.execute(self, _execute, sql, args)
             _ask(watch, self.connection, sql)
         return _execute(self, sql, *args)
 
     def executemany(self, sql: Any, /, *args: Any) -> Any:
         """Execute SQL once for each set of parameters."""
         watch = watching.get()
-        if watch is not None:
+        if watch is not None or taken:
+            if (use := use_of(watch, self.connection, self, sql, executes=True)) is not None:
+                return use.execute(self, _executemany, sql, args)
             _ask(watch, self.connection, sql)
         return _executemany(self, sql, *args)
 
     def executescript(self, sql: Any, /) -> Any:
         """Execute several statements."""
         watch = watching.get()
-        if watch is not None:
+        if watch is not None or taken:
+            if (use := use_of(watch, self.connection, self, sql, executes=True)) is not None:
+                return use.executescript(self, sql)
             _ask(watch, self.connection, sql)
         return _executescript(self, sql)
 
@@ -139,19 +318,38 @@ _cursor: Any = sqlite3.Connection.cursor
 _execute: Any = sqlite3.Cursor.execute
 _executemany: Any = sqlite3.Cursor.executemany
 _executescript: Any = sqlite3.Cursor.executescript
+_connection_of: Any = sqlite3.Cursor.connection.__get__  # type: ignore[attr-defined]
+_in_transaction: Any = sqlite3.Connection.in_transaction.__get__  # type: ignore[attr-defined]
+_total_changes: Any = sqlite3.Connection.total_changes.__get__  # type: ignore[attr-defined]
+_isolation_level: Any = sqlite3.Connection.isolation_level.__get__  # type: ignore[attr-defined]
+_set_isolation_level: Any = sqlite3.Connection.isolation_level.__set__  # type: ignore[attr-defined]
+if hasattr(sqlite3.Connection, "autocommit"):
+    _autocommit: Any = sqlite3.Connection.autocommit.__get__
 
 
-def _ask(watch: Watch, connection: Any, sql: Any) -> None:
-    if not _is_scratch(connection, watch, sql):
+def _same(cursor: Any) -> Any:
+    return _connection_of(cursor)
+
+
+def _joined(connection: Any, *, executes: bool = False) -> Use | None:
+    watch = watching.get()
+    if (watch is None and not taken) or not isinstance(connection, Connection):
+        return None
+    return use_of(watch, connection, executes=executes)
+
+
+def _ask(watch: Watch | None, connection: Any, sql: Any) -> None:
+    if watch is not None and not is_scratch(connection, watch, sql):
         watch.sends(connection, SQLITE3, sql)
 
 
-def _is_scratch(connection: Any, watch: Watch, sql: Any) -> bool:
+def is_scratch(connection: Any, watch: Watch, sql: Any) -> bool:
     """Tell whether a connection is a database in memory that this very attempt has opened."""
-    if getattr(connection, "_atomicbatch_opened_in", None) is not watch:
+    origin = getattr(connection, "_atomicbatch", UNKNOWN)
+    if origin.opened_in is not watch:
         return False
     if sql and _LEAVES_MEMORY.search(text_of(sql)):
-        connection._atomicbatch_opened_in = None
+        origin.opened_in = None
         return False
     return True
 
@@ -189,75 +387,28 @@ def _connecting(found: Callable[..., Any]) -> Callable[..., Any]:
                 options["factory"] = _asking(factory)
         connection = found(database, *args, **options)
         if isinstance(connection, Connection):
-            connection._atomicbatch_database = database
-            connection._atomicbatch_folder = os.getcwd()
+            connection._atomicbatch = Origin(
+                database,
+                os.getcwd(),
+                {**dict(zip(_PARAMETERS, args, strict=False)), **options},
+                threading.get_ident(),
+            )
             watch = watching.get()
             if watch is not None:
                 watch.opens(connection)
-                _note_memory(connection, watch)
+                note_memory(connection, watch)
         return connection
 
     return connect
 
 
-def change_sqlite3(module: ModuleType) -> None:
-    """Let sqlite3.connect give connections that ask; also where it was imported by name."""
-    patches.change_everywhere(module.connect, _connecting, why=WHY)
-
-
-# aiosqlite ---------------------------------------------------------------------------------------
-
-AIOSQLITE = Driver(
-    "aiosqlite",
-    Family.SQLITE,
-    lambda connection: _place(connection._conn),
-    lambda connection, sql: _readable(connection._conn, sql),
-)
-
-
-def change_aiosqlite(module: ModuleType) -> None:
-    """
-    Let aiosqlite's connections ask, in the task that has something for their thread to do.
-
-    The thread itself belongs to the connection, not to the batch that may have started it.
-    """
-    patches.change(module.Connection, "_execute", _executing, why=WHY)
-
-
-def _executing(found: Callable[..., Any]) -> Callable[..., Any]:
-    async def execute(self: Any, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        watch = watching.get()
-        if watch is not None:
-            name = getattr(fn, "__name__", "")
-            inner = getattr(self, "_connection", None)
-            if name == "backup":
-                target = args[0] if args else options.get("target")
-                if not _is_scratch(target, watch, ""):
-                    watch.writes(target, SQLITE3, "backup()")
-            elif (
-                args
-                and isinstance(args[0], str)
-                and name.strip("_").startswith("execute")
-                and not _is_scratch(inner, watch, args[0])
-            ):
-                watch.sends(self, AIOSQLITE, args[0])
-        return await found(self, _unwatched, watch, fn, *args, **options)
-
-    return execute
-
-
-def _unwatched(watch: Any, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    token = watching.set(None)
-    try:
-        result = fn(*args, **options)
-    finally:
-        watching.reset(token)
-    if watch is not None and isinstance(result, Connection):
-        _note_memory(result, watch)
-    return result
-
-
-def _note_memory(connection: Connection, watch: Watch) -> None:
-    place = _place(connection)
+def note_memory(connection: Connection, watch: Watch) -> None:
+    """Note that an attempt has opened a connection, if that leads to a database in memory."""
+    place = place_of(connection)
     if place is not None and not place.database:
-        connection._atomicbatch_opened_in = watch
+        connection._atomicbatch.opened_in = watch
+
+
+def change_sqlite3(module: ModuleType) -> None:
+    """Let sqlite3.connect give connections of ours; also where it was imported by name."""
+    patches.change_everywhere(module.connect, _connecting, why=WHY)

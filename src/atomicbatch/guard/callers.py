@@ -76,11 +76,22 @@ def caller() -> Caller:
     return Caller(tuple(libraries), line, False, role_of(codes))
 
 
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+def function_of(frame: FrameType | None) -> str:
+    """Name the app's innermost function on a stack, perhaps another thread's; empty: there is none."""
+    for inner in _outwards(frame, follows_greenlets=False):
+        if _kind_of(_file_of(inner)) == "app":
+            code = inner.f_code
+            return f"{code.co_qualname} ({Path(code.co_filename).name}:{inner.f_lineno})"
+    return ""
+
+
+def _outwards(frame: FrameType | None, *, follows_greenlets: bool = True) -> Iterator[FrameType]:
     """The frames of a stack, and of those that wait for its greenlet, as SQLAlchemy's async do."""
     while frame is not None:
         yield frame
         frame = frame.f_back
+    if not follows_greenlets:
+        return
     greenlet = sys.modules.get("greenlet")
     waiting = greenlet.getcurrent().parent if greenlet is not None else None
     while waiting is not None:

@@ -171,6 +171,11 @@ class Watch:
         self._set.clear()
 
     @property
+    def joins(self) -> bool:
+        """The adapter lets connections of the app's work in the batch's transaction."""
+        return self._active and hasattr(self.joined, "use_of")
+
+    @property
     def restrains(self) -> bool:
         """Whether what its code writes on connections of its own is refused."""
         return self._active or self._undone
@@ -429,6 +434,27 @@ def _entering(watch: Watch) -> Iterator[Callable[[Any], None]]:
         yield entered
     finally:
         over()
+
+
+@contextmanager
+def watched(joined: Any, allowed: Allowed) -> Iterator[Watch | None]:
+    """
+    Watch the inside of a transaction, unless somebody else does already.
+
+    Args:
+        joined: What its block gives.
+        allowed: What batches leave alone.
+    """
+    if watching.get() is not None:
+        yield None
+        return
+    watch = Watch(allowed)
+    watch.begun(joined, copy_context())
+    token = watching.set(watch)
+    try:
+        yield watch
+    finally:
+        watching.reset(token)
 
 
 @contextmanager

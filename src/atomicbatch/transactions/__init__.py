@@ -1,6 +1,26 @@
 """
 One adapter per database library; what unmodified handlers see.
 
-    contract.py  the contract in words, and what a driver's exception comes to under it
-    sqlalchemy/  handlers that use SQLAlchemy, unmodified
+    contract.py  the contract in words
+    sqlalchemy/  SQLAlchemyTransaction: handlers that use SQLAlchemy
+    drivers.py   DriverTransaction: handlers that use sqlite3, aiosqlite, or a library on them
+    sqlite/      the join of sqlite3's connections
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atomicbatch.transactions.drivers import DriverTransaction
+
+__all__ = ["DriverTransaction"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late: whoever uses another adapter is spared the doors that this one puts into the drivers.
+    if name == "DriverTransaction":
+        from atomicbatch.transactions.drivers import DriverTransaction
+
+        return DriverTransaction
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,112 @@
+"""
+The door of aiosqlite, whose connections do their work in a thread of their own.
+
+The thread belongs to the connection, not to the batch that may have started it. So what it does is
+watched, or joined, for the task that has asked for it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextvars import copy_context
+from types import ModuleType
+from typing import Any
+
+from atomicbatch import patches
+from atomicbatch.doors.sqlite import (
+    SQLITE3,
+    WHY,
+    Connection,
+    is_scratch,
+    note_memory,
+    place_of,
+    readable,
+)
+from atomicbatch.doors.sqlite_uses import taken
+from atomicbatch.guard.watch import Driver, Watch, watching
+from atomicbatch.sql.kinds import Family
+
+AIOSQLITE = Driver(
+    "aiosqlite",
+    Family.SQLITE,
+    lambda connection: place_of(connection._conn),
+    lambda connection, sql: readable(connection._conn, sql),
+)
+
+
+def change_aiosqlite(module: ModuleType) -> None:
+    """Let aiosqlite's connections ask, in the task that has something for their thread to do."""
+    patches.change(module.Connection, "_execute", _executing, why=WHY)
+
+
+def _executing(found: Callable[..., Any]) -> Callable[..., Any]:
+    async def execute(self: Any, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        watch = watching.get()
+        if watch is None:
+            # The thread may have been started by a call, whose context it then has for ever.
+            return await found(self, _outside if taken else _unwatched, None, fn, *args, **options)
+        if watch.joins:
+            if type(getattr(self, "_connection", None)) is sqlite3.Connection:
+                fn = await _reopened(found, self, fn)
+            return await found(self, copy_context().run, fn, *args, **options)
+        _ask(self, watch, fn, args, options)
+        return await found(self, _unwatched, watch, fn, *args, **options)
+
+    return execute
+
+
+def _ask(
+    connection: Any, watch: Watch, fn: Callable[..., Any], args: Any, options: dict[str, Any]
+) -> None:
+    name = getattr(fn, "__name__", "")
+    if name == "backup":
+        target = args[0] if args else options.get("target")
+        if not is_scratch(target, watch, ""):
+            watch.writes(target, SQLITE3, "backup()")
+        return
+    inner = getattr(connection, "_connection", None)
+    is_statement = args and isinstance(args[0], str) and name.strip("_").startswith("execute")
+    if is_statement and not is_scratch(inner, watch, args[0]):
+        watch.sends(connection, AIOSQLITE, args[0])
+
+
+def _unwatched(watch: Any, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    token = watching.set(None)
+    try:
+        result = fn(*args, **options)
+    finally:
+        watching.reset(token)
+    if watch is not None and isinstance(result, Connection):
+        note_memory(result, watch)
+    return result
+
+
+_outside = _unwatched
+
+
+async def _reopened(found: Callable[..., Any], connection: Any, fn: Any) -> Any:
+    """
+    Open a connection from before the doors once more, through them, in its own thread.
+
+    Returns:
+        What was to be done by the old one, to be done by the new one.
+    """
+    old = connection._connection
+
+    def reopen() -> Any:
+        if old.in_transaction:
+            return old  # what it has open would be lost; the guard speaks
+        new = connection._connector()
+        new.row_factory, new.text_factory = old.row_factory, old.text_factory
+        new.isolation_level = old.isolation_level
+        cursor = sqlite3.Cursor(old)
+        (is_on,) = cursor.execute("PRAGMA foreign_keys").fetchone()
+        new.execute(f"PRAGMA foreign_keys={is_on:d}")
+        old.close()
+        return new
+
+    new = connection._connection = await found(connection, _unwatched, None, reopen)
+    if getattr(fn, "__self__", None) is old:
+        return getattr(new, fn.__name__)
+    return fn

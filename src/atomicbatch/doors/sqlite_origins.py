@@ -1,0 +1,94 @@
+"""Origins: what a connection of sqlite3's was opened by, and what the app has given it since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Origin:
+    """
+    What has to be known of a connection to open another one like it.
+
+    Args:
+        database: The first argument of ``sqlite3.connect()``.
+        folder: The folder that was current then.
+        options: The other arguments, by name.
+        thread: The thread that has opened it, as threading.get_ident() tells.
+
+    Attributes:
+        opened_in: The attempt at a batch inside of which it was opened, if in memory.
+        functions: The names of its functions of Python's.
+        made: Its functions, collations and hooks: what each is made by. The key tells which.
+        events: What else was done to it, in order.
+        version: Changes when one of the last two does.
+    """
+
+    __slots__ = (
+        "database",
+        "events",
+        "folder",
+        "functions",
+        "made",
+        "opened_in",
+        "options",
+        "thread",
+        "version",
+    )
+
+    def __init__(
+        self, database: Any, folder: str, options: Mapping[str, Any], thread: int | None
+    ) -> None:
+        self.database = database
+        self.folder = folder
+        self.options = options
+        self.thread = thread if options.get("check_same_thread", True) else None
+        self.opened_in: Any = None
+        self.functions: frozenset[str] = frozenset()
+        self.made: dict[tuple[str, str, int], tuple[Any, ...]] = {}
+        self.events: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.version = 0
+
+    def note_function(
+        self, method: str, name: str, count: int, function: Any, options: dict[str, Any]
+    ) -> None:
+        """Note a function or a collation of Python's."""
+        kind = "collation" if method == "create_collation" else "function"
+        key = (kind, name.lower(), count)
+        self.version += 1
+        if function is None and kind == "collation":
+            self.made.pop(key, None)
+            return
+        self.made[key] = (method, name, count, function, options)
+        if kind == "function":
+            self.functions |= {name}
+
+    def note_hook(self, method: str, hook: Any, *more: Any) -> None:
+        """Note a function that is called for each statement; None for none any more."""
+        self.version += 1
+        key = ("hook", method, 0)
+        if hook is None:
+            self.made.pop(key, None)
+        else:
+            self.made[key] = (method, hook, more)
+
+    def note_event(self, method: str, *args: Any, **options: Any) -> None:
+        """Note something that has to be done again on a connection that is to be like it."""
+        self.version += 1
+        self.events.append((method, args, options))
+
+
+class _Unknown(Origin):
+    """Of a connection that was opened by its class, not by ``connect()``; it is not joined."""
+
+    def note_function(self, *_: Any) -> None:
+        pass
+
+    def note_hook(self, *_: Any) -> None:
+        pass
+
+    def note_event(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+UNKNOWN = _Unknown("", "", {}, None)

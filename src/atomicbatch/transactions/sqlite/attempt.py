@@ -1,0 +1,518 @@
+"""One attempt at a batch: its calls, its databases, and what went wrong in them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any
+
+from atomicbatch.doors.sqlite import Connection
+from atomicbatch.doors.sqlite_uses import taken
+from atomicbatch.drivers.conflicts import conflict_behind
+from atomicbatch.errors import (
+    ConflictError,
+    NotBatchableError,
+    TimeoutExceededError,
+    TransactionError,
+)
+from atomicbatch.guard import Allowed
+from atomicbatch.guard.callers import caller, function_of
+from atomicbatch.guard.watch import aside
+from atomicbatch.join.checkout import OVER
+from atomicbatch.join.status import Status
+from atomicbatch.sql.kinds import Family, Kind
+from atomicbatch.sql.statements import read_statement
+from atomicbatch.transactions.sqlite.databases import Database, UnsuitableError, database_of
+from atomicbatch.transactions.sqlite.memory import LoopMemory, Memory
+from atomicbatch.transactions.sqlite.pragmas import State
+from atomicbatch.transactions.sqlite.real import Real
+from atomicbatch.transactions.sqlite.turns import Turn
+from atomicbatch.transactions.sqlite.use import ConnectionUse
+
+logger = logging.getLogger("atomicbatch")
+_LEFT_BEHIND = (
+    "a call has left a task behind that uses the database while the batch still runs; await it in "
+    "the call, or use on_commit"
+)
+# How long somebody outside waits for a database in memory; sqlite3's own default for locks.
+_PATIENCE_SECONDS = 5.0
+_in_transaction: Any = sqlite3.Connection.in_transaction.__get__  # type: ignore[attr-defined]
+_autocommit: Any = getattr(sqlite3.Connection, "autocommit", None)
+
+current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlite_call", default=None)
+
+
+class Joined:
+    """
+    Everything that one attempt at a batch does in SQLite's databases.
+
+    Args:
+        memory: What all batches of the adapter share.
+        allowed: What batches leave alone.
+        deadline: When time is up, as time.monotonic() tells.
+
+    Attributes:
+        status: May the batch go on, and if not, why.
+        is_alone: Tells, in any thread, whether nothing else runs that it could wait for. Who
+            performs the batch knows.
+        number: Which attempt it is at the batch, 1 for the first.
+    """
+
+    def __init__(self, memory: Memory, allowed: Allowed, deadline: float) -> None:
+        self.status = Status(lambda: caller().place)
+        self.deadline = deadline
+        self.is_alone: Callable[[], bool] = lambda: False
+        self.number = 1
+        self._memory = memory
+        self._allowed = allowed
+        self._reals: dict[object, Real] = {}
+        self._lock = threading.Lock()
+        self._loop = asyncio._get_running_loop()
+        self._thread = threading.get_ident()
+        self._loop_memory = LoopMemory() if self._loop is None else memory.of_loop(self._loop)
+        self._is_stopped = False
+        self._last_call: Call | None = None
+
+    # What engine and guard ask -----------------------------------------------------------------
+
+    @property
+    def reals(self) -> tuple[Real, ...]:
+        """One for each database that a call has used."""
+        return tuple(real for real in self._begun() if real.is_used)
+
+    def _begun(self) -> list[Real]:
+        return list(self._reals.values())
+
+    def call(self) -> Call:
+        """What to run one call inside of; its end is the end of all that it has opened."""
+        self._last_call = Call(self)
+        return self._last_call
+
+    def took_part(self) -> bool:
+        """Tell whether the call that ran last has used a database of the batch's."""
+        return self._last_call is not None and any(self._last_call.uses.values())
+
+    def takes_part(self, connection: Any) -> bool:
+        """Tell whether a connection works in the batch's transaction: those are not asked."""
+        return any(getattr(real, "connection", None) is connection for real in self._begun())
+
+    def doom(self, error: TransactionError) -> None:
+        """Note that the batch cannot be committed."""
+        self.status.doom(error)
+
+    def escaped(self, what: str) -> TransactionError:
+        """Note that something may be stored already."""
+        return self.status.escaped(what)
+
+    # What doors ask ----------------------------------------------------------------------------
+
+    def use_of(self, connection: Any, *, executes: bool) -> ConnectionUse | None:
+        """
+        Tell what stands for a connection of the app's in this call; None: it stands for itself.
+
+        Args:
+            connection: The app's.
+            executes: It is about to execute something. If not, and the call has not used it yet,
+                there is nothing to stand for.
+        """
+        call = current_call.get()
+        if call is None or call.joined is not self:
+            return None
+        key = id(connection)
+        if key in call.uses:
+            use = call.uses[key]
+            if call.ended and use is not None:
+                self._refuse_ended()
+            return use
+        if not executes and not self._holds(connection):
+            return None
+        if call.ended:
+            self._refuse_ended()
+        use = call.uses[key] = self._join(connection)
+        call.kept.append(connection)
+        return use
+
+    def _refuse_ended(self) -> None:
+        if not self.status.active:
+            raise TransactionError(OVER)
+        self.status.refuse(_LEFT_BEHIND)
+
+    def _holds(self, connection: Any) -> bool:
+        """Tell whether a connection has something open that must not be ended by itself."""
+        if any(real.adopted is connection for real in self._begun()):
+            return True
+        return _has_begun(connection)
+
+    def _join(self, connection: Connection) -> ConnectionUse | None:
+        origin = connection._atomicbatch
+        if origin.database == "" and origin.thread is None:
+            return None  # opened past the door; the guard is asked
+        if origin.opened_in is not None:
+            return None  # in memory, and the batch's own: nobody else will see it
+        try:
+            database = database_of(connection, origin)
+        except UnsuitableError as error:
+            self.status.refuse(f"a handler uses a connection that {error}")
+        if self._is_left_alone(database):
+            return None
+        self.status.check()
+        if _has_begun(connection) and not self._is_adopted(connection):
+            self.status.refuse(
+                "a handler uses a connection whose transaction was begun before the batch; commit "
+                "or roll it back before, or open a connection within the call"
+            )
+        real = self._real(database)
+        if real.database.detect_types != database.detect_types:
+            self.status.refuse(
+                "handlers use connections to one database that differ in detect_types; open them "
+                "alike"
+            )
+        return ConnectionUse(real, connection, origin, database, self._begin_real)
+
+    def _is_adopted(self, connection: Any) -> bool:
+        return any(real.adopted is connection for real in self._begun())
+
+    def _is_left_alone(self, database: Database) -> bool:
+        """Tell whether a database is none of the batch's business."""
+        allowed = self._allowed
+        if allowed.places and allowed.allows((), database.place):
+            return True
+        if database.key in self._reals:
+            return False
+        who = caller()
+        return who.is_logging or bool(
+            allowed.libraries and allowed.allows((*who.libraries, "sqlite3"), None)
+        )
+
+    def _real(self, database: Database) -> Real:
+        with self._lock:
+            if not self.status.active:
+                raise TransactionError(OVER)
+            real = self._reals.get(database.key)
+            if real is None:
+                real = self._reals[database.key] = Real(self, database)
+            return real
+
+    def _begin_real(self, real: Real, state: State, connection: sqlite3.Connection) -> None:
+        """Begin, in the thread of whoever is first."""
+        at_once = self._loop is not None and asyncio._get_running_loop() is self._loop
+        if at_once:
+            self._loop_memory.note(real.database, state)
+        if self not in taken:
+            taken.append(self)
+        adopted = connection if real.database.is_private else None
+        with aside():
+            real.begin(state, adopted, at_once=at_once)
+
+    async def prepare(self) -> None:
+        """
+        Begin, in threads, on the databases that batches are known to use on the event loop.
+
+        There they could begin only what needs no waiting.
+        """
+        for database, state in list(self._loop_memory.databases.items()):
+            if not database.is_private:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(threads.beginning, self._prepare, database, state)
+
+    def _prepare(self, database: Database, state: State) -> None:
+        if self not in taken:
+            taken.append(self)
+        real = self._real(database)
+        with real.inside:
+            real.begin(state, None, at_once=False)
+
+    # What transactions ask ---------------------------------------------------------------------
+
+    def turn(self, database: Database) -> Turn:
+        """The line for a database."""
+        return self._memory.turn(database)
+
+    def has_others(self, real: Real) -> bool:
+        """Tell whether another database has been begun already."""
+        return any(other.is_open and other is not real for other in self._begun())
+
+    # Others ------------------------------------------------------------------------------------
+
+    def let_others_in(self, connection: Any, cursor: Any, sql: Any) -> None:
+        """Somebody outside of the batch uses a connection: wait, refuse, or give way."""
+        for real in self._begun():
+            if not real.is_open:
+                continue
+            if real.adopted is connection:
+                self._let_wait(real)
+            elif cursor is not None:
+                real.give_back(cursor)
+        if cursor is not None and self._blocks(connection, sql):
+            self._give_way()
+
+    def _let_wait(self, real: Real) -> None:
+        on_loop = asyncio._get_running_loop() is not None
+        if on_loop or not real.ended.wait(_PATIENCE_SECONDS):
+            raise sqlite3.OperationalError("database is locked")
+
+    def _blocks(self, connection: Any, sql: Any) -> bool:
+        """Tell whether a statement would wait for this batch, which waits for its event loop."""
+        if self._thread != threading.get_ident() or self._loop is None:
+            return False
+        if asyncio._get_running_loop() is not self._loop or not isinstance(sql, str):
+            return False
+        if read_statement(sql, Family.SQLITE).kind in _NEVER_WAIT:
+            return False
+        try:
+            key = database_of(connection, connection._atomicbatch).key
+        except (UnsuitableError, sqlite3.Error):
+            return False
+        real = self._reals.get(key)
+        return real is not None and real.is_open
+
+    def _give_way(self) -> None:
+        function = function_of(sys._getframe())
+        error = ConflictError(
+            f"a request outside of batches wrote by sqlite3 on the event loop, in "
+            f"{function or 'a library'}, and waited for this batch; make that function 'def', or "
+            f"use aiosqlite"
+        )
+        error.alone = True
+        with self._lock:
+            undone = [real for real in self._begun() if real.give_way(error)]
+            if undone and self.status.active:
+                self.status.doom(error)
+        if undone:
+            self._loop_memory.note_conflict()
+        for real in undone:
+            real.undo()
+
+    # When time is up ---------------------------------------------------------------------------
+
+    # engine/deadline.py calls these three, the first two in a thread of its own.
+
+    def interrupt(self) -> None:
+        """Stop the statement that is running, and let none begin any more; never blocks."""
+        with self._lock:
+            self._is_stopped = True
+            self.status.doom(TimeoutExceededError("the time limit of the batch passed"))
+        for real in self._begun():
+            real.stop()
+
+    def sever(self) -> None:
+        """Let go of the databases' locks: whoever waits for one goes on, with an error."""
+        if self._loop is not None:
+            self._blame_loop()
+        for real in self._begun():
+            if not real.commit_sent and real.may_end_anywhere:
+                threads.ending.submit(real.undo)
+
+    def _blame_loop(self) -> None:
+        """Tell what the event loop is doing, where a handler keeps it."""
+        function = function_of(sys._current_frames().get(self._thread))
+        if function and isinstance(self.status.error, TimeoutExceededError):
+            what = f"the time limit passed while the event loop stood still, in {function}"
+            logger.warning("a batch is rolled back: %s", what)
+            self.status.error.message = what
+
+    def give_up(self) -> bool:
+        """Send no COMMIT any more; tell whether one has been sent."""
+        with self._lock:
+            self._is_stopped = True
+            sent = any(real.commit_sent for real in self._begun())
+        if not sent:
+            threads.ending.submit(self.rollback)
+        return sent
+
+    def is_stopped(self) -> bool:
+        """Time is up, or nobody waits for the batch any more."""
+        return self._is_stopped
+
+    def may_not_send_commit(self, real: Real) -> TransactionError | None:
+        """Tell why COMMIT may not be sent any more; else take note that it is."""
+        with self._lock:
+            if (undone := real.seal()) is not None:
+                return undone
+            if self._is_stopped:
+                return TimeoutExceededError("the time limit of the batch passed before COMMIT")
+            real.commit_sent = True
+            return None
+
+    # Its end -----------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """
+        COMMIT everything; roll back instead where something went wrong.
+
+        Raises:
+            TransactionError: As transactions/contract.py says.
+        """
+        status = self.status
+        if sum(real.wrote for real in self._begun()) > 1:
+            status.doom(
+                NotBatchableError(
+                    "the batch has changed two databases, which cannot be committed as one; "
+                    "keep a batch to one of them, or give the other as outside=..."
+                )
+            )
+        with self._lock:
+            status.active = status.error is not None
+        if status.error is not None:
+            self.rollback()
+            raise status.error
+        # Those that only read first: if one fails, nothing is stored yet.
+        reals = sorted(self._begun(), key=lambda real: real.wrote)
+        try:
+            for index, real in enumerate(reals):
+                try:
+                    if real.is_open or real.gave_way:
+                        real.commit()
+                except BaseException:
+                    status.undone = True
+                    for other in reals[index + 1 :]:
+                        other.rollback()
+                    raise
+        finally:
+            self._forget()
+
+    def rollback(self) -> None:
+        """Roll everything back; ``status.error`` then tells whether something may be stored."""
+        with self._lock:
+            self.status.active, self.status.undone = False, True
+        for real in self._begun():
+            real.rollback()
+        self._forget()
+
+    def _forget(self) -> None:
+        if self in taken:
+            taken.remove(self)
+
+    async def in_its_place(self, act: Callable[[], None]) -> None:
+        """Do something that may wait, in a thread where the databases can be used."""
+        if self._loop is None or any(not real.may_end_anywhere for real in self._begun()):
+            act()
+        else:
+            await self._loop.run_in_executor(threads.ending, act)
+
+    def raise_for(self, error: BaseException) -> None:
+        """The block was left by an error: raise another one that counts more, if there is one."""
+        problem = self.status.error
+        if problem is None or problem is error:
+            return
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        if isinstance(error, Exception) or (self.status.has_escaped and is_cancelled):
+            raise problem from error
+
+
+class Call:
+    """One call of the batch; a context manager around it, for ``with`` and ``async with``."""
+
+    def __init__(self, joined: Joined) -> None:
+        self.joined = joined
+        self.ended = False
+        self.uses: dict[int, ConnectionUse | None] = {}
+        # What the keys above are the identities of; they must not be reused.
+        self.kept: list[Any] = []
+        self._token: Token[Call | None] | None = None
+
+    def __enter__(self) -> Call:
+        self._token = current_call.set(self)
+        return self
+
+    async def __aenter__(self) -> Call:
+        return self.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._is_over(error):
+            self._finish()
+            self._check(error)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._is_over(error):
+            if any(use is not None and not use.is_at_rest for use in self.uses.values()):
+                await self.joined.in_its_place(self._finish)
+            else:
+                self._finish()
+            self._check(error)
+
+    def _is_over(self, error: BaseException | None) -> bool:
+        """The call has ended; tell whether the batch may go on."""
+        if self._token is not None:
+            current_call.reset(self._token)
+        self.ended = True
+        if error is not None and not isinstance(error, Exception):
+            return False  # cancelled: everything is rolled back at once
+        if error is not None and (answer := conflict_behind(error)) is not None:
+            if answer.family is Family.SQLITE and self.joined.reals:
+                self.joined.doom(ConflictError("another transaction was in the way"))
+        return True
+
+    def _finish(self) -> None:
+        """What nobody has committed is rolled back; whoever still has a use cannot use it."""
+        status = self.joined.status
+        for use in reversed([use for use in self.uses.values() if use is not None]):
+            try:
+                if status.error is None:
+                    use.finish()
+                use.checkout.closed = True
+            except TransactionError as problem:
+                status.doom(problem)
+
+    def _check(self, error: BaseException | None) -> None:
+        if self.joined.status.error is not None:
+            raise self.joined.status.error from error
+
+
+_NEVER_WAIT = frozenset({Kind.READ, Kind.ROLLBACK, Kind.ROLLBACK_TO, Kind.SAVEPOINT, Kind.RELEASE})
+
+
+class _Threads:
+    """Threads for what would block the event loop; they are made when needed and reused."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        """In a process that was forked there are none."""
+        self.ending = ThreadPoolExecutor(256, thread_name_prefix="atomicbatch-sqlite")
+        self.beginning = ThreadPoolExecutor(64, thread_name_prefix="atomicbatch-sqlite-begin")
+
+
+threads = _Threads()
+
+
+def _has_begun(connection: sqlite3.Connection) -> bool:
+    """Tell whether a connection has a transaction open, by more than its mode (Python 3.12)."""
+    try:
+        always = _autocommit is not None and _autocommit.__get__(connection) is False
+        return not always and bool(_in_transaction(connection))
+    except sqlite3.Error:
+        return False  # it is closed
+
+
+def _in_child() -> None:
+    """A process that a call has forked must not use the batch's connections."""
+    call = current_call.get()
+    if call is not None and call.joined.status.active:
+        call.joined.status.active = False
+    taken.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

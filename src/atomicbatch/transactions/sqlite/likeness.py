@@ -1,0 +1,120 @@
+"""
+Likeness: what of an app's connection the batch's own has to have while the app's speaks.
+
+Functions, collations and hooks of Python's, pragmas, the text factory, extensions. Some of a batch's
+connections may differ in them; the batch's own then changes with whoever speaks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from atomicbatch.doors.sqlite_origins import Origin
+from atomicbatch.transactions.sqlite.pragmas import FIXED, LIKE, SWITCHED, State
+
+Made = dict[tuple[str, str, int], tuple[Any, ...]]
+
+
+class Likeness:
+    """
+    What the batch's own connection is like.
+
+    Args:
+        connection: The batch's own.
+        state: Its pragmas.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, state: State) -> None:
+        self._connection = connection
+        self._state = state
+        self._made: Made = {}
+        # Whose events have been done again, and how many of them.
+        self._done: dict[int, int] = {}
+
+    def become(self, owner: sqlite3.Connection, origin: Origin, state: State) -> str:
+        """
+        Become like a connection of the app's.
+
+        Returns:
+            Why it cannot, or an empty text.
+        """
+        for name in FIXED:
+            if state[name] != self._state[name]:
+                return (
+                    f"handlers use connections that differ in PRAGMA {name}, which SQLite ignores "
+                    f"inside a transaction; set it alike on all, when they are opened"
+                )
+        if not self._replay(origin):
+            return "a connection's extension could not be loaded again"
+        if origin.made != self._made and (why := self._make(origin.made)):
+            return why
+        for name in (*SWITCHED, LIKE):
+            if state[name] != self._state[name]:
+                self._run(f"PRAGMA {name}={state[name]}")
+                self._state[name] = state[name]
+        connection = self._connection
+        if connection.text_factory is not owner.text_factory:
+            connection.text_factory = owner.text_factory
+        return ""
+
+    def _run(self, text: str) -> None:
+        sqlite3.Cursor(self._connection).execute(text)
+
+    def _replay(self, origin: Origin) -> bool:
+        done = self._done.get(id(origin), 0)
+        for method, args, options in origin.events[done:]:
+            try:
+                getattr(sqlite3.Connection, method)(self._connection, *args, **options)
+            except sqlite3.Error:
+                return False
+        self._done[id(origin)] = len(origin.events)
+        return True
+
+    def _make(self, wanted: Made) -> str:
+        left = {key for key, made in self._made.items() if key not in wanted}
+        if any(kind == "function" and name in self._built_in() for kind, name, _ in left):
+            return (
+                "handlers use connections of which one has a function of Python's in the place of "
+                "a built-in one, and another has not; make it on all, or give it another name"
+            )
+        # A function of SQLite's can be replaced, but not taken away by Python.
+        kept = {key: self._made[key] for key in left if key[0] == "function"}
+        try:
+            for key in left - kept.keys():
+                _take_away(self._connection, key, self._made[key][0])
+            for key, made in wanted.items():
+                if self._made.get(key) != made:
+                    _make(self._connection, key, made)
+        except sqlite3.Error:
+            return (
+                "handlers use connections with different functions of one name while rows of one "
+                "are still being fetched; fetch them all first"
+            )
+        self._made = kept | wanted
+        return ""
+
+    def _built_in(self) -> set[str]:
+        rows = sqlite3.Cursor(self._connection).execute(
+            "SELECT name FROM pragma_function_list WHERE builtin"
+        )
+        return {str(name) for (name,) in rows}
+
+
+def _make(connection: sqlite3.Connection, key: tuple[str, str, int], made: tuple[Any, ...]) -> None:
+    method = getattr(sqlite3.Connection, made[0])
+    if key[0] == "hook":
+        method(connection, made[1], *made[2])
+    elif key[0] == "collation":
+        method(connection, made[1], made[3])
+    else:
+        method(connection, *made[1:4], **made[4])
+
+
+def _take_away(connection: sqlite3.Connection, key: tuple[str, str, int], method: str) -> None:
+    kind, name, _ = key
+    if kind == "hook":
+        more = (1,) if method == "set_progress_handler" else ()
+        getattr(sqlite3.Connection, method)(connection, None, *more)
+    else:
+        connection.create_collation(name, None)

@@ -1,0 +1,440 @@
+"""The batch's own connection to one database: BEGIN, COMMIT or ROLLBACK, and who works on it."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.conflicts import statement_error
+from atomicbatch.drivers.endings import savepoint_failed, says_gone
+from atomicbatch.errors import (
+    BrokenTransactionError,
+    BusyError,
+    ConflictError,
+    TransactionError,
+    kind_of,
+)
+from atomicbatch.join.checkout import OVER
+from atomicbatch.join.connection import ENDED
+from atomicbatch.join.status import Status
+from atomicbatch.join.transaction import Transaction
+from atomicbatch.sql.kinds import Family
+from atomicbatch.transactions.sqlite.databases import Database
+from atomicbatch.transactions.sqlite.likeness import Likeness
+from atomicbatch.transactions.sqlite.pragmas import State, state_of
+from atomicbatch.transactions.sqlite.turns import Turn
+
+logger = logging.getLogger("atomicbatch")
+ON_LOOP = (
+    "the batch could not be begun on the event loop without waiting; make handlers and "
+    "dependencies that use sqlite3 'def', or use aiosqlite"
+)
+# How long a batch that has one database waits for another one: two batches could wait for ever.
+_SECOND_SECONDS = 2.0
+# PRAGMA synchronous: a batch is one COMMIT, which is worth its place on the disk.
+_FULL = 2
+
+
+class Attempt(Protocol):
+    """The attempt at a batch, as its transactions see it."""
+
+    status: Status
+    deadline: float
+
+    def turn(self, database: Database) -> Turn:
+        """The line for a database."""
+
+    def has_others(self, real: Real) -> bool:
+        """Tell whether another database has been begun already."""
+
+    def is_stopped(self) -> bool:
+        """Time is up, or nobody waits for the batch any more."""
+
+    def may_not_send_commit(self, real: Real) -> TransactionError | None:
+        """Tell why COMMIT may not be sent any more; else take note that it is."""
+
+
+class BatchConnection(sqlite3.Connection):
+    """A connection of the batch's own, on which cursors of the app's work for a time."""
+
+    owners: WeakKeyDictionary[sqlite3.Cursor, sqlite3.Connection]
+
+    def owner_of(self, cursor: sqlite3.Cursor) -> sqlite3.Connection:
+        """Tell which connection of the app's a cursor was made by."""
+        return self.owners.get(cursor, self)
+
+
+_connection_of: Any = sqlite3.Cursor.connection.__get__  # type: ignore[attr-defined]
+_in_transaction: Any = sqlite3.Connection.in_transaction.__get__  # type: ignore[attr-defined]
+
+
+class _Link:
+    """What runs the join's steps."""
+
+    __slots__ = ("_connection", "interrupt")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.interrupt: Callable[[], None] = connection.interrupt
+
+    def send(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            sqlite3.Cursor(self._connection).execute(text)
+
+    def ask(self, text: str) -> Any:
+        row = sqlite3.Cursor(self._connection).execute(text).fetchone()
+        return None if row is None else row[0]
+
+    def is_in_transaction(self) -> bool:
+        return bool(_in_transaction(self._connection))
+
+    def is_lost(self, error: Exception) -> bool:
+        return False  # there is nothing between us and the file
+
+
+class Real:
+    """
+    The transaction that a batch's calls share in one database.
+
+    Its methods are called in any thread; ``inside`` lets one in at a time.
+
+    Attributes:
+        transaction: The join's.
+        inside: A lock.
+        link: Runs the join's steps, once it has begun.
+        likeness: What of the app's connections the batch's own has now, once it has begun.
+        speaker: Whose statements it runs now.
+        is_open: It has begun, and not ended.
+        is_used: A call has used it; until then it was only begun ahead of time.
+        adopted: The app's own connection, where there can be no other one (in memory), or None.
+        commit_sent: COMMIT is being sent, or has been.
+        gave_way: Why it was undone for others to go on, or None.
+    """
+
+    link: _Link
+    likeness: Likeness
+    connection: sqlite3.Connection
+
+    def __init__(self, attempt: Attempt, database: Database) -> None:
+        self.database = database
+        self.transaction = Transaction(Family.SQLITE, attempt.status)
+        self.transaction.begins_lazily = True
+        self.inside = threading.RLock()
+        self.speaker: object = None
+        self.is_open = False
+        self.is_used = False
+        self.adopted: sqlite3.Connection | None = None
+        self.commit_sent = False
+        self.gave_way: TransactionError | None = None
+        self.ended = threading.Event()
+        self._attempt = attempt
+        self._status = attempt.status
+        self._turn: Turn | None = None
+        # The one in which the app's connection can be used, where only one can.
+        self._thread: int | None = None
+        self._is_ending = False
+        self._is_sealed = False
+        self._was_interrupted = False
+
+    @property
+    def wrote(self) -> bool:
+        """Something in it may have changed the database."""
+        return self.transaction.savepoints.wrote
+
+    # Begin -------------------------------------------------------------------------------------
+
+    def begin(self, state: State, adopted: sqlite3.Connection | None, *, at_once: bool) -> None:
+        """
+        Begin, with ``inside`` held.
+
+        Args:
+            state: The pragmas of whoever is first.
+            adopted: The app's connection, where there can be no other one.
+            at_once: In the event loop's thread. It must not wait for a turn or a lock, since
+                whoever has them may need the loop: the batch is run again, and then begins in
+                another thread.
+
+        Raises:
+            TransactionError: The batch cannot go on; it has taken note.
+        """
+        status = self._status
+        status.check()
+        if not status.active:
+            raise TransactionError(OVER)
+        try:
+            self._take_turn(at_once)
+            try:
+                self._open(state, adopted, at_once)
+            except BaseException:
+                self._close()
+                raise
+        except Exception as error:
+            problem = _begin_error(error)
+            status.doom(problem)
+            raise problem from error
+
+    def _take_turn(self, at_once: bool) -> None:
+        turn = self._attempt.turn(self.database)
+        if turn.take_now():
+            self._turn = turn
+            return
+        if at_once:
+            raise ConflictError(ON_LOOP)
+        until = self._attempt.deadline
+        has_others = self._attempt.has_others(self)
+        if has_others:
+            until = min(until, time.monotonic() + _SECOND_SECONDS)
+        if not turn.take(until, self._attempt.is_stopped):
+            self._status.check()
+            if has_others:
+                raise ConflictError("another batch has the second database of this one")
+            raise BusyError("too many batches are running")
+        self._turn = turn
+
+    def _open(self, state: State, adopted: sqlite3.Connection | None, at_once: bool) -> None:
+        seconds = 0.0 if at_once else max(0.0, self._attempt.deadline - time.monotonic())
+        if self._attempt.has_others(self):
+            seconds = min(seconds, _SECOND_SECONDS)
+        self.adopted = adopted
+        if adopted is None:
+            self.connection = self._connect(seconds)
+        else:
+            self.connection = adopted
+            self._thread = adopted._atomicbatch.thread  # type: ignore[attr-defined]
+        self.link = _Link(self.connection)
+        self.transaction.connection.state = self.link
+        if adopted is None:
+            self._set_up(state)
+        self.likeness = Likeness(self.connection, dict(state))
+        self._status.check()
+        self._send_begin(at_once)
+        self.link.send(self.transaction.savepoints.begin())
+        self.is_open = True
+        self._status.check()
+
+    def _connect(self, seconds: float) -> BatchConnection:
+        # By the class: sqlite3.connect() may be somebody's proxy (OpenTelemetry).
+        connection = BatchConnection(
+            self.database.path,
+            timeout=seconds,
+            detect_types=self.database.detect_types,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
+        )
+        connection.owners = WeakKeyDictionary()
+        return connection
+
+    def _set_up(self, state: State) -> None:
+        """Make the batch's own connection like the app's."""
+        own = state_of(self.connection, is_read_only=False)
+        texts = [f"PRAGMA {name}={value}" for name, value in state.items() if own[name] != value]
+        # Pages that do not fit into the cache would be written early, and lock readers out.
+        self.link.send(["PRAGMA cache_spill=0", f"PRAGMA synchronous={_FULL}", *texts])
+
+    def _send_begin(self, at_once: bool) -> None:
+        try:
+            self.link.send(["BEGIN IMMEDIATE"])
+        except sqlite3.OperationalError as error:
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith("SQLITE_READONLY"):
+                self.link.send(["BEGIN"])  # a file that nobody may write
+            elif at_once and name.startswith("SQLITE_BUSY"):
+                raise ConflictError(ON_LOOP) from error
+            elif name.startswith("SQLITE_BUSY"):
+                raise BusyError("the database was locked for as long as the batch may take") from (
+                    error
+                )
+            else:
+                raise
+
+    # Cursors -----------------------------------------------------------------------------------
+
+    def move_here(self, cursor: sqlite3.Cursor, owner: sqlite3.Connection) -> None:
+        """Let a cursor of the app's work on the batch's own connection."""
+        connection = self.connection
+        if self.adopted is None and _connection_of(cursor) is not connection:
+            _move(cursor, connection)
+            connection.owners[cursor] = owner  # type: ignore[attr-defined]
+
+    def move_back(self, cursor: sqlite3.Cursor) -> None:
+        """Let it work on the connection again that it was made by; nothing if it does."""
+        inner = _connection_of(cursor)
+        if isinstance(inner, BatchConnection) and (owner := inner.owners.pop(cursor, None)):
+            # One that belongs to another thread is moved, and complains all the same.
+            with suppress(sqlite3.ProgrammingError):
+                _move(cursor, owner)
+
+    def give_back(self, cursor: sqlite3.Cursor) -> None:
+        """Somebody outside of the batch uses a cursor that the batch has used."""
+        if _connection_of(cursor) is self.connection:
+            self.move_back(cursor)
+
+    def has_cursors_of_others(self, owner: sqlite3.Connection) -> bool:
+        """Tell whether cursors of other connections may have rows that nobody has fetched yet."""
+        if self.adopted is not None:
+            return False
+        owners: WeakKeyDictionary[sqlite3.Cursor, sqlite3.Connection]
+        owners = self.connection.owners  # type: ignore[attr-defined]
+        return any(one is not owner for one in tuple(owners.values()))
+
+    # Giving way --------------------------------------------------------------------------------
+
+    def give_way(self, error: TransactionError) -> bool:
+        """Tell whether it is to be undone now, for others to go on; by :meth:`undo`."""
+        if not self.is_open or self._is_sealed or self.gave_way is not None:
+            return False
+        self.gave_way = error
+        return True
+
+    def seal(self) -> TransactionError | None:
+        """Tell why it cannot be committed. If nothing, it does not give way any more."""
+        self._is_sealed = self.gave_way is None
+        return self.gave_way
+
+    # End ---------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """
+        COMMIT, after the proof that the transaction is still the one that was begun.
+
+        Raises:
+            TransactionError: As transactions/contract.py says.
+        """
+        with self.inside:
+            self._is_ending = True
+            if not self.is_open:
+                raise self.gave_way or TransactionError(OVER)
+            self._prove_for_commit()
+            if (stopped := self._attempt.may_not_send_commit(self)) is not None:
+                self._roll_back()
+                raise stopped
+            try:
+                seconds = max(0.0, self._attempt.deadline - time.monotonic())
+                self.link.send([f"PRAGMA busy_timeout={int(seconds * 1000)}", "COMMIT"])
+            except BaseException as error:
+                outcome = commit_error(error, full_is_refused="psow=" not in self.database.path)
+                self._roll_back()
+                raise outcome from error
+            self._close()
+
+    def _prove_for_commit(self) -> None:
+        try:
+            self.link.send(self.transaction.savepoints.end())
+        except BaseException as error:
+            problem = (
+                self.gave_way
+                or statement_error(error, by_driver=True)
+                or BrokenTransactionError(
+                    ENDED if says_gone(error) else savepoint_failed(error),
+                    may_be_stored=says_gone(error),
+                )
+            )
+            self._roll_back()
+            raise problem from error
+
+    def rollback(self) -> None:
+        """ROLLBACK; stop a statement that is still running."""
+        while not self.inside.acquire(timeout=0.1):
+            self._interrupt()
+        try:
+            if self.is_open:
+                self._is_ending = True
+                self._prove()
+                self._roll_back()
+        finally:
+            self.inside.release()
+
+    def undo(self) -> None:
+        """Let go of its lock, in any thread; never raises."""
+        try:
+            self.rollback()
+        except Exception as error:
+            logger.error("a batch that others wait for could not be undone (%s)", kind_of(error))
+            logger.debug("that was", exc_info=error)
+
+    def _prove(self) -> None:
+        """Before ROLLBACK: note where the transaction is not the one any more that was begun."""
+        if self._was_interrupted or isinstance(self._status.error, BrokenTransactionError):
+            return
+        try:
+            self.link.send(self.transaction.savepoints.undo())
+        except sqlite3.Error as error:
+            if statement_error(error, by_driver=True) is None and not self._was_interrupted:
+                logger.error(
+                    "the batch's transaction had ended before ROLLBACK (%s)", kind_of(error)
+                )
+                self._status.escaped(ENDED).__cause__ = error
+
+    def _roll_back(self) -> None:
+        try:
+            if self.link.is_in_transaction():
+                self.link.send(["ROLLBACK"])
+        except sqlite3.Error as error:
+            logger.debug("ROLLBACK failed; the connection is closed (%s)", kind_of(error))
+        self._close()
+
+    def _close(self) -> None:
+        self.is_open = False
+        try:
+            connection = getattr(self, "connection", None)
+            if isinstance(connection, BatchConnection):
+                for cursor in tuple(connection.owners):
+                    self.move_back(cursor)
+                connection.close()
+        finally:
+            self.ended.set()
+            turn, self._turn = self._turn, None
+            if turn is not None:
+                turn.give()
+
+    # Stopped from outside, in any thread ---------------------------------------------------------
+
+    def is_busy(self) -> bool:
+        """Tell, in any thread, whether another thread is inside."""
+        if self.inside.acquire(blocking=False):
+            self.inside.release()
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Stop the statement that is running, if one is; never blocks."""
+        if not self._is_ending and self.is_busy():
+            self._interrupt()
+
+    @property
+    def may_end_anywhere(self) -> bool:
+        """It can be ended in any thread, not only in that of the app's connection."""
+        return self.adopted is None or self._thread is None
+
+    def _interrupt(self) -> None:
+        connection = getattr(self, "connection", None)
+        if connection is not None:
+            self._was_interrupted = True
+            with suppress(sqlite3.Error):
+                sqlite3.Connection.interrupt(connection)
+
+
+def _move(cursor: sqlite3.Cursor, connection: sqlite3.Connection) -> None:
+    """Make a cursor one of another connection's. What it has not fetched is lost."""
+    factory, size = cursor.row_factory, cursor.arraysize
+    try:
+        sqlite3.Cursor.__init__(cursor, connection)
+    finally:
+        cursor.row_factory, cursor.arraysize = factory, size
+
+
+def _begin_error(error: Exception) -> TransactionError:
+    if isinstance(error, TransactionError):
+        return error
+    conflict = statement_error(error, by_driver=True)
+    if conflict is not None:
+        return conflict
+    return BusyError("no transaction could be begun")

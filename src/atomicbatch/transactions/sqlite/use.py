@@ -1,0 +1,341 @@
+"""One call's use of a connection of the app's: its statements run in the batch's transaction."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Any, NoReturn, TypeVar
+
+from atomicbatch.doors.sqlite_origins import Origin
+from atomicbatch.join.checkout import Checkout
+from atomicbatch.join.steps import NOT_SENT, Steps, run
+from atomicbatch.sql.kinds import Family
+from atomicbatch.sql.lexing import uncommented
+from atomicbatch.transactions.sqlite.databases import Database
+from atomicbatch.transactions.sqlite.pragmas import FIXED, Pragma, State, pragma_of, state_of
+from atomicbatch.transactions.sqlite.real import Real
+
+T = TypeVar("T")
+LEGACY = getattr(sqlite3, "LEGACY_TRANSACTION_CONTROL", -1)
+_execute: Any = sqlite3.Cursor.execute
+_total_changes: Any = sqlite3.Connection.total_changes.__get__  # type: ignore[attr-defined]
+_isolation_level: Any = sqlite3.Connection.isolation_level
+_autocommit: Any = getattr(sqlite3.Connection, "autocommit", None)
+_JOURNAL = re.compile(r"[=(]\s*['\"]?(\w+)")
+_ATTACHES = re.compile(r"\s*(?:ATTACH|DETACH)\b", re.IGNORECASE)
+_TEMPORARY = re.compile(
+    r"\s*CREATE\s+(?:TEMP|TEMPORARY)\b|\s*CREATE\s+\w+\s+(?:IF\s+NOT\s+EXISTS\s+)?temp\s*\.",
+    re.IGNORECASE,
+)
+
+
+class ConnectionUse:
+    """
+    Stands for a connection of the app's during one call.
+
+    Args:
+        real: The batch's transaction in its database.
+        owner: The app's connection.
+        origin: What it was opened by.
+        database: What it leads to.
+        begin: Begins ``real``, given the pragmas that the connection has.
+
+    Attributes:
+        owner: The app's connection; kept, so that it lives as long as this.
+        changes: How many rows it has changed in the batch.
+        checkout: Its transaction.
+    """
+
+    def __init__(
+        self,
+        real: Real,
+        owner: sqlite3.Connection,
+        origin: Origin,
+        database: Database,
+        begin: Callable[[Real, State, sqlite3.Connection], None],
+    ) -> None:
+        self.real = real
+        self.owner = owner
+        self.changes = 0
+        self.checkout = Checkout(real.transaction)
+        self._origin = origin
+        self._database = database
+        self._begin = begin
+        self._state: State = {}
+        self._is_stale = True
+        self._version = origin.version
+        self._level: Any = _isolation_level.__get__(owner)
+        self._mode: Any = LEGACY if _autocommit is None else _autocommit.__get__(owner)
+        self._is_closed = False
+        self._note_mode()
+
+    # Statements --------------------------------------------------------------------------------
+
+    def execute(self, cursor: Any, run: Callable[..., Any], sql: Any, args: Any) -> Any:
+        """Execute a statement by a cursor of the app's; ``run`` is sqlite3's own method."""
+        if not isinstance(sql, str):
+            return run(cursor, sql, *args)  # which says what is wrong with it
+        self._check()
+        pragma = _pragma(sql)
+        if pragma is not None and self._is_about_connection(pragma, sql):
+            return self._execute_here(cursor, run, pragma, sql, args)
+
+        def perform() -> Any:
+            return run(cursor, sql, *args)
+
+        with self.real.inside:
+            self._make_ready(sql)
+            self.real.move_here(cursor, self.owner)
+            if self._perform(sql, args, perform) is NOT_SENT:
+                _execute(cursor, "")  # it has no rows any more
+        return cursor
+
+    def executescript(self, cursor: Any, sql: Any) -> Any:
+        """Execute several statements, one by one; as sqlite3 does, commit first."""
+        if not isinstance(sql, str):
+            return sqlite3.Cursor.executescript(cursor, sql)
+        self._check()
+        if self._mode == LEGACY:
+            self.commit()
+        with self.real.inside:
+            for text in _statements_of(sql):
+                pragma = _pragma(text)
+                if pragma is not None and self._is_about_connection(pragma, text):
+                    own = sqlite3.Cursor(self.owner)
+                    self._execute_here(own, _execute, pragma, text, ())
+                    continue
+                self._make_ready(text)
+                fetch = sqlite3.Cursor(self.real.connection).execute
+                self._perform(text, (), lambda text=text, fetch=fetch: fetch(text).fetchall(), True)
+        return cursor
+
+    def read(self, act: Callable[[Any], T]) -> T:
+        """Read by sqlite3's own connection."""
+        self._check()
+        with self.real.inside:
+            self._make_ready("SELECT 1")
+            result: T = self._perform("SELECT 1", (), partial(act, self.real.connection))
+            return result
+
+    def _perform(
+        self, sql: str, args: Any, perform: Callable[[], Any], by_driver: bool = False
+    ) -> Any:
+        real = self.real
+        before = _total_changes(real.connection)
+        if self._mode is False and self.checkout.virtual is None:
+            # Python 3.12's own begins again after each end.
+            run(self.checkout.perform("BEGIN"), real.link)
+        try:
+            return run(self.checkout.perform(sql, args, by_driver=by_driver), real.link, perform)
+        finally:
+            if real.is_open:
+                self.changes += _total_changes(real.connection) - before
+
+    def _check(self) -> None:
+        thread = self._origin.thread
+        if self.checkout.closed and not self.checkout.transaction.status.active:
+            self.checkout.refuse_stale()
+        if self._is_closed or (thread is not None and thread != threading.get_ident()):
+            sqlite3.Connection.cursor(self.owner)  # which says that it is closed, or another's
+
+    def _make_ready(self, sql: str) -> None:
+        """Let the batch's own connection be like this one. With ``inside`` held."""
+        real, origin = self.real, self._origin
+        if (why := _unsuitable(sql)) is not None:
+            self.checkout.refuse(why)
+        if self._is_stale:
+            if real.adopted is None:
+                self._state = state_of(self.owner, is_read_only=self._database.is_read_only)
+            self._is_stale = False
+            real.speaker = None
+        if not real.is_open:
+            self._begin(real, self._state, self.owner)
+        real.is_used = True
+        if real.adopted is not None:
+            return
+        if real.speaker is not self or self._version != origin.version:
+            if (why := real.likeness.become(self.owner, origin, self._state)) != "":
+                self.checkout.refuse(why)
+            self._version, real.speaker = origin.version, self
+        elif real.connection.text_factory is not self.owner.text_factory:
+            real.connection.text_factory = self.owner.text_factory
+
+    # Pragmas -----------------------------------------------------------------------------------
+
+    def _is_about_connection(self, pragma: Pragma, sql: str) -> bool:
+        """Tell whether a pragma is for the app's own connection, rather than the batch's."""
+        if pragma.is_refused:
+            self.checkout.refuse(
+                f"a handler sets PRAGMA {pragma.name}, which would change how all connections of "
+                f"the batch work; set it outside of batches"
+            )
+        if self.real.adopted is not None:
+            return False
+        if pragma.name == "journal_mode":
+            self._check_journal(pragma, sql)
+            return True
+        return pragma.is_own
+
+    def _check_journal(self, pragma: Pragma, sql: str) -> None:
+        wanted = _JOURNAL.search(sql)
+        if not pragma.has_value or wanted is None or not self.real.is_open:
+            return
+        (now,) = sqlite3.Cursor(self.owner).execute("PRAGMA journal_mode").fetchone()
+        if _text(now).lower() != wanted[1].lower():
+            self.checkout.refuse(
+                "a handler changes PRAGMA journal_mode, which is not possible in a transaction; "
+                "set it when the database is made"
+            )
+
+    def _execute_here(
+        self, cursor: Any, run: Callable[..., Any], pragma: Pragma, sql: str, args: Any
+    ) -> Any:
+        """Execute a pragma by the app's own connection, as if there were no batch."""
+        if pragma.has_value and pragma.name in FIXED and self.in_transaction():
+            sql, args = "", ()  # SQLite takes no notice of it there
+        self.real.move_back(cursor)
+        run(cursor, sql, *args)
+        self._is_stale = self._is_stale or pragma.has_value
+        return cursor
+
+    # Its transaction ---------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Commit."""
+        self._end(self.checkout.commit)
+
+    def rollback(self) -> None:
+        """Roll back."""
+        self._end(self.checkout.rollback)
+
+    def _end(self, act: Callable[[], Steps[None]]) -> None:
+        self._check()
+        if self._mode is True or self.checkout.is_idle():
+            return
+        with self.real.inside:
+            if self.real.is_open:
+                run(act(), self.real.link)
+            else:
+                self.checkout.transaction.status.check()
+                self.checkout.refuse_stale()
+
+    def close(self) -> bool:
+        """Close it; tell whether sqlite3's own connection is to be closed as well."""
+        if self.real.adopted is not None:
+            self.checkout.refuse("a handler closes a database in memory; leave it open")
+        self.finish()
+        self._is_closed = True
+        return True
+
+    @property
+    def is_at_rest(self) -> bool:
+        """It has nothing open that its end has to undo, and nobody is in a statement."""
+        return self.checkout.virtual is None and not self.real.is_busy()
+
+    def finish(self) -> None:
+        """Its call is over, or it is closed: what nobody has committed is rolled back."""
+        checkout = self.checkout
+        if not checkout.is_idle() and self.real.is_open:
+            with self.real.inside:
+                if self.real.is_open:
+                    run(checkout.close(), self.real.link)
+        checkout.closed = True
+
+    def in_transaction(self) -> bool:
+        """Tell whether a transaction is open."""
+        return self._mode is False or self.checkout.in_transaction()
+
+    def isolation_level(self) -> Any:
+        """The attribute."""
+        return self._level
+
+    def autocommit(self) -> Any:
+        """The attribute."""
+        return self._mode
+
+    def set_mode(self, name: str, value: Any) -> None:
+        """Set one of the last two."""
+        attribute = _isolation_level if name == "isolation_level" else _autocommit
+        if name == "autocommit" or value is None:
+            self.commit()
+        if self.real.adopted is None:
+            attribute.__set__(self.owner, value)
+        if name == "isolation_level":
+            self._level = value
+        else:
+            self._mode = value
+        self._note_mode()
+
+    def _note_mode(self) -> None:
+        self.checkout.auto = self._mode is True or (self._mode is not False and self._level is None)
+
+    @property
+    def has_unseen_rows(self) -> bool:
+        """The batch has written to its database, which only the batch sees."""
+        return self.real.wrote
+
+    # Other -------------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Stop the statement that is running."""
+        self.real.stop()
+
+    def refuse(self, what: str) -> NoReturn:
+        """Fail the batch: the handler does something that cannot be made part of it."""
+        self.checkout.refuse(
+            f"a handler uses {what}, which cannot be part of a batch; write by SQL, or do it "
+            f"outside of batches"
+        )
+
+
+def _pragma(sql: str) -> Pragma | None:
+    """Read a statement, if it may be a pragma."""
+    head = sql[:80].lstrip()[:6].upper()
+    if head == "PRAGMA" or head[:2] in ("--", "/*"):
+        return pragma_of(sql)
+    return None
+
+
+def _unsuitable(sql: str) -> str | None:
+    head = sql[:80].lstrip()[:6].upper()
+    if head in ("ATTACH", "DETACH", "CREATE") or head[:2] in ("--", "/*"):
+        return _why_unsuitable(sql)
+    return None
+
+
+@lru_cache(maxsize=512)
+def _why_unsuitable(sql: str) -> str | None:
+    """Why a statement cannot run on a connection that is shared."""
+    text = uncommented(sql, Family.SQLITE)
+    if _ATTACHES.match(text):
+        return (
+            "a handler attaches or detaches a database, which cannot be committed as one with the "
+            "batch's own; use a connection for each"
+        )
+    if _TEMPORARY.match(text):
+        return (
+            "a handler makes a temporary table, which all connections of the batch would share; "
+            "use an ordinary table, or a common table expression"
+        )
+    return None
+
+
+def _statements_of(script: str) -> Iterator[str]:
+    """Cut a script into its statements."""
+    start = 0
+    for found in re.finditer(";", script):
+        text = script[start : found.end()]
+        if sqlite3.complete_statement(text):
+            start = found.end()
+            if uncommented(text, Family.SQLITE).strip(" \t\r\n;"):
+                yield text
+    rest = script[start:]
+    if uncommented(rest, Family.SQLITE).strip(" \t\r\n;"):
+        yield rest
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

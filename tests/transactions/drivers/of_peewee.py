@@ -1,0 +1,239 @@
+"""peewee's handlers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import peewee
+from playhouse.pool import PooledSqliteDatabase
+
+from tests.transactions.drivers.files import File
+from tests.transactions.drivers.libraries import Handler, UndoError, handler, library
+
+HANDLERS: list[Handler] = []
+
+
+class World:
+    """A database and its model; ``around`` is what a handler runs inside of."""
+
+    def __init__(self, db: Any, *, per_request: bool) -> None:
+        self.db = db
+        self._per_request = per_request
+
+        class Item(peewee.Model):
+            name = peewee.CharField(unique=True)
+            n = peewee.IntegerField(default=0)
+
+            class Meta:
+                database = db
+                table_name = "item"
+
+        self.item: Any = Item
+        db.register_function(lambda n: n * 2, "twice", 1)
+
+    def around(self) -> Any:
+        if self._per_request:
+            return self.db.connection_context()
+        self.db.connect(reuse_if_open=True)
+        return self.db.atomic()
+
+
+def add(world: World, name: str) -> Any:
+    with world.around():
+        world.item.create(name=name)
+    return name
+
+
+@handler(HANDLERS)
+def insert(world: World) -> Any:
+    with world.around():
+        return world.item.create(name="new", n=1).id
+
+
+@handler(HANDLERS)
+def atomic(world: World) -> Any:
+    with world.around(), world.db.atomic():
+        world.item.create(name="a")
+        world.item.create(name="b")
+    return "done"
+
+
+@handler(HANDLERS)
+def nested(world: World) -> Any:
+    with world.around(), world.db.atomic():
+        world.item.create(name="a")
+        try:
+            with world.db.atomic():
+                world.item.create(name="b")
+                raise UndoError
+        except UndoError:
+            pass
+        return world.item.select().count()
+
+
+@handler(HANDLERS)
+def transaction_rolled_back(world: World) -> Any:
+    with world.around():
+        with world.db.atomic() as transaction:
+            world.item.create(name="a")
+            transaction.rollback()
+        world.item.create(name="b")
+    return "done"
+
+
+@handler(HANDLERS)
+def rolled_back_by_an_error(world: World) -> Any:
+    with world.around():
+        try:
+            with world.db.atomic():
+                world.item.create(name="a")
+                raise UndoError
+        except UndoError:
+            pass
+        world.item.create(name="b")
+    return "done"
+
+
+@handler(HANDLERS)
+def caught(world: World) -> Any:
+    with world.around():
+        try:
+            world.item.create(name="one")
+        except peewee.IntegrityError as error:
+            found = str(error)
+        world.item.create(name="b")
+    return found
+
+
+@handler(HANDLERS)
+def caught_in_atomic(world: World) -> Any:
+    with world.around(), world.db.atomic():
+        world.item.create(name="a")
+        try:
+            with world.db.atomic():
+                world.item.create(name="one")
+        except peewee.IntegrityError:
+            world.item.create(name="b")
+    return "done"
+
+
+@handler(HANDLERS)
+def read_after_write(world: World) -> Any:
+    with world.around():
+        world.item.create(name="a", n=7)
+        return [(item.name, item.n) for item in world.item.select().order_by(world.item.name)]
+
+
+@handler(HANDLERS)
+def many(world: World) -> Any:
+    with world.around():
+        rows = [{"name": f"n{number}", "n": number} for number in range(5)]
+        return world.item.insert_many(rows).execute()
+
+
+@handler(HANDLERS)
+def bulk_create(world: World) -> Any:
+    with world.around():
+        world.item.bulk_create([world.item(name=f"n{number}") for number in range(5)], 2)
+    return "done"
+
+
+@handler(HANDLERS)
+def update_and_delete(world: World) -> Any:
+    item = world.item
+    with world.around():
+        changed = item.update(n=item.n + 1).where(item.name == "one").execute()
+        return [changed, item.delete().where(item.name == "two").execute()]
+
+
+@handler(HANDLERS)
+def get_or_create(world: World) -> Any:
+    with world.around():
+        _, was_made = world.item.get_or_create(name="one")
+        _, is_made = world.item.get_or_create(name="three")
+        return [was_made, is_made]
+
+
+@handler(HANDLERS)
+def upsert(world: World) -> Any:
+    item = world.item
+    with world.around():
+        item.insert(name="one", n=5).on_conflict(
+            conflict_target=[item.name], update={item.n: item.n + 5}
+        ).execute()
+        return item.get(item.name == "one").n
+
+
+@handler(HANDLERS)
+def own_function(world: World) -> Any:
+    # Which peewee makes on each connection.
+    with world.around():
+        twice = peewee.fn.twice(world.item.n)
+        return sorted(world.item.select(twice).where(world.item.n > 0).tuples())
+
+
+@handler(HANDLERS)
+def only_reads(world: World) -> Any:
+    with world.around():
+        return sorted(item.name for item in world.item.select())
+
+
+PER_REQUEST = list(HANDLERS)
+
+
+@handler(PER_REQUEST)
+def manual_commit(world: World) -> Any:
+    with world.around(), world.db.manual_commit():
+        world.db.begin()
+        world.item.create(name="a")
+        world.db.commit()
+        world.db.begin()
+        world.item.create(name="b")
+        world.db.rollback()
+    return "done"
+
+
+@library("peewee", is_async=False, handlers=PER_REQUEST, add=add)
+async def per_request(file: File) -> AsyncIterator[World]:
+    yield World(peewee.SqliteDatabase(file.path), per_request=True)
+
+
+@library("peewee-pragmas", is_async=False, handlers=PER_REQUEST, add=add)
+async def with_pragmas(file: File) -> AsyncIterator[World]:
+    pragmas = {"journal_mode": "wal", "foreign_keys": 1, "cache_size": -64000, "synchronous": 1}
+    yield World(peewee.SqliteDatabase(file.path, pragmas=pragmas), per_request=True)
+
+
+@library("peewee-kept", is_async=False, handlers=HANDLERS, add=add, early="opened before")
+async def kept(file: File) -> AsyncIterator[World]:
+    # A connection for each thread, which nobody closes.
+    db = peewee.SqliteDatabase(file.path)
+    yield World(db, per_request=False)
+    db.close()
+
+
+@library("peewee-pool", is_async=False, handlers=PER_REQUEST, add=add, early="opened before")
+async def pooled(file: File) -> AsyncIterator[World]:
+    db = PooledSqliteDatabase(file.path, max_connections=4, check_same_thread=False)
+    yield World(db, per_request=True)
+    db.close_all()
+
+
+async def _add(world: World, name: str) -> Any:
+    return add(world, name)
+
+
+def _on_loop(one: Handler) -> Handler:
+    async def act(world: World) -> Any:
+        return one.act(world)
+
+    act.__name__ = one.name
+    return Handler(act, one.because)
+
+
+@library(
+    "peewee-on-the-loop", is_async=True, handlers=[_on_loop(one) for one in HANDLERS], add=_add
+)
+async def on_the_loop(file: File) -> AsyncIterator[World]:
+    yield World(peewee.SqliteDatabase(file.path), per_request=True)

@@ -1,0 +1,219 @@
+"""
+The oracle: what a handler does alone is what it does in a batch, by whatever library on SQLite.
+
+Each handler runs alone, in a batch that commits, between other calls, and in a batch that fails
+afterwards. Reply and rows of the first three agree; of the last no row is left. The rows are read
+through a connection of the tests' own; then a plain request works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import JSONResponse
+
+from atomicbatch import Call, doors
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.doors import earlier
+from atomicbatch.guard.watch import unwatched
+from atomicbatch.transactions import DriverTransaction
+from tests.asgi.asking import Answer, Request, ask, call, scope_of
+from tests.transactions.drivers import (  # noqa: F401  # they register what is run
+    of_aiosqlite,
+    of_async,
+    of_peewee,
+    of_pony,
+    of_sqlite3,
+)
+from tests.transactions.drivers.files import File
+from tests.transactions.drivers.libraries import LIBRARIES, Handler, Library
+
+RUN = call("POST", "/run")
+CASES = [
+    pytest.param(one, handler, id=f"{one.name}-{handler.name}")
+    for one in LIBRARIES
+    for handler in one.handlers
+]
+
+
+def app_of(library: Library, world: Any, handler: Handler) -> FastAPI:
+    """An app whose handlers know nothing of batches."""
+    app = FastAPI()
+
+    @app.exception_handler(Exception)
+    def failed(_: Any, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 500)
+
+    if library.is_async:
+
+        @app.post("/items", status_code=201)
+        async def add_async(name: str) -> Any:
+            return await library.add(world, name)
+
+        @app.post("/run")
+        async def run_async() -> Any:
+            return await handler.act(world)
+
+    else:
+
+        @app.post("/items", status_code=201)
+        def add(name: str) -> Any:
+            return library.add(world, name)
+
+        @app.post("/run")
+        def run() -> Any:
+            return handler.act(world)
+
+    @app.post("/fail")
+    async def fail() -> None:
+        raise HTTPException(409)
+
+    return app
+
+
+async def ask_plainly(app: Any, one: Call) -> Answer:
+    request = Request([one.body])
+    scope = scope_of(one.path.decode(), one.headers, method=one.method, query=one.query)
+    await app(scope, request.receive, request.send)
+    return request.answer
+
+
+def add(name: str) -> Call:
+    return call("POST", f"/items?name={name}")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> File:
+    return File(tmp_path_factory.mktemp("drivers") / "shop.sqlite")
+
+
+@pytest.fixture
+def file(shared: File) -> File:
+    shared.reset()
+    return shared
+
+
+@pytest.fixture
+def _without_doors() -> Iterator[None]:
+    doors.uninstall()
+    earlier._looked.clear()
+    yield
+    earlier.unseen.clear()
+    doors.install()
+    gc.collect()
+    unwatched.clear()
+
+
+@pytest.mark.parametrize(("library", "handler"), CASES)
+def test_alone_and_in_batches(library: Library, handler: Handler, file: File) -> None:
+    """A handler's reply and rows are the same in a batch; a batch that fails leaves no row."""
+
+    async def go() -> None:
+        async with library.open(file) as world:
+            await check(library, handler, world, file)
+
+    asyncio.run(go())
+
+
+async def check(library: Library, handler: Handler, world: Any, file: File) -> None:
+    plain = app_of(library, world, handler)
+    app = AtomicBatch(plain, transaction=DriverTransaction())
+    before = file.rows()
+    alone = await ask_plainly(plain, RUN)
+    assert alone.status == 200, alone.body
+    rows = file.rows()
+
+    if handler.because:
+        await check_refusal(app, handler, file)
+    else:
+        file.reset()
+        answer = await ask(app, RUN)
+        assert answer.outcome == "committed", answer.body
+        assert json.loads(answer.replies[0].body) == json.loads(alone.body)
+        assert file.rows() == rows
+
+        file.reset()
+        answer = await ask(app, add("a-neighbour"), RUN, add("z-neighbour"))
+        assert answer.outcome == "committed", answer.body
+        assert file.rows() == sorted([*rows, ("a-neighbour", 0), ("z-neighbour", 0)])
+
+    file.reset()
+    answer = await ask(app, add("before"), RUN, add("after"), call("POST", "/fail"))
+    assert answer.outcome.startswith("rolled-back"), answer.body
+    assert file.rows() == before
+    assert (await ask_plainly(app, add("plain"))).status == 201
+    assert file.rows() == sorted([*before, ("plain", 0)])
+
+
+async def check_refusal(app: Any, handler: Handler, file: File) -> None:
+    """The batch fails, says why, and leaves nothing."""
+    file.reset()
+    before = file.rows()
+    answer = await ask(app, add("before"), RUN)
+    assert answer.outcome.startswith("rolled-back; failed=2"), answer.body
+    assert handler.because in json.loads(answer.replies[1].body)["detail"]
+    assert file.rows() == before
+
+
+@pytest.mark.usefixtures("_without_doors")
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda one: one.name)
+def test_opened_before_the_doors(library: Library, file: File) -> None:
+    """A library that connected before has its rows in the batch all the same, or is refused."""
+    handler = library.handlers[0]
+
+    async def go() -> None:
+        async with library.open(file) as world:
+            plain = app_of(library, world, handler)
+            assert (await ask_plainly(plain, add("earlier"))).status == 201
+            file.reset()
+            doors.install()
+            app = AtomicBatch(plain, transaction=DriverTransaction())
+            answer = await ask(app, add("a"), add("b"), call("POST", "/fail"))
+            if not library.early:
+                assert answer.outcome.startswith("rolled-back")
+                assert len(file.rows()) == 2
+                answer = await ask(app, add("a"), add("b"))
+                assert answer.outcome == "committed", answer.body
+                assert len(file.rows()) == 4
+            else:
+                assert library.early in str(answer.body)
+
+    asyncio.run(go())
+
+
+def test_several_libraries(file: File, tmp_path: Path) -> None:
+    """One batch over several libraries: each sees the earlier rows, all are stored or none."""
+    by_name = {one.name: one for one in LIBRARIES}
+    names = ("peewee", "databases", "sqlite3", "aiosqlite")
+
+    async def go() -> None:
+        from contextlib import AsyncExitStack
+
+        async with AsyncExitStack() as stack:
+            app = FastAPI()
+            for name in names:
+                library = by_name[name]
+                world = await stack.enter_async_context(library.open(file))
+                app.mount(f"/{name}", app_of(library, world, library.handlers[0]))
+
+            @app.post("/fail")
+            async def fail() -> None:
+                raise HTTPException(409)
+
+            batches = AtomicBatch(app, transaction=DriverTransaction())
+            calls = [call("POST", f"/{name}/items?name={name}") for name in names]
+            answer = await ask(batches, *calls, call("POST", "/fail"))
+            assert answer.outcome.startswith("rolled-back")
+            assert len(file.rows()) == 2
+            answer = await ask(batches, *calls)
+            assert answer.outcome == "committed", answer.body
+            assert len(file.rows()) == 2 + len(names)
+
+    asyncio.run(go())
