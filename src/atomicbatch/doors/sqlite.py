@@ -74,7 +74,7 @@ class Connection(sqlite3.Connection):
         """Make a cursor."""
         return _cursor(self, Cursor if factory is None else _asking_cursor(factory))
 
-    # These make cursors of sqlite3's own, which could be used again. Ours do the same work. A cursor
+    # These make cursors of sqlite3's own, which could be used again. Ours do the same work. One
     # that has failed is closed: the traceback keeps it, and with it the lock of its transaction.
 
     def execute(self, sql: Any, /, *args: Any) -> Any:
@@ -129,10 +129,9 @@ class Connection(sqlite3.Connection):
 
     def close(self) -> None:
         """Close it, and roll back what is open."""
-        if (use := _joined(self)) is None:
-            super().close()
-        elif use.close():
-            super().close()
+        if (use := _joined(self)) is not None:
+            use.close()
+        super().close()
 
     @property
     def in_transaction(self) -> bool:
@@ -172,7 +171,7 @@ class Connection(sqlite3.Connection):
         def autocommit(self, mode: Any) -> None:
             use = _joined(self)
             if use is None:
-                sqlite3.Connection.autocommit.__set__(self, mode)  # type: ignore[attr-defined]
+                _set_autocommit(self, mode)
             else:
                 use.set_mode("autocommit", mode)
 
@@ -318,13 +317,16 @@ _cursor: Any = sqlite3.Connection.cursor
 _execute: Any = sqlite3.Cursor.execute
 _executemany: Any = sqlite3.Cursor.executemany
 _executescript: Any = sqlite3.Cursor.executescript
-_connection_of: Any = sqlite3.Cursor.connection.__get__  # type: ignore[attr-defined]
-_in_transaction: Any = sqlite3.Connection.in_transaction.__get__  # type: ignore[attr-defined]
-_total_changes: Any = sqlite3.Connection.total_changes.__get__  # type: ignore[attr-defined]
-_isolation_level: Any = sqlite3.Connection.isolation_level.__get__  # type: ignore[attr-defined]
-_set_isolation_level: Any = sqlite3.Connection.isolation_level.__set__  # type: ignore[attr-defined]
-if hasattr(sqlite3.Connection, "autocommit"):
-    _autocommit: Any = sqlite3.Connection.autocommit.__get__
+# Those that are written in C, of which types know only what they give.
+_of_connection: Any = vars(sqlite3.Connection)
+_connection_of: Any = vars(sqlite3.Cursor)["connection"].__get__
+_in_transaction: Any = _of_connection["in_transaction"].__get__
+_total_changes: Any = _of_connection["total_changes"].__get__
+_isolation_level: Any = _of_connection["isolation_level"].__get__
+_set_isolation_level: Any = _of_connection["isolation_level"].__set__
+if "autocommit" in _of_connection:
+    _autocommit: Any = _of_connection["autocommit"].__get__
+    _set_autocommit: Any = _of_connection["autocommit"].__set__
 
 
 def _same(cursor: Any) -> Any:

@@ -29,8 +29,8 @@ class Use(Protocol):
     @property
     def has_unseen_rows(self) -> bool: ...
 
-    def execute(self, cursor: Any, run: Callable[..., Any], sql: Any, args: Any) -> Any:
-        """Execute a statement by a cursor of the app's; ``run`` is sqlite3's own method."""
+    def execute(self, cursor: Any, method: Callable[..., Any], sql: Any, args: Any) -> Any:
+        """Execute a statement by a cursor of the app's; ``method`` is sqlite3's own."""
 
     def executescript(self, cursor: Any, sql: Any) -> Any:
         """Execute several statements."""
@@ -44,8 +44,8 @@ class Use(Protocol):
     def rollback(self) -> None:
         """Roll back."""
 
-    def close(self) -> bool:
-        """Close it; tell whether sqlite3's own connection is to be closed as well."""
+    def close(self) -> None:
+        """Close it, before sqlite3's own connection is closed as well."""
 
     def in_transaction(self) -> bool:
         """Tell whether a transaction is open."""

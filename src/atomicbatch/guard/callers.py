@@ -77,7 +77,7 @@ def caller() -> Caller:
 
 
 def function_of(frame: FrameType | None) -> str:
-    """Name the app's innermost function on a stack, perhaps another thread's; empty: there is none."""
+    """Name the app's innermost function on a stack; empty where there is none."""
     for inner in _outwards(frame, follows_greenlets=False):
         if _kind_of(_file_of(inner)) == "app":
             code = inner.f_code

@@ -24,10 +24,10 @@ class DriverTransaction:
     """
     Makes handlers that use ``sqlite3`` or ``aiosqlite`` work in one transaction, unmodified.
 
-    Directly, or by a library on them: peewee, Pony, Tortoise, Piccolo, databases. A handler's commit
-    is kept when the batch commits; its rollback undoes its own work only. What cannot be expressed
-    that way fails the batch with a NotBatchableError that says what to do instead. What is written
-    by other drivers is refused.
+    Directly, or by a library on them: peewee, Pony, Tortoise, Piccolo, databases. A handler's
+    commit is kept when the batch commits; its rollback undoes its own work only. What cannot be
+    expressed that way fails the batch with a NotBatchableError that says what to do instead. What
+    is written by other drivers is refused.
 
     Import it before the first database is opened: connections from before cannot take part.
 

@@ -121,7 +121,7 @@ async def insert_and_fetch(path: str) -> Any:
     async with aiosqlite.connect(path) as connection:
         row = await connection.execute_insert(INSERT, ("a", 1))
         await connection.commit()
-        return tuple(row)
+        return list(row or ())
 
 
 @handler(HANDLERS)

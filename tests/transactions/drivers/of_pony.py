@@ -29,7 +29,7 @@ def insert(item: Any) -> Any:
 
 @handler(HANDLERS)
 def decorated(item: Any) -> Any:
-    @orm.db_session
+    @orm.db_session  # type: ignore[untyped-decorator]
     def work() -> None:
         item(name="a", n=1)
         item(name="b", n=2)

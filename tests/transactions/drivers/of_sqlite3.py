@@ -446,17 +446,22 @@ def backup_into_the_file(path: str) -> Any:
 
 @handler(HANDLERS, because="blobopen()")
 def blob_written(path: str) -> Any:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        with connection.blobopen("item", "note", 1) as blob:
-            blob.write(b"cba")
+    with (
+        closing(sqlite3.connect(path)) as connection,
+        connection,
+        connection.blobopen("item", "note", 1) as blob,
+    ):
+        blob.write(b"cba")
     return "done"
 
 
 @handler(HANDLERS)
 def blob_read(path: str) -> Any:
-    with closing(sqlite3.connect(path)) as connection:
-        with connection.blobopen("item", "note", 1, readonly=True) as blob:
-            return blob.read().decode()
+    with (
+        closing(sqlite3.connect(path)) as connection,
+        connection.blobopen("item", "note", 1, readonly=True) as blob,
+    ):
+        return blob.read().decode()
 
 
 # What belongs to a connection --------------------------------------------------------------------
@@ -492,10 +497,10 @@ def functions(path: str) -> Any:
         def __init__(self) -> None:
             self.longest = ""
 
-        def step(self, value: str) -> None:
+        def step(self, value: Any) -> None:
             self.longest = max(self.longest, value, key=len)
 
-        def finalize(self) -> str:
+        def finalize(self) -> Any:
             return self.longest
 
     with closing(sqlite3.connect(path)) as connection:

@@ -44,8 +44,8 @@ _LEFT_BEHIND = (
 )
 # How long somebody outside waits for a database in memory; sqlite3's own default for locks.
 _PATIENCE_SECONDS = 5.0
-_in_transaction: Any = sqlite3.Connection.in_transaction.__get__  # type: ignore[attr-defined]
-_autocommit: Any = getattr(sqlite3.Connection, "autocommit", None)
+_in_transaction: Any = vars(sqlite3.Connection)["in_transaction"].__get__
+_autocommit: Any = vars(sqlite3.Connection).get("autocommit")
 
 current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlite_call", default=None)
 
@@ -456,9 +456,9 @@ class Call:
         self.ended = True
         if error is not None and not isinstance(error, Exception):
             return False  # cancelled: everything is rolled back at once
-        if error is not None and (answer := conflict_behind(error)) is not None:
-            if answer.family is Family.SQLITE and self.joined.reals:
-                self.joined.doom(ConflictError("another transaction was in the way"))
+        answer = None if error is None else conflict_behind(error)
+        if answer is not None and answer.family is Family.SQLITE and self.joined.reals:
+            self.joined.doom(ConflictError("another transaction was in the way"))
         return True
 
     def _finish(self) -> None:

@@ -1,8 +1,8 @@
 """
 Likeness: what of an app's connection the batch's own has to have while the app's speaks.
 
-Functions, collations and hooks of Python's, pragmas, the text factory, extensions. Some of a batch's
-connections may differ in them; the batch's own then changes with whoever speaks.
+Functions, collations and hooks of Python's, pragmas, the text factory, extensions. Connections of
+one batch may differ in them; its own then changes with whoever speaks.
 """
 
 from __future__ import annotations

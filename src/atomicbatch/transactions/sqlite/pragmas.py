@@ -26,15 +26,15 @@ LIKE = "case_sensitive_like"
 """Likewise; but it cannot be asked for."""
 # What a connection has for itself and its rows do not depend on.
 _OWN = frozenset(
-    (*FIXED, *SWITCHED, LIKE)
-    + (
+    {
+        *(*FIXED, *SWITCHED, LIKE),
         *("analysis_limit", "automatic_index", "busy_timeout", "cache_size", "cache_spill"),
         *("cell_size_check", "checkpoint_fullfsync", "fullfsync", "hard_heap_limit"),
         *("journal_size_limit", "mmap_size", "optimize", "read_uncommitted", "secure_delete"),
         *("soft_heap_limit", "synchronous", "temp_store", "threads", "wal_autocheckpoint"),
         *("compile_options", "collation_list", "database_list", "function_list", "module_list"),
         "wal_checkpoint",
-    )
+    }
 )
 _REFUSED = frozenset(
     {

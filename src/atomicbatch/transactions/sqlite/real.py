@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+from atomicbatch.drivers import sqlite3 as driver
 from atomicbatch.drivers.commits import commit_error
 from atomicbatch.drivers.conflicts import statement_error
 from atomicbatch.drivers.endings import savepoint_failed, says_gone
@@ -71,8 +72,30 @@ class BatchConnection(sqlite3.Connection):
         return self.owners.get(cursor, self)
 
 
-_connection_of: Any = sqlite3.Cursor.connection.__get__  # type: ignore[attr-defined]
-_in_transaction: Any = sqlite3.Connection.in_transaction.__get__  # type: ignore[attr-defined]
+_connection_of: Any = vars(sqlite3.Cursor)["connection"].__get__
+_in_transaction: Any = vars(sqlite3.Connection)["in_transaction"].__get__
+
+
+class _Past:
+    """An adopted connection, used past its doors."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def cursor(self) -> sqlite3.Cursor:
+        return sqlite3.Cursor(self._connection)
+
+    def execute(self, text: str) -> sqlite3.Cursor:
+        return self.cursor().execute(text)
+
+    @property
+    def in_transaction(self) -> bool:
+        return bool(_in_transaction(self._connection))
+
+    def interrupt(self) -> None:
+        sqlite3.Connection.interrupt(self._connection)
 
 
 class _Link:
@@ -80,22 +103,20 @@ class _Link:
 
     __slots__ = ("_connection", "interrupt")
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
         self.interrupt: Callable[[], None] = connection.interrupt
 
     def send(self, texts: Sequence[str]) -> None:
-        for text in texts:
-            sqlite3.Cursor(self._connection).execute(text)
+        driver.send(self._connection, texts)
 
     def ask(self, text: str) -> Any:
-        row = sqlite3.Cursor(self._connection).execute(text).fetchone()
-        return None if row is None else row[0]
+        return driver.ask(self._connection, text)
 
     def is_in_transaction(self) -> bool:
-        return bool(_in_transaction(self._connection))
+        return bool(self._connection.in_transaction)
 
-    def is_lost(self, error: Exception) -> bool:
+    def is_lost(self, error: Exception) -> bool:  # noqa: ARG002
         return False  # there is nothing between us and the file
 
 
@@ -121,6 +142,7 @@ class Real:
     link: _Link
     likeness: Likeness
     connection: sqlite3.Connection
+    _plain: Any
 
     def __init__(self, attempt: Attempt, database: Database) -> None:
         self.database = database
@@ -208,7 +230,8 @@ class Real:
         else:
             self.connection = adopted
             self._thread = adopted._atomicbatch.thread  # type: ignore[attr-defined]
-        self.link = _Link(self.connection)
+        self._plain = self.connection if adopted is None else _Past(adopted)
+        self.link = _Link(self._plain)
         self.transaction.connection.state = self.link
         if adopted is None:
             self._set_up(state)
@@ -241,11 +264,11 @@ class Real:
 
     def _send_begin(self, at_once: bool) -> None:
         try:
-            self.link.send(["BEGIN IMMEDIATE"])
+            self.link.send([driver.BEGIN])
         except sqlite3.OperationalError as error:
             name = getattr(error, "sqlite_errorname", "")
             if name.startswith("SQLITE_READONLY"):
-                self.link.send(["BEGIN"])  # a file that nobody may write
+                self.link.send([driver.BEGIN_TO_READ])  # a file that nobody may write
             elif at_once and name.startswith("SQLITE_BUSY"):
                 raise ConflictError(ON_LOOP) from error
             elif name.startswith("SQLITE_BUSY"):
@@ -316,13 +339,16 @@ class Real:
             if (stopped := self._attempt.may_not_send_commit(self)) is not None:
                 self._roll_back()
                 raise stopped
+            seconds = max(0.0, self._attempt.deadline - time.monotonic())
             try:
-                seconds = max(0.0, self._attempt.deadline - time.monotonic())
-                self.link.send([f"PRAGMA busy_timeout={int(seconds * 1000)}", "COMMIT"])
+                self.link.send([f"PRAGMA busy_timeout={int(seconds * 1000)}"])
+                # Only a file without psow can be torn when its disk is full.
+                driver.commit(self._plain, full_is_refused="psow=" not in self.database.path)
             except BaseException as error:
-                outcome = commit_error(error, full_is_refused="psow=" not in self.database.path)
                 self._roll_back()
-                raise outcome from error
+                if isinstance(error, TransactionError):
+                    raise
+                raise commit_error(error) from error
             self._close()
 
     def _prove_for_commit(self) -> None:
@@ -375,8 +401,7 @@ class Real:
 
     def _roll_back(self) -> None:
         try:
-            if self.link.is_in_transaction():
-                self.link.send(["ROLLBACK"])
+            driver.rollback(self._plain)
         except sqlite3.Error as error:
             logger.debug("ROLLBACK failed; the connection is closed (%s)", kind_of(error))
         self._close()

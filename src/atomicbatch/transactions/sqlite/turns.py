@@ -1,4 +1,4 @@
-"""Turns: one batch at a time for each database. Others stand in line instead of polling its lock."""
+"""Turns: one batch at a time for each database; others stand in line, and do not poll its lock."""
 
 from __future__ import annotations
 

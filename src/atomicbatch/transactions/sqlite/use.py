@@ -21,9 +21,10 @@ from atomicbatch.transactions.sqlite.real import Real
 T = TypeVar("T")
 LEGACY = getattr(sqlite3, "LEGACY_TRANSACTION_CONTROL", -1)
 _execute: Any = sqlite3.Cursor.execute
-_total_changes: Any = sqlite3.Connection.total_changes.__get__  # type: ignore[attr-defined]
-_isolation_level: Any = sqlite3.Connection.isolation_level
-_autocommit: Any = getattr(sqlite3.Connection, "autocommit", None)
+_of_connection: Any = vars(sqlite3.Connection)
+_total_changes: Any = _of_connection["total_changes"].__get__
+_isolation_level: Any = _of_connection["isolation_level"]
+_autocommit: Any = _of_connection.get("autocommit")
 _JOURNAL = re.compile(r"[=(]\s*['\"]?(\w+)")
 _ATTACHES = re.compile(r"\s*(?:ATTACH|DETACH)\b", re.IGNORECASE)
 _TEMPORARY = re.compile(
@@ -74,17 +75,17 @@ class ConnectionUse:
 
     # Statements --------------------------------------------------------------------------------
 
-    def execute(self, cursor: Any, run: Callable[..., Any], sql: Any, args: Any) -> Any:
-        """Execute a statement by a cursor of the app's; ``run`` is sqlite3's own method."""
+    def execute(self, cursor: Any, method: Callable[..., Any], sql: Any, args: Any) -> Any:
+        """Execute a statement by a cursor of the app's; ``method`` is sqlite3's own."""
         if not isinstance(sql, str):
-            return run(cursor, sql, *args)  # which says what is wrong with it
+            return method(cursor, sql, *args)  # which says what is wrong with it
         self._check()
         pragma = _pragma(sql)
         if pragma is not None and self._is_about_connection(pragma, sql):
-            return self._execute_here(cursor, run, pragma, sql, args)
+            return self._execute_here(cursor, method, pragma, sql, args)
 
         def perform() -> Any:
-            return run(cursor, sql, *args)
+            return method(cursor, sql, *args)
 
         with self.real.inside:
             self._make_ready(sql)
@@ -108,8 +109,7 @@ class ConnectionUse:
                     self._execute_here(own, _execute, pragma, text, ())
                     continue
                 self._make_ready(text)
-                fetch = sqlite3.Cursor(self.real.connection).execute
-                self._perform(text, (), lambda text=text, fetch=fetch: fetch(text).fetchall(), True)
+                self._perform(text, (), partial(_run_through, self.real.connection, text), True)
         return cursor
 
     def read(self, act: Callable[[Any], T]) -> T:
@@ -191,13 +191,13 @@ class ConnectionUse:
             )
 
     def _execute_here(
-        self, cursor: Any, run: Callable[..., Any], pragma: Pragma, sql: str, args: Any
+        self, cursor: Any, method: Callable[..., Any], pragma: Pragma, sql: str, args: Any
     ) -> Any:
         """Execute a pragma by the app's own connection, as if there were no batch."""
         if pragma.has_value and pragma.name in FIXED and self.in_transaction():
             sql, args = "", ()  # SQLite takes no notice of it there
         self.real.move_back(cursor)
-        run(cursor, sql, *args)
+        method(cursor, sql, *args)
         self._is_stale = self._is_stale or pragma.has_value
         return cursor
 
@@ -222,13 +222,12 @@ class ConnectionUse:
                 self.checkout.transaction.status.check()
                 self.checkout.refuse_stale()
 
-    def close(self) -> bool:
-        """Close it; tell whether sqlite3's own connection is to be closed as well."""
+    def close(self) -> None:
+        """Close it, before sqlite3's own connection is closed as well."""
         if self.real.adopted is not None:
             self.checkout.refuse("a handler closes a database in memory; leave it open")
         self.finish()
         self._is_closed = True
-        return True
 
     @property
     def is_at_rest(self) -> bool:
@@ -289,6 +288,11 @@ class ConnectionUse:
             f"a handler uses {what}, which cannot be part of a batch; write by SQL, or do it "
             f"outside of batches"
         )
+
+
+def _run_through(connection: sqlite3.Connection, text: str) -> None:
+    """Run a statement to its end, as executescript() does."""
+    sqlite3.Cursor(connection).execute(text).fetchall()
 
 
 def _pragma(sql: str) -> Pragma | None:
