@@ -1,4 +1,4 @@
-"""Runs an example program as a newcomer would: uvicorn, ``atomicbatch send``, plain requests."""
+"""Runs an example program as a newcomer would: a server, ``atomicbatch send``, plain requests."""
 
 from __future__ import annotations
 
@@ -81,6 +81,14 @@ class Program:
                 return
 
 
+def _server(folder: Path, port: int) -> list[str]:
+    """The command that serves an example, as its page has it."""
+    if folder.name.startswith("flask"):
+        bind = f"127.0.0.1:{port}"
+        return ["gunicorn", "app:app", "--pythonpath", str(folder), "--bind", bind]
+    return ["uvicorn", "app:app", "--app-dir", str(folder), "--port", str(port)]
+
+
 @contextlib.contextmanager
 def running(name: str, scratch: Path, **environment: str) -> Iterator[Program]:
     """Run ``examples/<name>/app.py`` in an empty folder."""
@@ -88,10 +96,7 @@ def running(name: str, scratch: Path, **environment: str) -> Iterator[Program]:
     kept = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
     with log.open("w") as output:
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-W", "error", "-m", "uvicorn", "app:app"),
-                *("--app-dir", str(folder), "--port", str(port)),
-            ],
+            [sys.executable, "-W", "error", "-m", *_server(folder, port)],
             cwd=scratch,
             env={**kept, **environment, "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,

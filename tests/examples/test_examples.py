@@ -257,3 +257,58 @@ def test_the_things_to_do_answer_plain_requests_as_before(todo: Program, tmp_pat
     assert todo.ask("GET", "/todos") == [{**stored, "done": True}]
     assert rows(tmp_path / "todo.sqlite", TODOS) == [("monday", 1)]
     assert [line for line in todo.stop() if line.startswith("well")] == ["well done: Rest"]
+
+
+# flask-shop ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def flask_shop(tmp_path: Path) -> Iterator[Program]:
+    url = f"sqlite:///{tmp_path / 'shop.sqlite'}"
+    with running("flask-shop", tmp_path, DATABASE_URL=url) as program:
+        yield program
+
+
+def mails(log: list[str]) -> list[str]:
+    return [line for line in log if line.startswith("mail")]
+
+
+def test_the_flask_shop_takes_all_orders_of_a_batch(flask_shop: Program, tmp_path: Path) -> None:
+    """The committing file stores its orders, and the mails are sent once."""
+    status, output = flask_shop.send("order.http")
+    assert (status, output[-1]) == (0, "committed")
+    stored = tmp_path / "shop.sqlite"
+    assert rows(stored, "SELECT sku, stock FROM product") == [("ASSAM", 2)]
+    assert rows(stored, "SELECT order_id, quantity FROM line ORDER BY id") == [(1, 2), (2, 1)]
+    assert mails(flask_shop.stop()) == [
+        "mail to ada@example.org: We have your order 1.",
+        "mail to grace@example.org: We have your order 2.",
+    ]
+
+
+def test_the_flask_shop_keeps_nothing_of_a_batch_that_wants_too_much(
+    flask_shop: Program, tmp_path: Path
+) -> None:
+    """The failing file stores no order, takes nothing from the stock, and no mail is sent."""
+    tea = {"name": "Assam", "price_cents": 450, "stock": 2}
+    flask_shop.ask("PUT", "/products/ASSAM", tea)
+    status, output = flask_shop.send("too-many.http")
+    assert (status, output[-1]) == (1, "rolled-back; failed=2; status=409")
+    stored = tmp_path / "shop.sqlite"
+    assert rows(stored, "SELECT sku, stock FROM product") == [("ASSAM", 2)]
+    assert rows(stored, 'SELECT id FROM "order"') == rows(stored, "SELECT id FROM line") == []
+    assert mails(flask_shop.stop()) == []
+
+
+def test_the_flask_shop_answers_plain_requests_as_before(
+    flask_shop: Program, tmp_path: Path
+) -> None:
+    """Outside of batches an order is stored and its mail sent; too large a one answers 409."""
+    tea = {"name": "Assam", "price_cents": 450, "stock": 2}
+    flask_shop.ask("PUT", "/products/ASSAM", tea)
+    order = {"email": "ada@example.org", "lines": [{"sku": "ASSAM", "quantity": 2}]}
+    assert flask_shop.ask("POST", "/orders", order, 201) == {"id": 1}
+    assert "no 2 of ASSAM" in flask_shop.ask("POST", "/orders", order, 409)["detail"]
+    assert flask_shop.ask("GET", "/products/ASSAM")["stock"] == 0
+    assert rows(tmp_path / "shop.sqlite", 'SELECT id FROM "order"') == [(1,)]
+    assert mails(flask_shop.stop()) == ["mail to ada@example.org: We have your order 1."]

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from flask import Flask
 from litestar import Litestar
 from quart import Quart
 
+from atomicbatch import wsgi
 from atomicbatch.asgi import AtomicBatch
 from tests.docs.blocks import ROOT, Reader, blocks_of
 from tests.examples.running import running
@@ -21,8 +23,14 @@ PAGES = {
     "fastapi-async-postgresql.md": "fastapi-ledger",
     "litestar.md": "litestar-notes",
     "quart.md": "quart-todo",
+    "flask.md": "flask-shop",
 }
-APPS: dict[str, Any] = {"fastapi": FastAPI, "litestar": Litestar, "quart": lambda: Quart("x")}
+APPS: dict[str, Any] = {
+    "fastapi": FastAPI,
+    "litestar": Litestar,
+    "quart": lambda: Quart("x"),
+    "flask": lambda: Flask("x"),
+}
 
 
 def text_of(page: str) -> str:
@@ -39,6 +47,9 @@ def test_the_commands_of_a_page_do_what_it_says(
     if "postgresql" in page:
         url = request.getfixturevalue("postgresql_url")
         environment["DATABASE_URL"] = url.replace("postgresql:", "postgresql+asyncpg:")
+    if page == "flask.md":
+        # Flask-SQLAlchemy would put it beside the app.
+        environment["DATABASE_URL"] = f"sqlite:///{tmp_path / 'shop.sqlite'}"
     with running(PAGES[page], tmp_path, **environment) as program:
         files = tmp_path / "files"
         shutil.copytree(program.folder, files, ignore=shutil.ignore_patterns("__pycache__"))
@@ -59,6 +70,9 @@ def test_the_line_of_a_page_adds_batches(page: str) -> None:
         app = APPS[page.removesuffix(".md").partition("-")[0]]()
         names = {"app": app}
         exec(imports + "\n" + block, names)
+        if isinstance(app, Flask):
+            assert isinstance(app.wsgi_app, wsgi.AtomicBatch)
+            continue
         wrapped = isinstance(names["app"], AtomicBatch)
         assert wrapped or app.user_middleware[0].cls is AtomicBatch
 
