@@ -253,3 +253,26 @@ def test_every_problem_is_documented() -> None:
     """The reference has a section for each slug, and none for a slug that is gone."""
     sections = re.findall(r"^### `([a-z-]+)`", DOCS.read_text("utf-8"), re.MULTILINE)
     assert sections == sorted(TITLES)
+
+
+def test_a_dry_run_shows_the_real_replies() -> None:
+    """What would have been answered is answered; nothing is told as undone (SPEC 6.3)."""
+    outcome = Outcome(Fate.DRY_RUN, (reply(200),) * 4)
+    assert replies_for(BATCH, outcome) is outcome.replies
+    assert outcome_header(outcome) == b"dry-run"
+
+
+def test_every_failed_call_shows_its_own_reply() -> None:
+    """Where a batch went on after a failure, each failed call says why (SPEC 6.4)."""
+    own, error = reply(409, body=b"taken"), AtomicBatchError("it raised", call_index=2)
+    outcome = Outcome(
+        Fate.ROLLED_BACK,
+        (reply(200), own, reply(500), reply(200)),
+        failures=(Failure(1), Failure(2, error)),
+    )
+    replies = replies_for(BATCH, outcome)
+    assert [r.status for r in replies] == [424, 409, 500, 424]
+    assert replies[1] is own
+    assert json.loads(replies[2].body)["detail"] == "call 3: it raised"
+    assert json.loads(replies[3].body)["original_status"] == 200
+    assert outcome_header(outcome) == b"rolled-back; failed=2,3; status=409"

@@ -50,7 +50,7 @@ def test_one_that_fails_in_an_odd_way(
     done: list[str] = []
     after_commit(act, lambda: done.append("next"))
     assert done == ["next"]
-    assert "something to be done after COMMIT failed" in caplog.text
+    assert "a function that was deferred until after COMMIT failed" in caplog.text
 
 
 async def leaves_at_once() -> None:

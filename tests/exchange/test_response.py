@@ -128,6 +128,31 @@ def test_a_response_in_no_acceptable_coding() -> None:
     assert b"content-encoding" not in dict(response.headers)
 
 
+def test_a_dry_run() -> None:
+    """The real replies, 200, and Batch-Outcome: dry-run (SPEC 6.3)."""
+    response = write_response(
+        HEAD, BATCH, COMMITTED._replace(fate=Fate.DRY_RUN), rolled_back_status=409
+    )
+    headers = dict(response.headers)
+    assert (response.status, headers[b"batch-outcome"]) == (200, b"dry-run")
+    replies = read_replies(response.body, content_type=headers[b"content-type"])
+    assert [reply.status for _, reply in replies] == [200, 201]
+
+
+def test_several_failed_calls() -> None:
+    """Each failed call is named and shows its own reply (SPEC 6.4)."""
+    outcome = Outcome(
+        Fate.ROLLED_BACK,
+        (Reply(404, (), b"a"), Reply(409, (), b"b")),
+        failures=(Failure(0), Failure(1)),
+    )
+    response = write_response(HEAD, BATCH, outcome)
+    headers = dict(response.headers)
+    assert headers[b"batch-outcome"] == b"rolled-back; failed=1,2; status=404"
+    replies = read_replies(response.body, content_type=headers[b"content-type"])
+    assert [reply.status for _, reply in replies] == [404, 409]
+
+
 def test_refusals() -> None:
     """One problem document with the error's status; the batch did not start (SPEC 5.3)."""
     response = refusal(MalformedError("bad", call_index=0, offset=12))

@@ -1,4 +1,4 @@
-"""Afterwards: what was to be done after COMMIT is done, each on its own, whatever the others do."""
+"""After COMMIT: what the calls have deferred is run, one after another, whatever fails."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 Act = Callable[[], object]
+"""A deferred function, without arguments; it may be async."""
+NextAct = Callable[[], tuple[Context, Act] | None]
+"""Gives the next deferred function and the context that it runs in; None: there is none left."""
+
 logger = logging.getLogger("atomicbatch")
-_FAILED = "something to be done after COMMIT failed"
+_EXITS = (SystemExit, KeyboardInterrupt)
 # asyncio keeps tasks by weak references only.
 _tasks: set[asyncio.Task[None]] = set()
 
@@ -22,48 +26,52 @@ def _no_loop(_: Act) -> bool:
 
 
 hand_to_loop: Callable[[Act], bool] = _no_loop
-"""Runs something on the event loop that this worker thread works for, or tells that it knows none;
+"""Runs a function on the event loop that this worker thread works for; False: none is known.
 ``asgi/threads.py`` sets it."""
 
 
-async def run_all(next_act: Callable[[], tuple[Context, Act] | None]) -> None:
+async def run_all(next_act: NextAct) -> None:
     """
-    Do one after the other what ``next_act`` gives, until it gives None.
+    Run all deferred functions, in order.
 
-    What fails is logged and does not stop the rest, be it cancelled by its own doing or by
-    sys.exit(), which goes on when all is done.
+    One that fails is logged and does not stop the rest, nor does one that is cancelled of its own
+    doing. ``sys.exit()`` takes effect when all have run. When this task is cancelled, what has not
+    begun does not begin.
     """
     exiting: BaseException | None = None
-    while (given := next_act()) is not None:
-        try:
-            _log(await _run_in(*given))
-        except (SystemExit, KeyboardInterrupt) as error:
+    while (deferred := next_act()) is not None:
+        error = await _run_in(*deferred)
+        if _is_cancelled(error):
+            raise error
+        if isinstance(error, _EXITS):
             exiting = exiting or error
+        elif error is not None:
+            _log_failure(error)
     if exiting is not None:
         raise exiting
 
 
-def run_all_here(next_act: Callable[[], tuple[Context, Act] | None]) -> None:
-    """Do the same in this thread; the sync twin of :func:`run_all`."""
+def run_all_here(next_act: NextAct) -> None:
+    """Run all deferred functions in this thread; the sync twin of :func:`run_all`."""
     exiting: BaseException | None = None
-    while (given := next_act()) is not None:
-        context, act = given
+    while (deferred := next_act()) is not None:
+        context, act = deferred
         try:
             context.run(run_now, act)
-        except (SystemExit, KeyboardInterrupt) as error:
+        except _EXITS as error:
             exiting = exiting or error
         except BaseException as error:
-            logger.error(_FAILED, exc_info=error)
+            _log_failure(error)
     if exiting is not None:
         raise exiting
 
 
 def run_now(act: Act) -> None:
     """
-    Do something at once; what it raises is raised, except that of an async function.
+    Run a function at once. What it raises is raised here, unless it is async.
 
-    That becomes a task. In a worker thread it becomes a task of the event loop that the thread
-    works for. Where nobody knows that loop, it runs to its end here, on a loop of its own.
+    An async function becomes a task: of the running event loop, or of the one that this worker
+    thread works for. Where no loop is known, it runs to its end here, on a loop of its own.
     """
     result = act()
     if not inspect.isawaitable(result):
@@ -72,46 +80,53 @@ def run_now(act: Act) -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         if not hand_to_loop(partial(_start, result)):
-            asyncio.run(_logged(result))
+            asyncio.run(_finish(result))
     else:
         _start(result)
 
 
 def _start(awaitable: Awaitable[object]) -> None:
-    task = asyncio.get_running_loop().create_task(_logged(awaitable))
+    task = asyncio.get_running_loop().create_task(_finish(awaitable))
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
 
 
-async def _logged(awaitable: Awaitable[object]) -> None:
-    _log(await _awaited(awaitable))
-
-
-async def _run_in(context: Context, act: Act) -> BaseException | None:
-    """Do something in its context; return what it raises."""
-    if _is_async(act):
-        result, error = context.run(_called, act)
-    else:
-        # It may block, as a handler may that is no coroutine.
-        loop = asyncio.get_running_loop()
-        result, error = await loop.run_in_executor(None, context.run, _called, act)
-    if inspect.isawaitable(result):
-        return await asyncio.get_running_loop().create_task(_awaited(result), context=context)
-    return error
+async def _finish(awaitable: Awaitable[object]) -> None:
+    """Await the rest of an async function; log what it raises."""
+    error = await _error_of(awaitable)
+    if _is_cancelled(error) or isinstance(error, _EXITS):
+        raise error
+    if error is not None:
+        _log_failure(error)
 
 
 # Errors are returned from tasks and threads rather than raised there: SystemExit would stop the
 # event loop at once, and StopIteration cannot pass a future.
 
 
+async def _run_in(context: Context, act: Act) -> BaseException | None:
+    """Run a deferred function in its context; return what it raises."""
+    if _is_async(act):
+        result, error = context.run(_called, act)
+    else:
+        # In a thread, for it may block, as a handler may that is no coroutine.
+        loop = asyncio.get_running_loop()
+        result, error = await loop.run_in_executor(None, context.run, _called, act)
+    if inspect.isawaitable(result):
+        return await asyncio.get_running_loop().create_task(_error_of(result), context=context)
+    return error
+
+
 def _called(act: Act) -> tuple[Any, BaseException | None]:
+    """Call a function; return its result, or what it raises."""
     try:
         return act(), None
     except BaseException as error:
         return None, error
 
 
-async def _awaited(awaitable: Awaitable[object]) -> BaseException | None:
+async def _error_of(awaitable: Awaitable[object]) -> BaseException | None:
+    """Await something; return what it raises."""
     try:
         await awaitable
     except BaseException as error:
@@ -119,15 +134,14 @@ async def _awaited(awaitable: Awaitable[object]) -> BaseException | None:
     return None
 
 
-def _log(error: BaseException | None) -> None:
-    """Log what went wrong, unless it is none of its own: that this very task is to end."""
+def _is_cancelled(error: BaseException | None) -> TypeGuard[asyncio.CancelledError]:
+    """Tell whether an error means that this very task was cancelled, and not something in it."""
     task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        raise error
-    if isinstance(error, SystemExit | KeyboardInterrupt):
-        raise error
-    if error is not None:
-        logger.error(_FAILED, exc_info=error)
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _log_failure(error: BaseException) -> None:
+    logger.error("a function that was deferred until after COMMIT failed", exc_info=error)
 
 
 def _is_async(act: object) -> bool:

@@ -1,12 +1,12 @@
 """
 Batches follow their calls into threads.
 
-Context variables do not: a handler that gives database work to ``loop.run_in_executor`` or to a
-thread of its own would leave the batch without noticing, and what is done there would be stored
-although the batch fails. So inside a batch, and only there, threads take the context along.
+Context variables do not. A handler that gives database work to ``loop.run_in_executor``, or to a
+thread of its own, would leave the batch without noticing, and that work would be stored even if
+the batch fails. So inside a batch, and only there, threads take the context along.
 
-A pool of threads may be full of requests that wait for rows which the batch has locked. It would
-wait for a thread, they for the batch. So it does not stand in line behind others.
+All threads of a pool may be busy with requests that wait for rows which the batch has locked. The
+batch would wait for a thread, and they for the batch. So it gets a thread of its own then.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _POOL = ("apply_async", "_map_async", "imap", "imap_unordered")
 
 
 def install() -> None:
-    """Let batches follow their calls into threads; again does nothing."""
+    """Let batches follow their calls into threads; doing it twice changes nothing."""
     patches.change(threading.Thread, "start", _start, why=_WHY)
     if "start" in vars(threading.Timer):
-        # OpenTelemetry has given it one of its own, which knows the former start of threads only.
+        # OpenTelemetry has replaced it, by one that calls the start of threads as it was before us.
         patches.change(threading.Timer, "start", _start, why=_WHY)
     patches.change(ThreadPoolExecutor, "submit", _submit, why=_WHY)
     for name in _POOL:
@@ -50,7 +50,7 @@ def _start(found: Callable[[threading.Thread], None]) -> Callable[[threading.Thr
     def start(self: threading.Thread) -> None:
         if inside_batch():
             run, context = self.run, copy_context()
-            # A method, since others who change run() as well look for __func__ (Sentry).
+            # A method, since Sentry, which changes run() too, looks for its __func__.
             self.run = MethodType(lambda _: _carry(context, run), self)  # type: ignore[method-assign]
         found(self)
 
@@ -64,7 +64,7 @@ def _submit(found: Callable[..., Any]) -> Callable[..., Any]:
             return found(self, fn, *args, **kwargs)
         carried = partial(_carry, copy_context(), fn)
         pool = batch.own_pool(self._max_workers) if _is_full(self) else self
-        # Outside: a thread that the pool starts now will serve others later.
+        # Outside the batch, since a thread that the pool starts now will serve others later.
         return outside_batch().run(found, pool, carried, *args, **kwargs)
 
     return submit
@@ -72,9 +72,9 @@ def _submit(found: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_full(pool: ThreadPoolExecutor) -> bool:
     """
-    Tell whether all threads of a pool are busy, and any other thread would do as well.
+    Tell whether all threads of a pool are busy, and another thread would do as well.
 
-    It would not where work is to run one by one, or where the app prepares each thread.
+    Another would not do where work is to run one by one, or where the app prepares each thread.
     """
     known: Any = pool
     return (
@@ -104,11 +104,11 @@ def _give(found: Callable[..., Any]) -> Callable[..., Any]:
 
 def _carry(context: Context, func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """
-    Call a function with the context of whoever has given it to this thread.
+    Call a function with the context of whoever gave it to this thread.
 
-    What others have put into this thread's context for it stays: Sentry's scope, say.
+    What others have put into this thread's own context stays, like Sentry's scope.
     """
-    # A copy: a context can be entered by one thread at a time.
+    # A copy, since only one thread at a time can enter a context.
     here = copy_context()
     here.run(_add, context)
     return here.run(func, *args, **kwargs)

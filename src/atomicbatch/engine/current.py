@@ -19,13 +19,15 @@ logger = logging.getLogger("atomicbatch")
 
 class RunningBatch:
     """
-    One running batch; outlives it in the contexts of tasks that its calls have left behind.
+    One running batch. Tasks that its calls have left behind keep it in their contexts.
+
+    Args:
+        take_threads: Is asked once how many worker threads its calls may have.
 
     Attributes:
         active: It has not ended.
         committed: COMMIT has returned.
-        thread_limiter: What bounds its calls' worker threads; belongs to ``asgi/threads.py``.
-        take_threads: Asked once how many that may be.
+        thread_limiter: Bounds the worker threads of its calls; ``asgi/threads.py`` sets it.
     """
 
     __slots__ = (
@@ -47,18 +49,18 @@ class RunningBatch:
         self.take_threads = take_threads
         self._attempt = 0
         self._waiting: list[tuple[Context, Act]] = []
-        # What waited for COMMIT has been done.
+        # All that was deferred has run.
         self._done = False
         self._own_pool: ThreadPoolExecutor | None = None
-        # Threads of handlers use it as well as the event loop.
+        # The threads of handlers use it as well as the event loop.
         self._lock = threading.Lock()
 
     def attempt(self) -> None:
         """
-        Begin an attempt, for this task and what is started from it.
+        Begin an attempt, for this task and all that it starts.
 
-        What earlier attempts wanted done after COMMIT is forgotten, also what they have left
-        running may still want.
+        What earlier attempts have deferred is forgotten, and so is what tasks and threads that
+        they have left behind still defer.
         """
         with self._lock:
             self._attempt += 1
@@ -67,10 +69,10 @@ class RunningBatch:
 
     def own_pool(self, max_workers: int) -> ThreadPoolExecutor:
         """
-        Give threads of the batch's own, for when those of the app's pool are all taken.
+        Return threads of the batch's own, for use when all of the app's pool are busy.
 
         Args:
-            max_workers: How many that pool has; the first one's count.
+            max_workers: How many threads that pool has. The first caller's number counts.
         """
         with self._lock:
             if self._own_pool is None:
@@ -78,24 +80,24 @@ class RunningBatch:
             return self._own_pool
 
     def end(self) -> None:
-        """The batch is over; what its own threads are at goes on."""
+        """The batch is over. Its own threads finish what they were given."""
         self.active = False
         with self._lock:
-            # Its threads end when they have done what was given to it.
+            # Its threads end by themselves when nobody holds the pool.
             self._own_pool = None
 
     def place(self) -> Place:
-        """Tell where code runs that belongs to the attempt of now."""
+        """Return the place of code that belongs to the current attempt."""
         return Place(self, self._attempt)
 
     def defer(self, attempt: int, act: Act, *, while_active: bool = False) -> bool:
         """
-        Do something after COMMIT, in the context that is current now; see :meth:`Place.defer`.
+        Run a function after COMMIT, in a copy of the current context; see :meth:`Place.defer`.
 
         Args:
-            attempt: Whose wish it is.
-            act: What to do.
-            while_active: Only until the batch ends.
+            attempt: The attempt that the caller belongs to.
+            act: The function.
+            while_active: Take it only until the batch ends.
         """
         with self._lock:
             undone = attempt != self._attempt or not (self.active or self.committed)
@@ -105,21 +107,21 @@ class RunningBatch:
                 self._waiting.append((copy_context(), act))
                 return True
         logger.warning(
-            "%s is not done after COMMIT: it was wanted when its call had been undone already",
+            "%s is not done after COMMIT: its call had been undone when it was deferred",
             _name(act),
         )
         return True
 
     async def run_deferred(self) -> None:
         """
-        Do what was to be done after COMMIT, in order; nothing if there was none.
+        Run what was deferred until after COMMIT, in order; nothing where there was no COMMIT.
 
         What fails is logged, and does not stop the rest.
         """
         await run_all(self._next)
 
     def run_deferred_here(self) -> None:
-        """Do the same in this thread; the sync twin of :meth:`run_deferred`."""
+        """Run it in this thread; the sync twin of :meth:`run_deferred`."""
         run_all_here(self._next)
 
     def _next(self) -> tuple[Context, Act] | None:
@@ -132,32 +134,33 @@ class RunningBatch:
 
 
 class Place(NamedTuple):
-    """Where code runs: inside an attempt at a batch, or as something that it has left behind."""
+    """Where code runs: inside an attempt at a batch, or in something that the attempt left."""
 
     batch: RunningBatch
     attempt: int
-    """A batch that is run again is one batch, but what the first attempt left belongs to none."""
+    """Its number. What an earlier attempt has left behind belongs to no attempt any more."""
 
     def defer(self, act: Act, *, while_active: bool = False) -> bool:
         """
-        Do something after COMMIT; if the attempt was rolled back, log that it will not be done.
+        Run a function after COMMIT. If the attempt was rolled back, it is logged and dropped.
 
         Args:
-            act: What to do.
-            while_active: Once the batch has ended, do not add to what is being done by then.
+            act: The function.
+            while_active: Take it only until the batch ends.
 
         Returns:
-            False: nothing was taken down, since COMMIT has returned already. Do it now.
+            True: the batch has taken the function. False: COMMIT has returned already, and what
+            was deferred has run; the caller runs the function now.
         """
         return self.batch.defer(self.attempt, act, while_active=while_active)
 
 
-# A context variable, because it follows a call into worker threads, tasks and middleware.
+# A context variable, since it follows a call into worker threads, tasks and middleware.
 _place: ContextVar[Place | None] = ContextVar("atomicbatch_place", default=None)
 
 
 def current_place() -> Place | None:
-    """Tell what batch this code belongs to, even if that has ended, or None."""
+    """Return the place of this code, even if its batch has ended; None: outside of batches."""
     return _place.get()
 
 
@@ -176,15 +179,15 @@ def on_commit(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
     """
     Call a function once the work of this call is stored for good.
 
-    Inside a batch: after its COMMIT, once its response has been sent, and never if it is rolled
-    back; functions run one after the other, in the order of their registration, each in the
-    context (of context variables) of its call. Outside a batch: now. What a call has left running
-    when its batch ended goes by how it ended: now, or never.
+    Inside a batch it runs after COMMIT, once the response has been sent, and never if the batch is
+    rolled back. Functions run one after another, in the order in which they were given, each with
+    the context variables of its call. Outside of batches it runs now. In a task or a thread that
+    a call has left behind, it follows the batch's outcome: it runs now, or never.
 
     Args:
-        function: Sync (called in a worker thread) or async. What it raises is logged. Outside a
-            batch a sync function is called here, and what it raises is raised here; an async one
-            becomes a task. In a thread that no event loop is known for, it runs to its end here.
+        function: Sync (it runs in a worker thread) or async. What it raises is logged. Outside of
+            batches a sync function is called here, and its error is raised here; an async one
+            becomes a task. In a thread that has no event loop, it runs to its end here.
         args: Passed on.
         kwargs: Passed on.
     """
@@ -195,7 +198,7 @@ def on_commit(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
 
 
 def _name(act: object) -> str:
-    """Name a function without what it is called with, which is nobody's business in a log."""
+    """Name a function, without its arguments, which do not belong in a log."""
     while isinstance(act, partial):
         act = act.func
     return str(getattr(act, "__qualname__", type(act).__qualname__))

@@ -1,14 +1,14 @@
 """
 Deadlines: the time limit of batches, kept by a thread that depends on nobody.
 
-Neither a call that computes, nor an event loop that stands still, nor a database that is silent
-keeps it from doing its part::
+A call that computes, an event loop that stands still and a database that does not answer cannot
+stop it::
 
-    limit            interrupt: the running statement is stopped, none is begun any more
+    limit            interrupt: the running statement is stopped, and no other begins
     limit + 0.5 s    sever: connections are cut off, so that whoever waits for one goes on
-    limit + 0.75 s   given up by the event loop: the client is told, whatever still runs
+    limit + 0.75 s   give up: the event loop answers the client, whatever still runs
 
-The thread sleeps while no batch is open, and no batch wakes it before its time.
+The thread sleeps until the first limit is reached; batches that end in time do not wake it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing import Any, Protocol
 logger = logging.getLogger("atomicbatch")
 
 INTERRUPT_AGAIN_SECONDS = 0.1
-"""An interruption may come a moment before the statement that it is to stop."""
+"""An interrupt is repeated: it may come a moment before the statement that it is meant for."""
 SEVER_SECONDS = 0.5
-"""How long after the limit the database may take to stop a statement, to commit or to roll back."""
+"""How long after the limit the database may still stop a statement, commit or roll back."""
 GIVE_UP_SECONDS = 0.75
-"""How long after the limit the batch is given up; the rest of the second is for the answer."""
-# Batches that have ended leave their reminders behind; beyond so many they are cleared away.
+"""How long after the limit the batch is given up. The rest of the second is for the answer."""
+# Batches that have ended leave their reminders behind; beyond this number they are removed.
 _MAX_STALE = 1000
 
 
@@ -38,17 +38,18 @@ class Deadline:
     """
     The time limit of one batch.
 
-    Its transactions may have three methods, each called in any thread, none of which may block:
+    The batch's transaction may have three methods. They are called in any thread and must not
+    block:
 
-    - ``interrupt()``: stop the statement that is running, and let none begin any more.
-    - ``sever()``: let go of the database's locks; whoever waits for the database gets an error.
-    - ``give_up() -> bool``: COMMIT is not to be sent any more. True: it has been sent.
+    - ``interrupt()``: stop the statement that is running, and let no other begin.
+    - ``sever()``: release the database's locks; whoever waits for the database gets an error.
+    - ``give_up() -> bool``: send no COMMIT from now on. True: it has been sent already.
 
     Args:
-        seconds: From now on.
+        seconds: Time from now until the limit.
 
     Attributes:
-        at: When time is up, as time.monotonic() tells.
+        at: When time is up, in seconds of ``time.monotonic()``.
     """
 
     __slots__ = ("_is_closed", "_transaction", "at")
@@ -70,11 +71,11 @@ class Deadline:
         return max(0.0, self.at + GIVE_UP_SECONDS - time.monotonic())
 
     def watch(self, transaction: object) -> None:
-        """Take note of what is to be interrupted; None: nothing, for now."""
+        """Say which transaction to stop when time is up; None: no transaction, for now."""
         self._transaction = transaction
 
     def hasten(self) -> None:
-        """Nobody waits for the batch any more: time is up now, if it was not before."""
+        """Let time be up now, since nobody waits for the batch any more."""
         now = time.monotonic()
         if now < self.at and not self._is_closed:
             self.at = now
@@ -91,17 +92,17 @@ class Deadline:
         return self._is_closed
 
     def pass_time(self, now: float) -> float | None:
-        """Do what is due; tell when to do more, or None. For the clock's thread."""
+        """Do what is due, and return when to do more, or None. Called by the clock's thread."""
         transaction = self._transaction
         if self._is_closed:
             return None
         if now < self.at:
             return self.at
         is_last = now >= self.at + SEVER_SECONDS
-        act = getattr(transaction, "sever" if is_last else "interrupt", None)
-        if act is not None:
+        stop = getattr(transaction, "sever" if is_last else "interrupt", None)
+        if stop is not None:
             try:
-                act()
+                stop()
             except Exception:
                 logger.exception("a batch whose time is up could not be stopped")
         if is_last and transaction is not None:
@@ -110,30 +111,30 @@ class Deadline:
 
 
 class Reminded(Protocol):
-    """What the clock calls at its time."""
+    """What the clock calls when its time has come."""
 
     @property
     def is_closed(self) -> bool:
-        """It need not be called any more."""
+        """Tell that it need not be called any more."""
 
     def pass_time(self, now: float) -> float | None:
-        """Do what is due, without waiting for anything; tell when to do more, or None."""
+        """Do what is due, without waiting for anything; return when to do more, or None."""
 
 
 class Clock:
-    """The thread, and what it is to be reminded of."""
+    """The thread that keeps time limits, and its reminders."""
 
     def __init__(self) -> None:
         self._renew()
 
     def _renew(self) -> None:
-        """In a process that was forked there is no such thread, and nobody's batch."""
+        """Start anew: a forked process has neither the thread nor any batch."""
         self._changed = threading.Condition()
         self._numbers = itertools.count()
         self._reminders: list[tuple[float, int, Reminded]] = []
         self._stale = 0
         self._thread: threading.Thread | None = None
-        # When the thread looks next, unless it is woken; None: not before it is woken.
+        # When the thread looks next by itself; None: only when it is woken.
         self._looks_at: float | None = None
 
     def remind(self, at: float, deadline: Reminded) -> None:
@@ -143,13 +144,13 @@ class Clock:
                 self._thread = threading.Thread(
                     target=self._run, name="atomicbatch-deadlines", daemon=True
                 )
-                # In a context of its own: threads follow the batch that they are started in.
+                # In an empty context, since a thread follows the batch that it is started in.
                 Context().run(self._thread.start)
             elif self._looks_at is None or at < self._looks_at:
                 self._changed.notify()
 
     def forget_one(self) -> None:
-        # Counted without the lock: it is a hint.
+        # Counted without the lock, since an inexact number will do.
         self._stale += 1
         if self._stale > _MAX_STALE:
             with self._changed:
@@ -179,6 +180,6 @@ class Clock:
 
 
 clock = Clock()
-"""The one of this process."""
+"""The clock of this process."""
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=clock._renew)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """
-    How often a batch that met a conflict is run, and how long to wait before it is run again.
+    How often a batch that met a conflict is run, and how long it waits before it runs again.
 
-    Full jitter over an exponential back-off: batches that collided once must not collide again
-    in step.
+    The wait is random, up to a bound that doubles each time (full jitter), so that batches that
+    have met once do not meet again in step.
 
     Raises:
         ValueError: Less than one attempt, or a negative time.
@@ -20,7 +20,7 @@ class Replay:
     max_attempts: int = 5
     """Runs of one batch, the first included; 1 turns replay off."""
     base_seconds: float = 0.005
-    """Longest wait after the first attempt; it doubles with each attempt."""
+    """Longest wait after the first attempt. It doubles with each attempt."""
     max_seconds: float = 1.0
     """Longest wait after any attempt."""
 
@@ -32,11 +32,11 @@ class Replay:
 
     def delay_seconds(self, attempt: int, random: float) -> float:
         """
-        Tell how long to wait after an attempt that met a conflict.
+        Return how long to wait after an attempt that met a conflict.
 
         Args:
             attempt: The attempt that failed, 1 for the first.
             random: A number from 0 (included) to 1 (excluded).
         """
-        # The exponent is bounded because 2.0 ** 1024 overflows, and max_seconds rules by then.
+        # The exponent is bounded, since 2.0 ** 1024 overflows; max_seconds counts long before.
         return min(self.max_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 60)) * random

@@ -1,13 +1,13 @@
 """
 Turns: the line in which batches stand that have met a conflict.
 
-Batches that want the same rows and run again at random times meet each other again: with enough
-of them most run out of attempts, and what they did in vain takes the time of those that would
-succeed. So they run one at a time, in the order in which they came to stand in the line:
+Batches that want the same rows, and run again at random times, meet each other again. If there are
+many, most run out of attempts, and their vain attempts take time from those that would succeed. So
+these batches stand in line, and run one at a time, in the order in which they came:
 
 - a batch that has met a conflict, before it runs again;
-- a batch that has not run yet, where it writes to a path that one in the line writes to;
-- every batch, while one whose turn it is has met another conflict.
+- a batch that has not run yet, if it writes to a path that a batch in the line writes to;
+- every batch, while the one whose turn it is has met another conflict.
 
 All others run at once, beside the line.
 """
@@ -27,27 +27,27 @@ class Line(Protocol):
     """Where batches that have met a conflict stand in line."""
 
     def meets(self, batch: Batch) -> bool:
-        """Whether a batch that has not run yet has to stand in line."""
+        """Tell whether a batch that has not run yet has to stand in line."""
 
     def ask(self, batch: Batch) -> Turn:
-        """Stand in line. Cancelling ``Turn.come`` ends the wait of a thread: it gives up."""
+        """Stand in line. Cancelling ``Turn.come`` ends the wait of a thread, which gives up."""
 
 
 class Turns:
-    """The line of one database; for threads and event loops alike."""
+    """The line of one database, for threads and event loops alike."""
 
     __slots__ = ("_line", "_lock")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # The first has its turn.
+        # It is the first one's turn.
         self._line: deque[Turn] = deque()
 
     def __len__(self) -> int:
         return len(self._line)
 
     def meets(self, batch: Batch) -> bool:
-        """Whether a batch that has not run yet has to stand in line."""
+        """Tell whether a batch that has not run yet has to stand in line."""
         if not self._line:
             return False
         paths = _written(batch)
@@ -63,7 +63,7 @@ class Turns:
         return turn
 
     def leave(self, turn: Turn) -> None:
-        """Let ``turn`` leave, and the next have its turn; a second time changes nothing."""
+        """Take a turn out of the line, and let the next one run; twice changes nothing."""
         with self._lock:
             if turn in self._line:
                 self._line.remove(turn)
@@ -71,7 +71,7 @@ class Turns:
 
     def _grant_first(self) -> None:
         if self._line and not (come := self._line[0].come).done():
-            # Who waits may be cancelling it at this moment, and leaves the line then.
+            # Whoever waits may cancel it at this moment, and then leaves the line.
             with suppress(InvalidStateError):
                 come.set_result(None)
 
@@ -81,9 +81,9 @@ class Turn:
     A place in the line.
 
     Attributes:
-        come: Done once it is this one's turn.
-        paths: What the batch writes to.
-        lost: It has met a conflict in its turn: with a batch that stood in no line.
+        come: Done when it is this one's turn.
+        paths: The paths that the batch writes to.
+        lost: It has met a conflict in its turn, with a batch beside the line.
     """
 
     __slots__ = ("_turns", "come", "lost", "paths")
@@ -95,9 +95,10 @@ class Turn:
         self.come: Future[None] = Future()
 
     def leave(self) -> None:
-        """Leave the line, or let the next have its turn; a second time changes nothing."""
+        """Leave the line, and let the next one run; twice changes nothing."""
         self._turns.leave(self)
 
 
 def _written(batch: Batch) -> frozenset[bytes]:
+    """Return the paths that a batch writes to."""
     return frozenset(call.path for call in batch.calls if call.method not in ("GET", "HEAD"))

@@ -14,7 +14,7 @@ from atomicbatch.errors import AtomicBatchError, MediaTypeError, UnknownOutcomeE
 from atomicbatch.exchange.formats import FORMATS
 from atomicbatch.exchange.request import Head, read_head
 from atomicbatch.limits import Limits
-from atomicbatch.model import Batch, Header, Headers, Outcome
+from atomicbatch.model import Batch, Fate, Header, Headers, Outcome
 from atomicbatch.problems import TITLES, error_reply, outcome_header, problem_reply, replies_for
 
 # Below this a compressed response saves no packet worth the time.
@@ -82,7 +82,8 @@ def write_response(
         if coding is not None and (len(body) >= _MIN_COMPRESSED_BYTES or not identity):
             body = codings.encode(body, coding)
             headers += ((b"content-encoding", coding.encode()),)
-    return _response(200 if outcome.committed else rolled_back_status, headers, body)
+    status = rolled_back_status if outcome.fate is Fate.ROLLED_BACK else 200
+    return _response(status, headers, body)
 
 
 def refusal(error: AtomicBatchError) -> Response:
@@ -144,8 +145,10 @@ _HEAD_BYTES = 200
 
 def response_size(batch: Batch, outcome: Outcome) -> int:
     """Tell about how many bytes the response to a batch has before it is compressed."""
-    bodies = sum(len(reply.body) for reply in outcome.replies) if outcome.committed else 0
-    return bodies + _HEAD_BYTES * len(batch.calls)
+    size = _HEAD_BYTES * len(batch.calls)
+    if outcome.fate is Fate.ROLLED_BACK:
+        return size  # most replies are replaced by short ones
+    return size + sum(len(reply.body) for reply in outcome.replies)
 
 
 def _response(status: int, headers: Headers, body: bytes) -> Response:
