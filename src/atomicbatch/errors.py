@@ -1,5 +1,5 @@
 """
-Every exception, drawn as a tree.
+Errors: every exception of ours, drawn as a tree.
 
 ::
 
@@ -8,7 +8,7 @@ Every exception, drawn as a tree.
     │   ├── MalformedError          400  the grammar is broken, or a rule of ours
     │   ├── LimitError              413  too large or too many; ``limit`` names the bound
     │   ├── MediaTypeError          415  not multipart/mixed, or an unknown Content-Encoding
-    │   └── UnsupportedError        400  a header asks for something that batches do not do
+    │   └── UnsupportedError        400  a header asks for what batches do not do
     └── TransactionError            the database did not keep the batch
         ├── ConflictError           503  another transaction was in the way; running again may help
         ├── BusyError               503  no connection or no lock within the time given
@@ -16,9 +16,9 @@ Every exception, drawn as a tree.
         ├── CommitError             409  COMMIT was refused and the batch is rolled back
         ├── NotBatchableError       501  a handler did what cannot be part of a batch
         ├── BrokenTransactionError  500  the transaction ended or broke before COMMIT
-        └── UnknownOutcomeError     503  COMMIT has got no answer that says what it came to
+        └── UnknownOutcomeError     503  no answer said what COMMIT came to
 
-A call that answers 409 is not an exception: it is a Reply, and the Outcome says rolled back.
+A call that answers 409 is no exception: it is a Reply, and the Outcome says rolled back.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class AtomicBatchError(Exception):
     Base of all our errors.
 
     Attributes:
+        message: What happened, for people.
         status: The HTTP status that fits this error.
-        slug: The last segment of the problem's ``type``; there is a page for each in the docs.
+        slug: The last segment of the problem's ``type``; the docs explain each.
         call_index: The call to blame, 0-based, or None.
         offset: Where in the outer request's (decoded) body, in bytes, or None.
     """
@@ -53,7 +54,7 @@ class AtomicBatchError(Exception):
 
 
 class WireError(AtomicBatchError):
-    """The bytes are no batch we run. Raised before anything runs."""
+    """The bytes are no batch that we run. Raised before anything runs."""
 
     status = 400
     slug = "malformed-batch"
@@ -90,7 +91,7 @@ class LimitError(WireError):
 
 
 class MediaTypeError(WireError):
-    """The outer request is not ``multipart/mixed``, or has a Content-Encoding we cannot undo."""
+    """The outer request is not ``multipart/mixed``, or we cannot undo its Content-Encoding."""
 
     status = 415
     slug = "unsupported-media-type"
@@ -100,7 +101,7 @@ class UnsupportedError(WireError):
     """
     A header asks for something that batches do not do.
 
-    Refused, since whoever asks relies on it: a batch that should not be kept, or not run twice.
+    It is refused, since the sender relies on it: that a batch is not kept, say, or not run twice.
     """
 
     slug = "not-supported"
@@ -114,10 +115,10 @@ class TransactionError(AtomicBatchError):
 
 class ConflictError(TransactionError):
     """
-    Another transaction was in the way; this one is surely rolled back and may be run again.
+    Another transaction was in the way. This one is surely rolled back, and may be run again.
 
     Attributes:
-        alone: Run the batch again while nothing else runs, or it may happen again.
+        alone: The batch should run again while nothing else runs, or it may meet the same again.
     """
 
     status = 503
@@ -126,7 +127,7 @@ class ConflictError(TransactionError):
 
 
 class BusyError(TransactionError):
-    """The database had no connection or no lock to give within its time."""
+    """The database had no free connection, or gave no lock, within the time it had."""
 
     status = 503
     slug = "database-busy"
@@ -147,7 +148,7 @@ class CommitError(TransactionError):
 
 
 class NotBatchableError(TransactionError):
-    """A handler did what cannot be made part of one transaction; the message says what to do."""
+    """A handler did what cannot be part of one transaction; the message says what to do instead."""
 
     status = 501
     slug = "not-batchable"
@@ -155,10 +156,10 @@ class NotBatchableError(TransactionError):
 
 class BrokenTransactionError(TransactionError):
     """
-    The transaction ended or broke before COMMIT; whatever was left of it is rolled back.
+    The transaction ended or broke before COMMIT. Whatever was left of it is rolled back.
 
     Attributes:
-        may_be_stored: Some of it may have been committed before that, for all one knows.
+        may_be_stored: Some of its work may have been committed before that.
     """
 
     slug = "transaction-broken"
@@ -172,13 +173,13 @@ class BrokenTransactionError(TransactionError):
 
 class UnknownOutcomeError(TransactionError):
     """
-    COMMIT ended in something that is no refusal of the database's.
+    COMMIT was sent, and the database has not said what came of it.
 
-    A lost connection, a time limit, an answer that nobody could read: the batch is either stored
-    whole or not at all.
+    A lost connection, a time limit, an answer that nobody could read: all of the batch is stored,
+    or nothing of it.
 
     Args:
-        why: What happened instead of an answer; the message goes on with what to do.
+        why: What happened instead of an answer. The message adds what to do.
     """
 
     status = 503
@@ -192,13 +193,13 @@ class UnknownOutcomeError(TransactionError):
 
 def kind_of(error: BaseException) -> str:
     """
-    Say what kind of error it is: the driver's class and the database's code.
+    Name the kind of an error for the log: the driver's class and the database's code.
 
-    For the log. Nothing of its text, which may hold row data or credentials, and no traceback,
-    since what matters of a database's error is its code.
+    The text is left out, since it may hold rows or credentials, and so is the traceback, since the
+    code explains a database's error.
     """
     inner: BaseException = error
-    for _ in range(20):  # a chain may bite its tail
+    for _ in range(20):  # a chain may be a circle
         following = getattr(inner, "orig", None)
         if not isinstance(following, BaseException) and isinstance(inner, AtomicBatchError):
             following = inner.__cause__

@@ -1,11 +1,11 @@
 """
 Patches: every change that atomicbatch makes to other people's code goes through this module.
 
-Others change the same places: OpenTelemetry, Sentry and ddtrace all wrap ``Thread.start``, say. So
-a change wraps what it finds when it is made, not what was there when we were imported; and when it
-is undone while somebody has wrapped it since, it stays in place and passes everything on.
+Others change the same places: OpenTelemetry, Sentry and ddtrace all wrap ``Thread.start``. So a
+change wraps what it finds when it is made, not what was there when we were imported. If somebody
+has wrapped it in the meantime, undoing it leaves it in place, where it passes everything on.
 
-:func:`changes` lists what is changed and why.
+:func:`changes` lists what is changed, and why.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _lock = threading.RLock()
 
 class Change:
     """
-    One attribute of somebody else's class or module, and what it is changed to.
+    A change to one attribute of somebody else's class or module.
 
     Args:
         owner: The class or module.
         name: The attribute.
-        make: Given what is found there (as ``getattr`` gives it, or None where there is nothing),
-            makes what takes its place. A function must call what was found.
+        make: Takes what ``getattr`` finds there, or None, and returns what takes its place. A
+            function must call what was found.
         why: The reason, for people.
 
     Attributes:
@@ -46,7 +46,7 @@ class Change:
         self.why = why
         self.installed = False
         self._make = make
-        # As it stands in the owner's namespace; nothing where it is inherited, or not there.
+        # What stands in the owner's namespace; _NOTHING if it is inherited, or not there at all.
         self._found: Any = _NOTHING
         self._ours: Any = _NOTHING
 
@@ -54,11 +54,11 @@ class Change:
         return f"<Change of {_name_of(self.owner)}.{self.name}: {self.why}>"
 
     def install(self) -> None:
-        """Make the change; again does nothing, unless somebody has put back what was there."""
+        """Make the change; twice changes nothing, unless somebody has put back what was there."""
         with _lock:
             now = vars(self.owner).get(self.name, _NOTHING)
             if self._ours is not _NOTHING and now is not self._found:
-                # Still there, or wrapped by somebody.
+                # Ours is still there, or somebody has wrapped it.
                 self.installed = True
                 return
             self._found = now
@@ -67,7 +67,7 @@ class Change:
             setattr(self.owner, self.name, self._ours)
 
     def undo(self) -> None:
-        """Put back what was there; if somebody has wrapped it since, only pass everything on."""
+        """Put back what was there; if somebody has wrapped ours, only pass everything on."""
         with _lock:
             self.installed = False
             if self._ours is _NOTHING or vars(self.owner).get(self.name) is not self._ours:
@@ -79,7 +79,7 @@ class Change:
             self._ours = self._found = _NOTHING
 
     def _replacement(self) -> Any:
-        # By getattr: wrappers of wrapt can only be called as an attribute gives them.
+        # By getattr, since wrapt's wrappers can only be called as an attribute gives them.
         found = getattr(self.owner, self.name, None)
         changed = self._make(found)
         if not callable(found) or not callable(changed):
@@ -87,7 +87,7 @@ class Change:
 
         door: Any
         if iscoroutinefunction(found):
-            # Some look at that.
+            # A coroutine function again, since some callers ask for that.
             @wraps(found)
             async def door(*args: Any, **kwargs: Any) -> Any:
                 return await (changed if self.installed else found)(*args, **kwargs)
@@ -98,7 +98,7 @@ class Change:
                 return (changed if self.installed else found)(*args, **kwargs)
 
         static = getattr_static(self.owner, self.name)
-        # Whoever is called without an instance is bound already.
+        # A class method was bound by getattr, so that nothing may be bound to it again.
         return staticmethod(door) if isinstance(static, classmethod | staticmethod) else door
 
 
@@ -107,13 +107,13 @@ _changes: dict[tuple[int, str, str], Change] = {}
 
 def change(owner: Any, name: str, make: Callable[[Any], Any], *, why: str) -> Change:
     """
-    Change an attribute of somebody else's class or module; the same change again does nothing.
+    Change an attribute of somebody else's class or module; twice changes nothing.
 
     Args:
         owner: The class or module.
         name: The attribute.
-        make: Given what is found there, makes what takes its place; see :class:`Change`.
-        why: The reason, for people; it also tells changes of one place apart.
+        make: Takes what is found there, and returns what takes its place; see :class:`Change`.
+        why: The reason, for people. It also tells several changes of one attribute apart.
     """
     with _lock:
         key = (id(owner), name, why)
@@ -126,9 +126,9 @@ def change(owner: Any, name: str, make: Callable[[Any], Any], *, why: str) -> Ch
 
 def change_everywhere(function: Any, make: Callable[[Any], Any], *, why: str) -> None:
     """
-    Change a function of a module under every name that modules know it by.
+    Change a function under every name that modules have for it.
 
-    Others may have imported it by ``from ... import``, and call it without asking its module.
+    Other modules may have imported it by ``from ... import``, and call it without its module.
     """
     made: dict[int, Any] = {}
 
@@ -150,8 +150,8 @@ def changed(*places: tuple[Any, str], make: Callable[[Any], Any], why: str) -> I
     Change attributes for the length of a block.
 
     Args:
-        places: Owners, each with the attribute's name; what has no such attribute is left alone.
-        make: Given what is found there, makes what takes its place; see :class:`Change`.
+        places: Owners, each with an attribute's name; an owner without it is left alone.
+        make: Takes what is found there, and returns what takes its place; see :class:`Change`.
         why: The reason, for people.
     """
     made = [Change(owner, name, make, why) for owner, name in places if hasattr(owner, name)]
@@ -187,9 +187,9 @@ def _name_of(owner: Any) -> str:
 
 def when_imported(module: str, act: Callable[[ModuleType], object]) -> None:
     """
-    Call a function with a module as soon as it has been imported: now, or whenever that is.
+    Call a function with a module as soon as it has been imported: now, or later.
 
-    An app may import a library when it first needs it, in a call of a batch for instance.
+    An app may import a library when it first needs it, for instance in a call of a batch.
     """
     with _lock:
         acts = _waiting.setdefault(module, [])
@@ -202,9 +202,9 @@ def when_imported(module: str, act: Callable[[ModuleType], object]) -> None:
 
 def catch_up() -> None:
     """
-    Look whether modules that somebody waits for have been imported unnoticed.
+    Look for modules that somebody waits for, and that were imported unnoticed.
 
-    One may have been half imported when we began to wait. Costs a microsecond.
+    One may have been half imported when we began to wait. This costs a microsecond.
     """
     for name in tuple(_waiting):
         module = sys.modules.get(name)
@@ -213,7 +213,7 @@ def catch_up() -> None:
 
 
 def _run(name: str) -> None:
-    """Do what was waiting for a module."""
+    """Call what waits for a module."""
     with _lock:
         acts = _waiting.pop(name, [])
     for act in acts:
@@ -221,7 +221,7 @@ def _run(name: str) -> None:
 
 
 class _Finder:
-    """Finds nothing itself; notices when a module is found that somebody waits for."""
+    """Finds no module itself; notices when a module is found that somebody waits for."""
 
     def __init__(self) -> None:
         self._finding = threading.local()
@@ -240,18 +240,18 @@ class _Finder:
 
 
 def _follow(loader: Any, name: str) -> None:
-    """Run what is waiting for a module when its loader has executed it."""
+    """Call what waits for a module when its loader has executed it."""
     execute = getattr(loader, "exec_module", None)
     if execute is None:
         return
 
     def exec_module(module: ModuleType) -> None:
         execute(module)
-        # Loaders of archives have many modules.
+        # The loader of an archive loads many modules.
         if module.__name__ == name:
             _run(name)
 
-    with suppress(AttributeError):  # then catch_up() finds it
+    with suppress(AttributeError):  # a loader that cannot be changed; catch_up() finds its module
         loader.exec_module = exec_module
 
 

@@ -1,4 +1,4 @@
-"""Problems: any of our errors as a status and a problem document (RFC 9457), one line of JSON."""
+"""Problems: our errors as problem documents (RFC 9457), and what each call is told after one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atomicbatch.errors import AtomicBatchError, BrokenTransactionError, LimitEr
 from atomicbatch.model import Batch, Failure, Fate, Header, Headers, Outcome, Reply
 
 URN = "urn:atomicbatch:problem:"
-"""Start of every problem's ``type``. A URN, since nobody can be promised a web page for ever."""
+"""Start of every problem's ``type``: a URN, since no web page can be promised for ever."""
 
 TITLES = {
     "call-took-no-part": "The call took no part in the batch's transaction",
@@ -27,32 +27,32 @@ TITLES = {
     "not-batchable": "The call cannot be part of a batch",
     "not-supported": "The server does not do this",
     "outcome-unknown": "It is not known whether the batch was stored",
-    "server-busy": "The server has its hands full",
+    "server-busy": "The server is busy",
     "timeout": "The time limit has passed",
     "transaction-broken": "The transaction broke before COMMIT",
     "transaction-failed": "The transaction failed",
     "unsupported-media-type": "The media type or content coding is not supported",
 }
-"""Every slug of ours, with the title of its problem."""
+"""The slug of each problem, and its title."""
 
 PROBLEM_TYPE: Header = (b"content-type", b"application/problem+json")
 RETRY_AFTER: Header = (b"retry-after", b"1")
 
-# A client that retries call by call must retry all of them for these (SPEC 5.2).
+# A client that retries call by call must retry every call after one of these (SPEC 5.2).
 _CONTAGIOUS = frozenset({401, 429, 503})
 _CONTAGIOUS_HEADERS = frozenset({b"www-authenticate", b"retry-after"})
 
 
 def problem_reply(status: int, slug: str, title: str, detail: str, **members: Any) -> Reply:
     """
-    Make a reply that says what is wrong.
+    Make a reply with a problem document.
 
     Args:
-        status: The HTTP status; it is repeated in the document.
+        status: The HTTP status, which the document repeats.
         slug: The last segment of the problem's type.
-        title: What kind of problem it is, in the same words each time.
-        detail: What happened here, for people.
-        members: Further members, for programs; those that are None are left out.
+        title: The kind of problem, in the same words each time.
+        detail: What happened this time, for people.
+        members: Further members, for programs. Those that are None are left out.
     """
     return Reply(status, (PROBLEM_TYPE,), _document(status, slug, title, detail, members))
 
@@ -61,7 +61,7 @@ def problem_document(error: AtomicBatchError) -> bytes:
     """
     Describe an error in one line of JSON.
 
-    Members: ``type, title, status, detail``, and where they are known ``call`` (1-based),
+    Members: ``type, title, status, detail``, and if they are known ``call`` (1-based),
     ``offset`` (bytes), ``limit`` and ``maximum``.
     """
     members: dict[str, Any] = {
@@ -75,9 +75,9 @@ def problem_document(error: AtomicBatchError) -> bytes:
 
 
 def error_reply(error: AtomicBatchError) -> Reply:
-    """Make the reply that an error comes to, with Retry-After where trying again may help."""
+    """Make the reply for an error, with Retry-After if trying again may help."""
     headers: Headers = (PROBLEM_TYPE,)
-    # Sent twice, a batch of unknown outcome may be stored twice: no invitation to that.
+    # A batch of unknown outcome that is sent again may be stored twice, so nobody is invited to.
     if error.status == 503 and error.slug != "outcome-unknown":
         headers = (PROBLEM_TYPE, RETRY_AFTER)
     return Reply(error.status, headers, problem_document(error))
@@ -87,9 +87,9 @@ def replies_for(batch: Batch, outcome: Outcome) -> tuple[Reply, ...]:
     """
     Give every call of the batch a reply (SPEC 5.2).
 
-    Committed: the calls' own. Rolled back: the failing call shows its own reply, every other one
-    424 and whether it was undone or not attempted. When the cause is 401, 429 or 503, every call
-    has that status and its WWW-Authenticate and Retry-After.
+    After a commit or a dry run these are the calls' own. After a rollback a failed call shows its
+    own reply; every other call shows 424 and whether it was undone or not attempted. If the cause
+    is 401, 429 or 503, every call has that status and its WWW-Authenticate and Retry-After.
     """
     if outcome.fate in (Fate.COMMITTED, Fate.DRY_RUN):
         return outcome.replies
@@ -138,7 +138,7 @@ def _own(outcome: Outcome, failure: Failure) -> Reply:
     return outcome.replies[failure.call]
 
 
-# Nobody says "undone" of what he has not seen (SPEC 4.7).
+# Only what was seen to take part may be called undone (SPEC 4.7).
 _FATES = {
     True: "what this call did is undone",
     False: "this call used no database that takes part; what it did elsewhere stays",
@@ -150,13 +150,13 @@ def _bystander(
     outcome: Outcome, cause: Reply, original_status: int | None, took_part: bool | None = None
 ) -> Reply:
     """
-    The reply of a call that is not to blame.
+    Make the reply of a call that did not fail itself.
 
     Args:
-        outcome: Of the batch.
+        outcome: The batch's.
         cause: The reply that says why the batch was rolled back.
         original_status: What the call had answered before it was undone; None: not attempted.
-        took_part: It used a database that takes part in the batch; None: nobody knows.
+        took_part: Whether it used a database that takes part in the batch; None: nobody knows.
     """
     if original_status is None:
         slug, fate = "call-not-attempted", "this call was not attempted"
@@ -198,5 +198,5 @@ def _document(status: int, slug: str, title: str, detail: str, members: dict[str
         "detail": detail,
     }
     document |= {name: value for name, value in members.items() if value is not None}
-    # ASCII only, so that the line is UTF-8 whatever a client takes it for.
+    # ASCII only, so that the line reads the same in whatever encoding a client expects.
     return json.dumps(document, separators=(",", ":")).encode()
