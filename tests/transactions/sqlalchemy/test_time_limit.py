@@ -113,7 +113,7 @@ def test_a_database_that_falls_silent(driver: str, stage: str, databases: Databa
             else:
                 assert answer.outcome == "rolled-back; failed=1; status=504"
             proxy.resume()
-            await until(lambda: _transactions(database) == 0)
+            await until(lambda: transactions(database) == 0)
             stored = {name for name, _ in database.rows()} & {"first", "second"}
             assert stored in (set(), {"first", "second"})
             if not stage.startswith("commit"):
@@ -129,7 +129,7 @@ def test_a_database_that_falls_silent(driver: str, stage: str, databases: Databa
         assert "after" in {name for name, _ in database.rows()}
 
 
-def _transactions(database: Database) -> int:
+def transactions(database: Database) -> int:
     """How many others have a transaction open."""
     if database.family == "postgresql":
         found = database.run(
@@ -205,7 +205,7 @@ def test_a_statement_that_does_not_end(end: str, driver: str, databases: Databas
         await asyncio.to_thread(write_beside, database)
         assert time.monotonic() - began < 5
         if world.family != "sqlite":
-            await until(lambda: _transactions(database) == 0)
+            await until(lambda: transactions(database) == 0)
         assert (await ask(limited(world, seconds=30), add("after"))).outcome == "committed"
         assert world.checked_out() == 0
         await world.dispose()
