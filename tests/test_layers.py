@@ -33,7 +33,7 @@ ALLOWED = {
     "openapi": CORE,
     "asgi": CORE | {"patches", "guard", "doors", "openapi", "exchange", "problems", "engine"},
     "wsgi": CORE | {"patches", "guard", "doors", "exchange", "problems", "engine"},
-    "testing": CORE | {"engine"},
+    "testing": CORE | {"engine", "wire"},
     "server": CORE
     | {"openapi", "asgi", "exchange", "problems", "engine", "transactions", "drivers"},
     "client": CORE | {"wire"},

@@ -11,8 +11,9 @@ How a batch flows, which is also the order to read the files in::
          -> next call              engine/execution.py
          -> perform it             asgi/dispatch.py, server/rows/api.py
          -> record its reply       engine/execution.py
+      -> seal, right before COMMIT engine/run.py
       -> COMMIT or ROLLBACK        transactions/contract.py, left by engine/run.py
-      -> again after a conflict    engine/replay.py, engine/turns.py
+      -> again after a conflict    engine/attempts.py, engine/replay.py, engine/turns.py
       -> replies, as one Outcome   engine/execution.py
       -> a reply for every call    problems.py
       -> response bytes            exchange/response.py, wire/reply.py, wire/batch.py

@@ -5,7 +5,7 @@ The contract of a transaction adapter, in words.
 attempt at the batch. WSGI apps and the server enter and leave it by ``with``, in one thread, which
 has no event loop and may be blocked. ASGI apps enter it by ``async with``, which never blocks the
 event loop. SQLAlchemyTransaction and DriverTransaction return one that can be entered either way.
-The types are ``Transaction`` and ``AsyncTransaction`` in ``engine/run.py``.
+The types are ``Transaction`` and ``AsyncTransaction`` in ``engine/transaction.py``.
 
 **Entering** begins a transaction on a connection that nobody else uses until the block is left. It
 has until ``deadline`` (seconds of ``time.monotonic()``). What it gives is handed to whatever
@@ -14,6 +14,9 @@ the batch again). If it raises or is cancelled, it leaves nothing open.
 
 **Inside the block**, no statement may be executed after the first conflict. On MySQL a deadlock has
 ended the transaction by then, and the next statement would silently begin another one.
+
+SQL of the batch's own, as that of ``seal`` (see ``engine/run.py``), runs there too: inside one more
+``call()``, on a connection that is opened as handlers open theirs.
 
 **Leaving it without an exception** commits. Before COMMIT the adapter must prove that the
 transaction is still the one that was begun, and still in order. Code inside may have ended it

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from atomicbatch.engine import execute
 from atomicbatch.errors import BrokenTransactionError, TimeoutExceededError
-from atomicbatch.model import Batch, Call
+from atomicbatch.model import Batch, Call, Fate, Outcome, Reply
 from atomicbatch.server.database.backends import backend_for
 from atomicbatch.server.database.database import Database, is_read_only
 from atomicbatch.server.database.sessions import Session
@@ -60,6 +61,28 @@ def test_a_session_keeps_the_contract(database_url: str, session: Session) -> No
         refuse=None if kind_of(database_url) == "mysql" else refuse,
         escape=escape,
     )
+
+
+def test_a_record_is_stored_with_the_batch(database_url: str, session: Session) -> None:
+    """The seal's SQL runs in the batch's transaction: both are stored, or neither."""
+
+    def perform(_: Call, connection: Session) -> Reply:
+        connection.execute("INSERT INTO rows_ (id) VALUES (1)", ())
+        return Reply(201, (), b"")
+
+    def seal(_: Outcome, connection: Session) -> None:
+        connection.execute("INSERT INTO rows_ (id) VALUES (2)", ())
+        assert seen(database_url, "SELECT id FROM rows_") == []
+
+    def fails(outcome: Outcome, connection: Session) -> None:
+        seal(outcome, connection)
+        connection.execute("INSERT INTO rows_ (id) VALUES (2)", ())
+
+    outcome = execute(BATCH, session, perform, timeout_seconds=30, seal=fails)
+    assert (outcome.fate, outcome.failed) == (Fate.ROLLED_BACK, None)
+    assert seen(database_url, "SELECT id FROM rows_") == []
+    assert execute(BATCH, session, perform, timeout_seconds=30, seal=seal).committed
+    assert sorted(seen(database_url, "SELECT id FROM rows_")) == [(1,), (2,)]
 
 
 def test_an_implicit_commit_is_found_out(mysql_url: str) -> None:

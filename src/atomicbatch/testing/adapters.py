@@ -1,8 +1,8 @@
 """
-Contract checks for people writing transaction adapters.
+Adapters: checks a transaction adapter against the contract, on a real database.
 
-They run against a real database, and judge by what ``count`` sees through a connection of its own.
-The contract is in ``atomicbatch.transactions.contract``.
+The checks judge by what ``count`` sees through a connection of its own. The contract is in
+``atomicbatch.transactions.contract``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from typing import Generic, TypeVar
 from atomicbatch.engine import AsyncTransaction, Rollback, Transaction
 from atomicbatch.errors import BrokenTransactionError, TransactionError, UnknownOutcomeError
 from atomicbatch.model import Batch, Call
-
-__all__ = ["check_async_transaction", "check_transaction"]
 
 C = TypeVar("C")
 _BATCH = Batch((Call("POST", b"/", b"", (), b""),))
@@ -38,14 +36,14 @@ def check_transaction(
 
     Args:
         transaction: The adapter.
-        write: Stores one row by what the transaction's block gives.
-        count: Counts the stored rows through an independent connection; must not wait for locks.
-        refuse: Does what lets COMMIT alone fail, like breaking a deferred constraint.
-        escape: Ends the transaction behind the adapter's back, by a ROLLBACK of its own say.
-        lose: Arranges that the database performs the next COMMIT and that the connection is lost
-            before its answer arrives: by a proxy between the two, say.
-        stall: Arranges that the database performs the next COMMIT and that its answer never
-            arrives. The adapter needs a time limit; the check waits for it.
+        write: Stores one row, by what the transaction's block gives.
+        count: Counts the stored rows through an independent connection. It must not wait for locks.
+        refuse: Makes COMMIT fail, and nothing before it: by breaking a deferred constraint, say.
+        escape: Ends the transaction behind the adapter's back, for instance by a ROLLBACK.
+        lose: Makes the next COMMIT succeed in the database, and loses the connection before its
+            answer arrives: by a proxy between the two, say.
+        stall: Makes the next COMMIT succeed in the database, and holds its answer back for ever.
+            The adapter needs a time limit, which the check waits for.
 
     Raises:
         AssertionError: The adapter breaks the contract; the message says how.
@@ -66,7 +64,7 @@ def check_transaction(
 
         return acted
 
-    # Everything stays in this thread, so the adapter cannot tell the difference.
+    # It all stays in this thread, so that the adapter sees no difference.
     asyncio.run(
         check_async_transaction(
             _Async(transaction),
@@ -103,7 +101,7 @@ async def check_async_transaction(
         await check.does_not_know("a COMMIT whose connection is lost", lose)
     if stall is not None:
         await check.does_not_know("a COMMIT that is not answered in time", stall)
-    # Whatever happened before must not have spoilt the connection.
+    # None of this may have spoilt the connection.
     await check.commits()
 
 
@@ -137,7 +135,7 @@ class _Check(Generic[C]):
                 raise error
         except BaseException as raised:
             passed = raised
-        _demand(passed is error, f"{kind} did not get through the block, but {passed!r}")
+        _demand(passed is error, f"{kind} left the block, but {passed!r} came out of it")
         _demand(await self._count() == before, f"rows are stored although {kind} left the block")
 
     async def reports(
@@ -179,7 +177,7 @@ class _Check(Generic[C]):
 
 
 class _Async(Generic[C]):
-    """A sync transaction as an async one."""
+    """A sync transaction, wrapped as an async one."""
 
     def __init__(self, transaction: Transaction[C]) -> None:
         self._transaction = transaction

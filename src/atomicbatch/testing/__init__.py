@@ -1,0 +1,24 @@
+"""
+What your tests need: for an app with a batch endpoint, and for an adapter that you write.
+
+::
+
+    apps.py       a batch for your app's test client, and what came back
+    adapters.py   checks a transaction adapter against the contract, on a real database
+"""
+
+from __future__ import annotations
+
+from atomicbatch.testing.adapters import check_async_transaction, check_transaction
+from atomicbatch.testing.apps import Answer, AnswerReply, BatchRequest, batch_of, call, read_answer
+
+__all__ = [
+    "Answer",
+    "AnswerReply",
+    "BatchRequest",
+    "batch_of",
+    "call",
+    "check_async_transaction",
+    "check_transaction",
+    "read_answer",
+]
