@@ -246,3 +246,34 @@ def test_a_crowd(make: Make) -> None:
     assert [name for name, _ in shop.rows()] == expected
     assert sorted(shop.done) == expected
     assert shop.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_a_handler_that_sleeps_holds_no_locks(make: Make) -> None:
+    """At the time limit the batch is undone beside it: others go on, and it is told 504 at last."""
+    shop = make()
+    app = AtomicBatch(
+        shop.plain,
+        transaction=SQLAlchemyTransaction(),
+        limits=Limits(timeout_seconds=0.3),
+        path="/limited",
+    )
+    sleeping, go_on = threading.Event(), threading.Event()
+
+    def sleep() -> ResponseReturnValue:
+        sleeping.set()
+        assert go_on.wait(30)
+        return "slept"
+
+    shop.flask.add_url_rule("/sleep", view_func=sleep, methods=["POST"])
+    assert shop.ask("/session_commit?name=a").outcome == "committed"
+    calls = [call("POST", "/count_up?name=a"), call("POST", "/sleep")]
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, app, *calls, path="/limited")
+        assert sleeping.wait(20)
+        try:
+            # Waits for the row, or for SQLite's one lock, as long as the batch has it.
+            assert shop.alone("/count_up?name=a").status == 200
+        finally:
+            go_on.set()
+        assert answer.result(20).outcome == "rolled-back; failed=2; status=504"
+    assert shop.rows() == [("a", 1)]

@@ -397,20 +397,9 @@ class Guarded(Generic[C]):
 
     @contextmanager
     def _begin(self, manager: AbstractContextManager[C]) -> Iterator[C]:
-        watch = Watch(self._allowed)
-        undone = True
-        try:
-            with _entering(watch) as entered, manager as joined:
-                entered(joined)
-                token = watching.set(watch)
-                try:
-                    yield joined
-                finally:
-                    watching.reset(token)
-                watch.check()
-            undone = False
-        finally:
-            watch.end(undone=undone)
+        with guarded_sync(manager, self._allowed) as watch, watch.call():
+            joined: C = watch.joined
+            yield joined
 
 
 @contextmanager
