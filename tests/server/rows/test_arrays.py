@@ -48,6 +48,40 @@ def test_the_array_holds_the_rows(rows: list[Any], *, typed: bool, splits: int) 
             JsonArray(shown, len(body) - 2).extend(rows)
 
 
+@given(rows=ROWS, split=st.integers(0, 20))
+def test_rows_can_be_added_one_by_one(rows: list[Any], split: int) -> None:
+    """Added alone or together, they are the same array within the same bound."""
+    shown = Representation(COLUMNS)
+    whole = JsonArray(shown, 10**6)
+    whole.extend(rows)
+    body = whole.body()
+    array = JsonArray(shown, max(2, len(body)))
+    for row in rows[:split]:
+        array.add(row)
+    array.extend(rows[split : 2 * split])
+    for row in rows[2 * split :]:
+        array.add(row)
+    assert array.count == len(rows)
+    assert array.body() == body
+    if rows:
+        small = JsonArray(shown, len(body) - 2)
+        for row in rows:
+            small.add(row)
+        with pytest.raises(TooMuchError):
+            small.body()
+
+
+def test_long_rows_that_are_added_do_not_wait() -> None:
+    """No more than a few of them are held at a time."""
+    array = JsonArray(Representation(COLUMNS), 100_000)
+    added = 0
+    with pytest.raises(TooMuchError):
+        for number in range(100):
+            array.add((number, "x" * 30_000))
+            added += 1
+    assert added == 5
+
+
 @pytest.mark.parametrize("size", [1, 10_000, 200_000])
 def test_no_more_rows_are_taken_than_needed(size: int) -> None:
     """Long rows are written at once, so that a few are held at a time."""

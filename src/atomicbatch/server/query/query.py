@@ -92,11 +92,18 @@ def _is_system(name: str, value: str, table: Table) -> bool:
 
 
 def _pairs(query: bytes) -> Iterator[tuple[str, str]]:
+    """The names and values of a query string, decoded."""
+    if query.isascii() and b"%" not in query and b"+" not in query:
+        for plain in query.decode().split("&"):
+            if plain:
+                name, _, value = plain.partition("=")
+                yield name, value
+        return
     for pair in query.split(b"&"):
         if pair:
-            name, _, value = pair.partition(b"=")
-            decoded = _decode(name, "")
-            yield decoded, _decode(value, decoded)
+            encoded, _, rest = pair.partition(b"=")
+            name = _decode(encoded, "")
+            yield name, _decode(rest, name)
 
 
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")

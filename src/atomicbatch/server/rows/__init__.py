@@ -1,11 +1,15 @@
 """
 Calls on the rows of a table. In reading order::
 
-    api.py             which resource a call is for, and what becomes of what goes wrong
-    methods.py         which method does what; read.py, create.py, change.py, update.py do it
-    resource.py        what these have in common: keys, bodies, conditions
-    preconditions.py   what a call's headers ask; preferences.py, refusals.py: the rest
-    statements.py      the SQL for one table
+    api.py             which table a call is for, and what becomes of what goes wrong
+    plan.py            what a call needs of the database: nothing, one statement, or a dialogue
+    run.py             performs plans on a session, one after another
+    methods.py         which method does what: read.py, create.py, update.py, replace.py, delete.py
+    resource.py        one table: its SQL (statements.py), and how its rows are shown
+    keys.py bodies.py  what a call sends in its path and its body
+    preconditions.py   what a call's headers ask; preferences.py, refusals.py: the rest of them
+    insert.py          one row is stored; change.py: changed; duplicates.py: either
+    reach.py           which rows a write has reached
     keeping.py         leaves alone what is sent as it is shown
     references.py      which reference a write would break
     representation.py  rows -> JSON and ETag; arrays.py: many rows, as long as they may be sent

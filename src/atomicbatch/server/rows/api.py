@@ -14,8 +14,11 @@ from atomicbatch.server.database.bounds import TooMuchError
 from atomicbatch.server.database.faults import RowFault, fault_of, is_outdated, shortage_of
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.query.names import QueryProblem
-from atomicbatch.server.rows.methods import Rows
+from atomicbatch.server.rows.methods import on_collection, on_item
+from atomicbatch.server.rows.plan import First, Known, Outdated, Plan, Steps
 from atomicbatch.server.rows.refusals import refuse_unheard
+from atomicbatch.server.rows.resource import Resource
+from atomicbatch.server.rows.run import run
 from atomicbatch.server.schema.tables import Schema
 from atomicbatch.server.values.codec import ValueProblem
 
@@ -45,8 +48,8 @@ class Api:
         self._base = base_path.encode() + b"/"
         self._pages = pages
         self._max_bytes = limits.max_reply_bytes
-        self._collections = {
-            self._base + name.encode(): Rows(
+        self._resources = {
+            self._base + name.encode(): Resource(
                 table, schema.dialect, read_only=read_only, max_bytes=limits.max_reply_bytes
             )
             for name, table in schema.tables.items()
@@ -60,8 +63,7 @@ class Api:
             TransactionError: The database did not keep the transaction.
         """
         try:
-            refuse_unheard(call)
-            reply = self._route(call, session)
+            reply = run(self.plan(call), session, self._max_bytes)
         except RowFault as fault:
             return _refusal(fault, session)
         except ValueProblem as problem:
@@ -93,27 +95,35 @@ class Api:
         members = {"limit": "max_reply_bytes", "maximum": self._max_bytes}
         return _problem(RowFault(413, "limit-exceeded", detail, **members))
 
-    def _route(self, call: Call, session: Session) -> Reply:
+    def plan(self, call: Call) -> Plan:
+        """
+        What a call needs of the database, by the schema that is served.
+
+        Raises:
+            RowFault, ValueProblem, QueryProblem: The call's own fault; ``perform`` says so in its
+                reply, unless the schema has changed.
+        """
+        refuse_unheard(call)
         path = call.path
         if b"%" in path:
-            return self._route_decoded(call, session)
-        rows = self._collections.get(path)
-        if rows is not None:
-            return rows.collection(call, session)
+            return self._plan_decoded(call)
+        resource = self._resources.get(path)
+        if resource is not None:
+            return on_collection(resource, call)
         base, _, segment = path.rpartition(b"/")
-        rows = self._collections.get(base)
-        if rows is not None:
-            return rows.item(call, session, segment) if segment else rows.collection(call, session)
-        return self._elsewhere(call, session)
+        resource = self._resources.get(base)
+        if resource is not None:
+            return on_item(resource, call, segment) if segment else on_collection(resource, call)
+        return self._elsewhere(call)
 
-    def _route_decoded(self, call: Call, session: Session) -> Reply:
+    def _plan_decoded(self, call: Call) -> Plan:
         """Where something is percent-encoded: each segment is decoded once, and on its own."""
         *base, name, segment = (*call.path.split(b"/"), b"")[: self._base.count(b"/") + 2]
         whole = unquote_to_bytes(b"/".join(base)) + b"/"
-        rows = self._collections.get(self._base + unquote_to_bytes(name))
-        if whole != self._base or rows is None or len(call.path.split(b"/")) > len(base) + 2:
-            return self._elsewhere(call, session)
-        return rows.item(call, session, segment) if segment else rows.collection(call, session)
+        resource = self._resources.get(self._base + unquote_to_bytes(name))
+        if whole != self._base or resource is None or len(call.path.split(b"/")) > len(base) + 2:
+            return self._elsewhere(call)
+        return on_item(resource, call, segment) if segment else on_collection(resource, call)
 
     def page(self, path: bytes, method: str) -> Reply | None:
         """The reply that needs no database, if there is one for ``path``."""
@@ -122,18 +132,15 @@ class Api:
             return page
         return _get_only(method)
 
-    def _elsewhere(self, call: Call, session: Session) -> Reply:
+    def _elsewhere(self, call: Call) -> Plan:
         path = call.path
         page = self.page(path, call.method)
         if page is not None:
-            if session.outdated():
-                raise _schema_changed()
-            return page
+            return _if_current(page)
         if path == b"/readyz":
             if call.method not in ("GET", "HEAD"):
                 return _get_only(call.method)
-            session.execute("SELECT 1", ()).fetchone()
-            return Reply(200, ((b"content-type", b"application/json"),), b'{"status":"ready"}')
+            return Known(First("SELECT 1", ()), lambda _: _READY)
         if path.startswith(self._base):
             raise RowFault(404, "not-found", "there is no such table or view")
         raise RowFault(404, "not-found", "there is nothing at this path")
@@ -157,6 +164,16 @@ class Api:
             _log.error("the database refused a statement: %s", error, exc_info=error)
             fault = RowFault(500, "internal-error", "the database refused the statement")
         return _problem(fault)
+
+
+_READY = Reply(200, ((b"content-type", b"application/json"),), b'{"status":"ready"}')
+
+
+def _if_current(page: Reply) -> Steps[Reply]:
+    """A page of the schema, if that is still the database's."""
+    if (yield Outdated()):
+        raise _schema_changed()
+    return page
 
 
 def _schema_changed() -> ConflictError:

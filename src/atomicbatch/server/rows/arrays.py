@@ -6,16 +6,16 @@ Rows are written as they arrive, a few at a time, and counted as they are writte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import msgspec
 
 from atomicbatch.server.database.bounds import TooMuchError
+from atomicbatch.server.rows.plan import Row
 from atomicbatch.server.rows.representation import Representation
 
-Row = Sequence[Any]
 # Rows of a known size are written so many at a time, others once they come to so many bytes.
 _MOST_ROWS = 500
 _MOST_BYTES = 64 * 1024
@@ -28,18 +28,48 @@ class JsonArray:
     Args:
         shown: How a row is written.
         most_bytes: How many bytes it may come to.
-
-    Attributes:
-        count: Rows so far.
     """
 
-    __slots__ = ("_left", "_parts", "_shown", "count")
+    __slots__ = ("_left", "_parts", "_shown", "_size", "_waiting", "_written")
 
     def __init__(self, shown: Representation, most_bytes: int) -> None:
         self._shown = shown
         self._left = most_bytes - 1
         self._parts: list[bytes] = []
-        self.count = 0
+        self._written = 0
+        self._waiting: list[Row] = []
+        self._size = 0  # of what is waiting, where that is known
+
+    @property
+    def count(self) -> int:
+        """Rows so far."""
+        return self._written + len(self._waiting)
+
+    def add(self, row: Row) -> None:
+        """
+        Take one row; it is written together with others that follow.
+
+        Raises:
+            TooMuchError: The rows come to too many bytes.
+        """
+        self._waiting.append(row)
+        for index in self._shown.large:
+            value = row[index]
+            if value.__class__ is str or value.__class__ is bytes:
+                self._size += len(value)
+        if self._size > _MOST_BYTES or len(self._waiting) == _MOST_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """
+        Write what is waiting.
+
+        Raises:
+            TooMuchError: The rows come to too many bytes.
+        """
+        rows, self._waiting, self._size = self._waiting, [], 0
+        if rows:
+            self._write(rows)
 
     def extend(self, rows: Iterable[Row]) -> None:
         """
@@ -48,6 +78,7 @@ class JsonArray:
         Raises:
             TooMuchError: They come to too many bytes.
         """
+        self.flush()
         rows = iter(rows)
         if not (large := self._shown.large):
             while chunk := list(islice(rows, _MOST_ROWS)):
@@ -68,7 +99,7 @@ class JsonArray:
             self._write(chunk)
 
     def _write(self, rows: list[Row]) -> None:
-        self.count += len(rows)
+        self._written += len(rows)
         part = self._shown.one(rows[0]) if len(rows) == 1 else self._shown.many(rows)[1:-1]
         self._left -= len(part) + 1
         if self._left < 0:
@@ -77,6 +108,7 @@ class JsonArray:
 
     def body(self) -> bytes:
         """The array. It is written once."""
+        self.flush()
         parts, self._parts = self._parts, []
         if len(parts) < 2:
             return b"[" + b"".join(parts) + b"]"

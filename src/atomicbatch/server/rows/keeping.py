@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from atomicbatch.server.rows.references import References
+from atomicbatch.server.rows.plan import Row
 from atomicbatch.server.rows.representation import shown
-from atomicbatch.server.rows.resource import Row
+from atomicbatch.server.rows.resource import Resource
 from atomicbatch.server.schema.tables import Column
 from atomicbatch.server.values.codec import ValueProblem, decode_json, encode_json
 from atomicbatch.server.values.kinds import Kind
@@ -28,56 +28,55 @@ _OTHERWISE = re.compile(
 )
 
 
-class Keeping(References):
-    """Which columns a change leaves alone."""
-
-    def _may_be_kept(self, body: dict[str, Any]) -> bool:
-        """Whether a value of ``body`` may be stored otherwise than in the row that shows it so."""
-        sqlite, by_name = self._dialect.name == "sqlite", self.table.by_name
-        for name, value in body.items():
-            if value.__class__ is str:
-                if not sqlite:
-                    continue
-                column = by_name.get(name)
-                if column is None or column.kind not in _ONE_FORM or _OTHERWISE.fullmatch(value):
-                    return True
-            elif isinstance(value, msgspec.Raw):
-                return True
-            elif value is None or value.__class__ is list:
-                column = by_name.get(name)
-                if column is not None and _holds_json(column):
-                    return True
-        return False
-
-    def _kept(self, before: Row, body: dict[str, Any]) -> set[str]:
-        """The columns that ``body`` gives as ``before`` shows them, to be left alone."""
-        kept = set()
-        for name, value in body.items():
-            column = self.table.by_name.get(name)
-            if column is None or (value is None and column.kind is not Kind.JSON):
+def may_be_kept(resource: Resource, body: dict[str, Any]) -> bool:
+    """Whether a value of ``body`` may be stored otherwise than in the row that shows it so."""
+    sqlite, by_name = resource.dialect.name == "sqlite", resource.table.by_name
+    for name, value in body.items():
+        if value.__class__ is str:
+            if not sqlite:
                 continue
-            stored = before[self._positions[name]]
-            if (
-                stored is not None
-                and _alike(shown(column, stored), value)
-                and not self._stores(column, value, stored)
-            ):
-                kept.add(name)
-        return kept
-
-    def _stores(self, column: Column, value: Any, stored: Any) -> bool:
-        """Whether writing ``value`` would give what is stored."""
-        if not column.writable or value is None:  # NULL is not the document null
-            return False
-        try:
-            parameter = column.codec.from_json(value)
-        except ValueProblem:
-            return False
-        if self._dialect.name != "sqlite" and not _holds_json(column):
+            column = by_name.get(name)
+            if column is None or column.kind not in _ONE_FORM or _OTHERWISE.fullmatch(value):
+                return True
+        elif isinstance(value, msgspec.Raw):
             return True
-        if isinstance(parameter, bool):
-            parameter = int(parameter)
-        return parameter.__class__ is stored.__class__ and bool(parameter == stored)
+        elif value is None or value.__class__ is list:
+            column = by_name.get(name)
+            if column is not None and _holds_json(column):
+                return True
+    return False
+
+
+def kept(resource: Resource, before: Row, body: dict[str, Any]) -> set[str]:
+    """The columns that ``body`` gives as ``before`` shows them, to be left alone."""
+    names = set()
+    for name, value in body.items():
+        column = resource.table.by_name.get(name)
+        if column is None or (value is None and column.kind is not Kind.JSON):
+            continue
+        stored = before[resource.positions[name]]
+        if (
+            stored is not None
+            and _alike(shown(column, stored), value)
+            and not _stores(resource, column, value, stored)
+        ):
+            names.add(name)
+    return names
+
+
+def _stores(resource: Resource, column: Column, value: Any, stored: Any) -> bool:
+    """Whether writing ``value`` would give what is stored."""
+    if not column.writable or value is None:  # NULL is not the document null
+        return False
+    try:
+        parameter = column.codec.from_json(value)
+    except ValueProblem:
+        return False
+    if resource.dialect.name != "sqlite" and not _holds_json(column):
+        return True
+    if isinstance(parameter, bool):
+        parameter = int(parameter)
+    return parameter.__class__ is stored.__class__ and bool(parameter == stored)
 
 
 def _holds_json(column: Column) -> bool:

@@ -1,55 +1,67 @@
-"""Rows: which method of a call on one table's rows does what."""
+"""Methods: which method of a call does what with the rows of a table."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from atomicbatch.model import Call, Reply
 from atomicbatch.server.database.faults import RowFault
-from atomicbatch.server.database.sessions import Session
-from atomicbatch.server.rows.change import Changing
-from atomicbatch.server.rows.read import Reading
+from atomicbatch.server.rows.create import create
+from atomicbatch.server.rows.delete import delete_many, delete_one
+from atomicbatch.server.rows.keys import read_key
+from atomicbatch.server.rows.plan import Plan, Row
+from atomicbatch.server.rows.read import read_many, read_one
+from atomicbatch.server.rows.replace import replace
+from atomicbatch.server.rows.resource import Resource
+from atomicbatch.server.rows.update import update_many, update_one
+
+_COLLECTION: dict[str, Callable[[Resource, Call], Plan]] = {
+    "GET": read_many,
+    "HEAD": read_many,
+    "POST": create,
+    "PATCH": update_many,
+    "DELETE": delete_many,
+}
+_ITEM: dict[str, Callable[[Resource, Call, Row], Plan]] = {
+    "GET": read_one,
+    "HEAD": read_one,
+    "PUT": replace,
+    "PATCH": update_one,
+    "DELETE": delete_one,
+}
+_READS = frozenset({"GET", "HEAD"})
 
 
-class Rows(Reading, Changing):
-    """The rows of one table or view as resources."""
+def on_collection(resource: Resource, call: Call) -> Plan:
+    """The plan of a call on ``/v1/api/{table}``."""
+    perform = _COLLECTION.get(call.method)
+    if perform is None or (resource.read_only and call.method not in _READS):
+        return _not_allowed(resource, call.method, _COLLECTION)
+    return perform(resource, call)
 
-    def collection(self, call: Call, session: Session) -> Reply:
-        """Perform a call on ``/v1/api/{table}``."""
-        method = call.method
-        if method == "POST" and not self._read_only:
-            return self._create(call, session)
-        if method in ("GET", "HEAD"):
-            return self._list(call, session)
-        if method == "PATCH" and not self._read_only:
-            return self._update_many(call, session)
-        if method == "DELETE" and not self._read_only:
-            return self._delete_many(call, session)
-        return self._not_allowed(method, "GET, HEAD, POST, PATCH, DELETE, OPTIONS")
 
-    def item(self, call: Call, session: Session, segment: bytes) -> Reply:
-        """Perform a call on ``/v1/api/{table}/{key}``; ``segment`` is the key as sent."""
-        method = call.method
-        if not self._key_positions:
-            raise RowFault(404, "not-found", f"{self.table.name!r} has no primary key: use filters")
-        if method == "OPTIONS" or (self._read_only and method not in ("GET", "HEAD")):
-            return self._not_allowed(method, "GET, HEAD, PUT, PATCH, DELETE, OPTIONS")
-        key = self._read_key(segment)
-        if method in ("GET", "HEAD"):
-            return self._read(call, session, key)
-        if method == "PATCH":
-            return self._update(call, session, key)
-        if method == "PUT":
-            return self._replace(call, session, key)
-        if method == "DELETE":
-            return self._delete(call, session, key)
-        return self._not_allowed(method, "GET, HEAD, PUT, PATCH, DELETE, OPTIONS")
+def on_item(resource: Resource, call: Call, segment: bytes) -> Plan:
+    """The plan of a call on ``/v1/api/{table}/{key}``; ``segment`` is the key as sent."""
+    if not resource.table.key:
+        detail = f"{resource.table.name!r} has no primary key: use filters"
+        raise RowFault(404, "not-found", detail)
+    if call.method == "OPTIONS" or (resource.read_only and call.method not in _READS):
+        return _not_allowed(resource, call.method, _ITEM)
+    key = read_key(resource, segment)
+    perform = _ITEM.get(call.method)
+    if perform is None:
+        return _not_allowed(resource, call.method, _ITEM)
+    return perform(resource, call, key)
 
-    def _not_allowed(self, method: str, allow: str) -> Reply:
-        if self._read_only:
-            allow = "GET, HEAD, OPTIONS"
-        if method == "OPTIONS":
-            return Reply(204, ((b"allow", allow.encode()),), b"")
-        detail = f"use one of {allow}"
-        if self._read_only:
-            why = self.table.read_only_why or "the server is"
-            detail = f"{self.table.name!r} is read-only ({why}): {detail}"
-        raise RowFault(405, "method-not-allowed", detail, allow=allow)
+
+def _not_allowed(resource: Resource, method: str, table: Mapping[str, object]) -> Reply:
+    """The answer to OPTIONS, and to a method that is not in the table."""
+    taken = [name for name in table if name in _READS or not resource.read_only]
+    allow = ", ".join([*taken, "OPTIONS"])
+    if method == "OPTIONS":
+        return Reply(204, ((b"allow", allow.encode()),), b"")
+    detail = f"use one of {allow}"
+    if resource.read_only:
+        why = resource.table.read_only_why or "the server is"
+        detail = f"{resource.table.name!r} is read-only ({why}): {detail}"
+    raise RowFault(405, "method-not-allowed", detail, allow=allow)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from atomicbatch.model import Headers
+from atomicbatch.model import Header, Headers
 from atomicbatch.server.database.faults import RowFault
+from atomicbatch.server.rows.plan import One, Row, Steps
 from atomicbatch.server.rows.preferences import NO_PREFERENCES, Preferences, read_preferences
+from atomicbatch.server.rows.representation import etag
+from atomicbatch.server.rows.resource import Resource
 
 
 class Conditions(NamedTuple):
@@ -20,12 +23,20 @@ class Conditions(NamedTuple):
     preferences: Preferences = NO_PREFERENCES
 
     @property
+    def of_row(self) -> bool:
+        """Whether one of them can only be checked against the row as it is."""
+        return self.if_match is not None or self.if_none_match is not None
+
+    @property
     def prefer(self) -> frozenset[bytes]:
         """The wishes that are honoured, ``name=value``."""
         return self.preferences.wishes
 
 
 _NONE = Conditions()
+# What most calls with a body say, and nothing else.
+_ONLY_JSON = [(b"content-type", b"application/json")]
+_JSON = Conditions(b"application/json")
 _WANTED = frozenset(
     (b"content-type", b"content-encoding", b"if-match", b"if-none-match", b"prefer")
 )
@@ -42,12 +53,14 @@ def read_conditions(headers: Headers, honoured: frozenset[bytes]) -> Conditions:
     Raises:
         RowFault: 400. A condition or preference is not understood, or cannot be honoured.
     """
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name in _WANTED:
-            found[name] = found[name] + b", " + value if name in found else value
-    if not found:
+    said = [header for header in headers if header[0] in _WANTED]
+    if not said:
         return _NONE
+    if said == _ONLY_JSON:
+        return _JSON
+    found: dict[bytes, bytes] = {}
+    for name, value in said:
+        found[name] = found[name] + b", " + value if name in found else value
     prefer = found.get(b"prefer")
     for name in (b"if-match", b"if-none-match"):
         if name in found:
@@ -95,6 +108,72 @@ def matches(condition: bytes, tag: bytes, *, weak: bool) -> bool:
         if candidate == tag:
             return True
     return False
+
+
+def no_conditions(conditions: Conditions) -> None:
+    """
+    Refuse If-Match and If-None-Match where they cannot hold for one row.
+
+    Whoever ignored them would let a client believe that they held.
+    """
+    if conditions.of_row:
+        raise RowFault(
+            400, "invalid-precondition", "If-Match and If-None-Match fit single rows only"
+        )
+
+
+def check_tag(tag: bytes, conditions: Conditions) -> None:
+    """
+    Check the conditions of a write against the row as it is.
+
+    Raises:
+        RowFault: 412.
+    """
+    if conditions.if_match is not None and not matches(conditions.if_match, tag, weak=False):
+        raise precondition_failed()
+    if conditions.if_none_match is not None and matches(conditions.if_none_match, tag, weak=True):
+        raise precondition_failed()
+
+
+def is_unchanged(tag: bytes, conditions: Conditions) -> bool:
+    """
+    Whether a read is answered with 304, since the client has what it asks for.
+
+    Raises:
+        RowFault: 412, of If-Match.
+    """
+    if conditions.if_match is not None and not matches(conditions.if_match, tag, weak=False):
+        raise precondition_failed()
+    return conditions.if_none_match is not None and matches(
+        conditions.if_none_match, tag, weak=True
+    )
+
+
+def current_row(resource: Resource, conditions: Conditions, key: Row) -> Steps[Row | None]:
+    """
+    The row as it is, where a condition needs it, and checked against that condition; else None.
+
+    Raises:
+        RowFault: There is no such row, or the condition does not hold.
+    """
+    if not conditions.of_row:
+        return None
+    row: Row | None = yield One(resource.sql.select_by_key, key)
+    if row is None:
+        raise resource.no_row()
+    check_tag(etag(resource.whole.one(row)), conditions)
+    return row
+
+
+def applied(conditions: Conditions, *kinds: bytes) -> list[Header]:
+    """Preference-Applied for the preferences of these kinds (RFC 7240 section 3)."""
+    applied = conditions.preferences.applied(*kinds)
+    return [(b"preference-applied", applied)] if applied else []
+
+
+def precondition_failed() -> RowFault:
+    """The fault of a call whose condition does not hold."""
+    return RowFault(412, "precondition-failed", "the row is not in the state that was asked for")
 
 
 def is_json(content_type: bytes) -> bool:

@@ -1,90 +1,125 @@
-"""Reading: GET and HEAD of many rows and of one."""
+"""Read: GET and HEAD of one row and of many."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 from atomicbatch.model import Call, Header, Reply
-from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.query.query import Query
 from atomicbatch.server.query.sql import order_by
-from atomicbatch.server.rows.preconditions import matches, read_conditions
+from atomicbatch.server.rows.arrays import JsonArray
+from atomicbatch.server.rows.plan import Few, First, Known, One, Plan, Room, Row, Steps, Stream
+from atomicbatch.server.rows.preconditions import (
+    Conditions,
+    applied,
+    is_unchanged,
+    read_conditions,
+)
 from atomicbatch.server.rows.preferences import NO_PREFERENCES, ON_LISTS, ON_ROWS
-from atomicbatch.server.rows.representation import etag
-from atomicbatch.server.rows.resource import JSON, Resource, Row, applied
+from atomicbatch.server.rows.representation import Representation, etag
+from atomicbatch.server.rows.resource import JSON, Resource
 
 # So few rows, and short ones, are cheaper to take at once than one by one.
 _FEW_ROWS = 20
 
 
-class Reading(Resource):
-    """GET and HEAD."""
+def read_one(resource: Resource, call: Call, key: Row) -> Plan:
+    """GET of one row."""
+    query = resource.item_query(call)
 
-    def _list(self, call: Call, session: Session) -> Reply:
-        query = self._query(call)
-        conditions = read_conditions(call.headers, ON_LISTS)
-        shown, columns_sql = self._shown(query)
-        where, parameters = self._where(query)
-        sql = self._selection(f"SELECT {columns_sql} FROM {self._sql.name}", where, query)
-        rows = None
-        if query.limit is not None and query.limit <= _FEW_ROWS:
-            rows = session.few(sql, parameters, self._room(session))
-        if rows is not None:
-            body, count = shown.many(rows), len(rows)
-        else:
-            array = self._read_all(session, sql, parameters, shown)
-            body, count = array.body(), array.count
-        tag = etag(body)
-        if conditions.if_match is not None and not matches(conditions.if_match, tag, weak=False):
-            self._precondition_failed()
-        if conditions.if_none_match is not None and matches(
-            conditions.if_none_match, tag, weak=True
-        ):
-            return Reply(304, ((b"etag", tag),), b"")
-        headers = [JSON, (b"etag", tag)]
-        if b"count=exact" in conditions.prefer:
-            headers.append(self._content_range(session, query, count))
-        if conditions.preferences is not NO_PREFERENCES:
-            headers += applied(conditions, b"count=")
-        return Reply(200, tuple(headers), body)
-
-    def _selection(self, sql: str, where: str, query: Query) -> str:
-        """WHERE, ORDER BY, LIMIT and OFFSET behind ``sql``."""
-        if where:
-            sql += f" WHERE {where}"
-        # The key as tie-break: pages neither overlap nor leave a row out.
-        order = ", ".join(
-            part for part in (order_by(query.order, self._dialect), self._sql.key_order) if part
-        )
-        if order:
-            sql += f" ORDER BY {order}"
-        if query.limit is not None or query.offset:
-            # Whole numbers, checked: no parameters, so that a stream can be limited too.
-            most = 2**63 - 1 if query.limit is None else query.limit
-            sql += f" LIMIT {most} OFFSET {query.offset}"
-        return sql
-
-    def _content_range(self, session: Session, query: Query, count: int) -> Header:
-        sql = f"SELECT count(*) FROM {self._sql.name}"
-        where, parameters = self._where(query)
-        if where:
-            sql += f" WHERE {where}"
-        total = session.execute(sql, parameters).fetchone()[0]
-        span = f"{query.offset}-{query.offset + count - 1}" if count else "*"
-        return b"content-range", f"{span}/{total}".encode()
-
-    def _read(self, call: Call, session: Session, key: Row) -> Reply:
-        query = self._item_query(call)
-        row = self._row(session, key)
+    def finish(row: Row | None) -> Reply:
         if row is None:
-            self._no_row()
-        body = self._whole.one(row)
+            raise resource.no_row()
+        body = resource.whole.one(row)
         tag = etag(body)
-        conditions = read_conditions(call.headers, ON_ROWS)
-        if conditions.if_match is not None and not matches(conditions.if_match, tag, weak=False):
-            self._precondition_failed()
-        if conditions.if_none_match is not None and matches(
-            conditions.if_none_match, tag, weak=True
-        ):
+        if is_unchanged(tag, read_conditions(call.headers, ON_ROWS)):
             return Reply(304, ((b"etag", tag),), b"")
         if query.select is not None:
-            body = self._project(query, row)
+            body = resource.body(query, row)
         return Reply(200, (JSON, (b"etag", tag)), body)
+
+    return Known(One(resource.sql.select_by_key, key), finish)
+
+
+def read_many(resource: Resource, call: Call) -> Plan:
+    """GET of the rows that a query asks for."""
+    query = resource.query(call)
+    conditions = read_conditions(call.headers, ON_LISTS)
+    shown, columns_sql = resource.shown(query)
+    where, parameters = resource.where(query)
+    sql = f"SELECT {columns_sql} FROM {resource.sql.name}{_rest(resource, query, where)}"
+    listing = _Listing(resource, query, conditions, shown, sql, parameters)
+    few = query.limit is not None and query.limit <= _FEW_ROWS
+    if few and b"count=exact" not in conditions.prefer:
+        return Known(Few(sql, parameters), listing.finish)
+    return listing.steps(few=few)
+
+
+def _rest(resource: Resource, query: Query, where: str) -> str:
+    """WHERE, ORDER BY, LIMIT and OFFSET."""
+    sql = f" WHERE {where}" if where else ""
+    # The key as tie-break: pages neither overlap nor leave a row out.
+    parts = (order_by(query.order, resource.dialect), resource.sql.key_order)
+    order = ", ".join([part for part in parts if part])
+    if order:
+        sql += f" ORDER BY {order}"
+    if query.limit is not None or query.offset:
+        # Whole numbers, checked: no parameters, so that a stream can be limited too.
+        most = 2**63 - 1 if query.limit is None else query.limit
+        sql += f" LIMIT {most} OFFSET {query.offset}"
+    return sql
+
+
+class _Listing(NamedTuple):
+    """A GET of many rows, ready to be read."""
+
+    resource: Resource
+    query: Query
+    conditions: Conditions
+    shown: Representation
+    sql: str
+    parameters: Sequence[Any]
+
+    def finish(self, rows: list[Row] | None) -> Reply | Steps[Reply]:
+        """The reply with a few rows; without them they have to be streamed."""
+        return self.steps(few=False) if rows is None else self._reply(self.shown.many(rows))
+
+    def steps(self, *, few: bool) -> Steps[Reply]:
+        """Read the rows, ``few`` of them at once if they are short, and perhaps count all."""
+        rows: list[Row] | None = (yield Few(self.sql, self.parameters)) if few else None
+        if rows is None:
+            array = yield from read_all(self.shown, self.sql, self.parameters)
+            body, count = array.body(), array.count
+        else:
+            body, count = self.shown.many(rows), len(rows)
+        reply = self._reply(body)
+        if reply.status == 304 or b"count=exact" not in self.conditions.prefer:
+            return reply
+        content_range = yield from self._content_range(count)
+        return reply._replace(headers=(*reply.headers[:2], content_range, *reply.headers[2:]))
+
+    def _reply(self, body: bytes) -> Reply:
+        tag = etag(body)
+        if is_unchanged(tag, self.conditions):
+            return Reply(304, ((b"etag", tag),), b"")
+        if self.conditions.preferences is NO_PREFERENCES:
+            return Reply(200, (JSON, (b"etag", tag)), body)
+        return Reply(200, (JSON, (b"etag", tag), *applied(self.conditions, b"count=")), body)
+
+    def _content_range(self, count: int) -> Steps[Header]:
+        sql = f"SELECT count(*) FROM {self.resource.sql.name}"
+        where, parameters = self.resource.where(self.query)
+        if where:
+            sql += f" WHERE {where}"
+        (total,) = yield First(sql, parameters)
+        offset = self.query.offset
+        span = f"{offset}-{offset + count - 1}" if count else "*"
+        return b"content-range", f"{span}/{total}".encode()
+
+
+def read_all(shown: Representation, sql: str, parameters: Sequence[Any]) -> Steps[JsonArray]:
+    """All rows of a SELECT or RETURNING, written as they arrive."""
+    array = JsonArray(shown, (yield Room()))
+    yield Stream(sql, parameters, array.extend)
+    return array

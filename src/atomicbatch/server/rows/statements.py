@@ -16,15 +16,24 @@ _OCTETS = frozenset({"text", "varchar", "character varying", "bytea"})
 
 
 class Write(NamedTuple):
-    """An INSERT or the SET part of an UPDATE, for one set of columns in the order a client sent."""
+    """
+    An INSERT or UPDATE, for one set of columns in the order a client sent.
+
+    Attributes:
+        sql: An INSERT, or an UPDATE without its WHERE.
+        from_json: The conversion of each column's value.
+        assignments: What stands behind SET in an UPDATE.
+        by_key: The UPDATE of the row with a key, which returns the row where the database does.
+    """
 
     sql: str
     from_json: tuple[Callable[[Any], Any], ...]
-    columns: tuple[Column, ...]
+    assignments: str = ""
+    by_key: str = ""
 
     def parameters(self, values: Iterable[Any]) -> list[Any]:
         """
-        The driver's parameters for ``values``, in the order of ``columns``.
+        The driver's parameters for ``values``, in the order of the columns.
 
         Raises:
             ValueProblem: A value does not fit its column.
@@ -44,6 +53,8 @@ class Statements:
         by_key: ``a = ? AND b = ?`` for the primary key.
         key_order: The primary key for ORDER BY.
         returns_stale: RETURNING does not show a row as it is stored in the end.
+        returns_row: INSERT shows a row as it is stored in the end.
+        update_returns: UPDATE shows a row as it is stored in the end.
         select_back: Reads a row that was just created, by what INSERT has returned; or None.
     """
 
@@ -62,6 +73,7 @@ class Statements:
         self.select = f"SELECT {self.columns_sql} FROM {self.name}"
         self.select_by_key = f"{self.select} WHERE {self.by_key}"
         self.delete = f"DELETE FROM {self.name}"
+        self.delete_by_key = f"{self.delete} WHERE {self.by_key}"
         # RETURNING shows a row as it was before AFTER triggers ran, and on MariaDB computed
         # columns as they were before the row was numbered: then only its key is asked for, and
         # the row is read back.
@@ -71,6 +83,7 @@ class Statements:
         place, self.select_back = self._read_back()
         self.returning = f" RETURNING {self._returned(self.columns_sql)}"
         self.returning_place = f" RETURNING {self._returned(place)}" if place else self.returning
+        self.returns_row = dialect.insert_returning and not self.returns_stale
         self.update_returns = dialect.update_returning and not self.returns_stale
         self._inserts: dict[tuple[str, ...], Write] = {}
         self._updates: dict[tuple[str, ...], Write] = {}
@@ -150,11 +163,16 @@ class Statements:
         """
         write = self._updates.get(names)
         if write is None:
-            columns = self._writable(names)
-            assignments = ", ".join(f"{self.dialect.quote(n)} = {self._mark}" for n, c in columns)
-            sql = f"UPDATE {self.name} SET {assignments}"
-            write = self._keep(self._updates, names, _write(sql, columns))
+            write = self._keep(self._updates, names, self._update(names))
         return write
+
+    def _update(self, names: tuple[str, ...]) -> Write:
+        columns = self._writable(names)
+        assignments = ", ".join([f"{self.dialect.quote(name)} = {self._mark}" for name in names])
+        sql = f"UPDATE {self.name} SET {assignments}"
+        returning = self.returning if self.update_returns else ""
+        by_key = f"{sql} WHERE {self.by_key}{returning}"
+        return Write(sql, _conversions(columns), assignments, by_key)
 
     def defaults(self, columns: Sequence[Column]) -> str:
         """``a = default, b = default`` for an UPDATE that replaces a whole row."""
@@ -179,9 +197,9 @@ class Statements:
             sql = f"INSERT INTO {self.name} DEFAULT VALUES"
         if self.dialect.insert_returning:
             sql += self.returning_place if self.returns_stale else self.returning
-        return _write(sql, columns)
+        return Write(sql, _conversions(columns))
 
-    def _writable(self, names: tuple[str, ...]) -> list[tuple[str, Column]]:
+    def _writable(self, names: tuple[str, ...]) -> list[Column]:
         by_name = self.table.by_name
         columns = []
         for name in names:
@@ -194,7 +212,7 @@ class Statements:
                 raise ValueProblem(
                     name, "is computed by the database", status=422, slug="read-only-column"
                 )
-            columns.append((name, column))
+            columns.append(column)
         return columns
 
     def _keep(
@@ -206,6 +224,5 @@ class Statements:
         return write
 
 
-def _write(sql: str, columns: list[tuple[str, Column]]) -> Write:
-    found = tuple(column for _, column in columns)
-    return Write(sql, tuple(column.codec.from_json for column in found), found)
+def _conversions(columns: list[Column]) -> tuple[Callable[[Any], Any], ...]:
+    return tuple([column.codec.from_json for column in columns])

@@ -1,131 +1,177 @@
-"""Updating: UPDATE of one row, found by its key or by other columns that make it unique."""
+"""Update: PATCH of one row and of many."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from atomicbatch.server.database.sessions import Session
-from atomicbatch.server.rows.keeping import Keeping
-from atomicbatch.server.rows.resource import Row
-from atomicbatch.server.rows.statements import Write
-from atomicbatch.server.schema.tables import Column
+from atomicbatch.model import Call, Header, Reply
+from atomicbatch.server.database.faults import RowFault
+from atomicbatch.server.query.query import Query
+from atomicbatch.server.rows.arrays import JsonArray, Keys
+from atomicbatch.server.rows.bodies import object_body
+from atomicbatch.server.rows.change import change
+from atomicbatch.server.rows.keeping import may_be_kept
+from atomicbatch.server.rows.plan import Known, One, Plan, Reached, Room, Row, Steps, Stream
+from atomicbatch.server.rows.preconditions import (
+    Conditions,
+    applied,
+    current_row,
+    read_conditions,
+)
+from atomicbatch.server.rows.preferences import NO_PREFERENCES, ON_CHANGES
+from atomicbatch.server.rows.reach import (
+    check_affected,
+    check_reached,
+    dropped,
+    filter_of,
+    matching,
+    not_reached,
+)
+from atomicbatch.server.rows.read import read_all
+from atomicbatch.server.rows.references import explain
+from atomicbatch.server.rows.representation import etag
+from atomicbatch.server.rows.resource import JSON, Resource
 from atomicbatch.server.values.codec import ValueProblem
 
 
-class Updating(Keeping):
-    """PATCH and PUT of a row that is there."""
+def update_one(resource: Resource, call: Call, key: Row) -> Plan:
+    """PATCH of one row."""
+    conditions = read_conditions(call.headers, ON_CHANGES)
+    body = object_body(resource, call, conditions)
+    query = resource.item_query(call)
+    if body and not conditions.of_row and not may_be_kept(resource, body):
+        known = _known(resource, query, conditions, key, body)
+        if known is not None:
+            return known
+    return _update(resource, query, conditions, key, body)
 
-    def _change(
-        self,
-        session: Session,
-        key: Row,
-        body: dict[str, Any],
-        before: Row | None,
-        *,
-        by: tuple[Column, ...] = (),
-    ) -> Row | None:
-        """
-        UPDATE one row.
 
-        Args:
-            session: Whose transaction.
-            key: The values that the row is found by.
-            body: The changes.
-            before: The row as it is, where that is known.
-            by: The columns of ``key``; empty for the primary key.
+def changed(
+    resource: Resource, query: Query, conditions: Conditions, row: Row, status: int = 200
+) -> Reply:
+    """The reply with a row that was changed, or with status 201 created."""
+    check_affected(conditions, 1)
+    body = resource.whole.one(row)
+    headers: list[Header] = [(b"etag", etag(body))]
+    if conditions.preferences is not NO_PREFERENCES:
+        headers += applied(conditions, b"return=")
+        if b"return=minimal" in conditions.prefer:
+            return Reply(204 if status == 200 else status, tuple(headers), b"")
+    if query.select is not None:
+        body = resource.body(query, row)
+    return Reply(status, (JSON, *headers), body)
 
-        Returns:
-            The row as stored; ``before`` where nothing is to be changed.
 
-        Raises:
-            RowFault: There is no such row, or the change was dropped.
-        """
-        by = by or self.table.key
-        where, key = self._sql.where(by, key)
-        body, before, write, parameters = self._bind(session, where, key, body, before)
-        if write is None:
-            return before
-        sql = f"{write.sql} WHERE {where}"
-        sent = dict(zip(body, parameters, strict=True))
-        returning = self._sql.returning if self._sql.update_returns else ""
-        try:
-            # SQLite checks references after it has returned the row.
-            if returning:
-                row = session.one(sql + returning, [*parameters, *key], self._room(session))
-                reached = 0 if row is None else 1
-            else:
-                row, reached = None, session.execute(sql, [*parameters, *key]).rowcount
-        except session.driver_error as error:
-            self._explain(session, error, sent, key if by is self.table.key else ())
-            raise
-        if reached == 0:
-            self._not_written(session, where, key)
-        if returning:
-            return row
-        if by is self.table.key and any(column.name in sent for column in by):
-            key = [sent.get(column.name, old) for column, old in zip(by, key, strict=True)]
-        row = self._row_where(session, where, key)
+def _known(
+    resource: Resource, query: Query, conditions: Conditions, key: Row, body: dict[str, Any]
+) -> Known | None:
+    """The plan where UPDATE shows the row as it is stored; else None."""
+    if not resource.sql.update_returns:
+        return None
+    try:
+        write = resource.sql.update(tuple(body))
+        parameters = write.parameters(body.values())
+    except ValueProblem:  # unless the row shows just this value: it has to be read first
+        return None
+
+    def finish(row: Row | None) -> Reply | Steps[Reply]:
         if row is None:
-            self._dropped()
-        return row
+            return not_reached(resource, resource.sql.by_key, key)
+        return changed(resource, query, conditions, row)
 
-    def _overwrite(self, session: Session, key: Row, body: dict[str, Any], before: Row) -> Row:
-        """Set every column: those not in ``body`` to their defaults."""
-        where = self._sql.by_key
-        keys = {column.name for column in self.table.key}
-        sent = {name: value for name, value in body.items() if name not in keys}
-        rest = [
-            column
-            for column in self.table.columns
-            if column.writable and column.name not in sent and column.name not in keys
-        ]
-        kept, _, write, parameters = self._bind(session, where, key, sent, before)
-        if write is None and not rest:
-            return before
-        defaults = self._sql.defaults(rest)
-        sql = write.sql if write else f"UPDATE {self._sql.name} SET {defaults}"
-        if write and rest:
-            sql += f", {defaults}"
-        try:
-            reached = session.execute(f"{sql} WHERE {where}", [*parameters, *key]).rowcount
-        except session.driver_error as error:
-            self._explain(session, error, dict(zip(kept, parameters, strict=True)), key)
-            raise
-        if reached == 0:
-            self._not_written(session, where, key)
-        row = self._row(session, key)
-        if row is None:
-            self._dropped()
-        return row
+    def explain_it(error: Exception) -> Steps[None]:
+        return explain(resource, error, dict(zip(body, parameters, strict=True)), key)
 
-    def _bind(
-        self, session: Session, where: str, key: Row, body: dict[str, Any], before: Row | None
-    ) -> tuple[dict[str, Any], Row | None, Write | None, list[Any]]:
-        """
-        The UPDATE for ``body``, without the columns that are to be left alone.
+    return Known(One(write.by_key, [*parameters, *key]), finish, explain_it)
 
-        Returns:
-            What is left of ``body``, the row before where it was read, the statement (None where
-            nothing is left) and its parameters.
-        """
-        problem: ValueProblem | None = None
-        if not self._may_be_kept(body):
-            try:
-                return body, before, *self._bound(body)
-            except ValueProblem as refused:
-                problem = refused
+
+def _update(
+    resource: Resource, query: Query, conditions: Conditions, key: Row, body: dict[str, Any]
+) -> Steps[Reply]:
+    before = yield from current_row(resource, conditions, key)
+    if not body and before is None:
+        before = yield One(resource.sql.select_by_key, key)
         if before is None:
-            before = self._row_where(session, where, key)
-            if before is None:
-                self._no_row()
-        kept = self._kept(before, body)
-        if problem is not None and not kept:
-            raise problem
-        body = {name: value for name, value in body.items() if name not in kept}
-        return body, before, *self._bound(body)
+            raise resource.no_row()
+    row = yield from change(resource, key, body, before)
+    if row is None:
+        raise resource.no_row()
+    return changed(resource, query, conditions, row)
 
-    def _bound(self, body: dict[str, Any]) -> tuple[Write | None, list[Any]]:
-        if not body:
-            return None, []
-        write = self._sql.update(tuple(body))
-        return write, write.parameters(body.values())
+
+def update_many(resource: Resource, call: Call) -> Plan:
+    """PATCH of the rows that a filter finds."""
+    conditions = read_conditions(call.headers, ON_CHANGES)
+    body = object_body(resource, call, conditions)
+    query = filter_of(resource, call, conditions)
+    if not body:
+        raise RowFault(400, "wrong-type", "the body names no column to change")
+    write = resource.sql.update(tuple(body))
+    where, filtered = resource.where(query)
+    parameters = (*write.parameters(body.values()), *filtered)
+    sql = f"{write.sql} WHERE {where}"
+    if b"return=minimal" in conditions.prefer:
+        return _update_unseen(resource, query, conditions, Reached(sql, parameters))
+    return _update_seen(resource, query, conditions, body, Reached(sql, parameters))
+
+
+def _update_unseen(
+    resource: Resource, query: Query, conditions: Conditions, update: Reached
+) -> Plan:
+    def finish(reached: int) -> Reply:
+        check_affected(conditions, reached)
+        return Reply(204, tuple(applied(conditions, b"return=")), b"")
+
+    def steps() -> Steps[Reply]:
+        expected = yield from matching(resource, query)
+        reached = yield update
+        check_reached(reached, expected)
+        return finish(reached)
+
+    return steps() if resource.table.has_triggers else Known(update, finish)
+
+
+def _update_seen(
+    resource: Resource,
+    query: Query,
+    conditions: Conditions,
+    body: dict[str, Any],
+    update: Reached,
+) -> Steps[Reply]:
+    if resource.sql.update_returns:
+        shown, columns_sql = resource.shown(query)
+        sql = f"{update.sql} RETURNING {columns_sql}"
+        array = yield from read_all(shown, sql, update.parameters)
+    else:
+        array = yield from _update_and_read_back(resource, query, body, update)
+    check_affected(conditions, array.count)
+    return Reply(200, (JSON, *applied(conditions, b"return=")), array.body())
+
+
+def _update_and_read_back(
+    resource: Resource, query: Query, body: dict[str, Any], update: Reached
+) -> Steps[JsonArray]:
+    if not resource.table.key or any(column.name in body for column in resource.table.key):
+        raise RowFault(
+            400, "invalid-query", "these rows cannot be read back: use Prefer: return=minimal"
+        )
+    shown, columns_sql = resource.shown(query)
+    table, order = resource.sql.name, resource.sql.key_order
+    where, parameters = resource.where(query)
+    room = yield Room()
+    array = JsonArray(shown, room)
+    # No row takes less than its names.
+    most = room // sum(len(name) + 4 for name in shown.names)
+    select = f"SELECT {order} FROM {table} WHERE {where} ORDER BY {order}"
+    keys: Keys = yield Stream(select, parameters, partial(Keys, most=most))
+    check_reached((yield update), keys.count)
+    select = f"SELECT {columns_sql} FROM {table} WHERE {resource.sql.by_key}"
+    for key in keys:
+        row = yield One(select, key)
+        if row is None:
+            raise dropped()
+        array.add(row)
+        del row  # it may be as large as all that may be sent
+    array.flush()
+    return array

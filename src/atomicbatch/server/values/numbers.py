@@ -127,12 +127,14 @@ def _sqlite_number(name: str) -> Callable[[Decimal], int | float]:
 def _sqlite_decimal(scale: int | None) -> Callable[[Any], Any]:
     """What SQLite stored -> decimal text, with zeros up to the column's scale, never rounded."""
 
+    form = f"%.{scale or 0}f"
+
     def to_json(value: Any) -> Any:
         if value.__class__ is float:
             if not math.isfinite(value):
                 return str(value)
             if scale is not None:
-                text = f"{value:.{scale}f}"
+                text = form % value
                 if float(text) == value:
                     return text
             return format(Decimal(repr(value)), "f")

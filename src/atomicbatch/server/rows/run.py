@@ -1,0 +1,89 @@
+"""Run: performs plans on a session, one after another, each statement when the last is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, TypeVar, cast
+
+from atomicbatch.model import Reply
+from atomicbatch.server.database.sessions import Session
+from atomicbatch.server.rows.plan import (
+    Few,
+    First,
+    Known,
+    Numbered,
+    One,
+    Outdated,
+    Plan,
+    Raced,
+    Reached,
+    Room,
+    Steps,
+    Stream,
+)
+
+_T = TypeVar("_T")
+
+
+def run(plan: Plan, session: Session, max_bytes: int) -> Reply:
+    """
+    Perform a plan in the session's transaction.
+
+    Args:
+        plan: The call's.
+        session: Inside its transaction.
+        max_bytes: How many bytes the replies of one batch may take together.
+
+    Raises:
+        RowFault, ValueProblem, QueryProblem: The call's own fault.
+        TooMuchError: The reply would take more than is left of ``max_bytes``.
+        Exception: The driver's errors, as they are.
+    """
+    room = max(0, max_bytes - session.reply_bytes)
+    if plan.__class__ is Known:
+        statement, finish, explain = plan
+        try:
+            answer = _ANSWERS[statement.__class__](session, statement, room)
+        except session.driver_error as error:
+            if explain is not None:
+                _run_steps(explain(error), session, room)
+            raise
+        plan = finish(answer)
+    if plan.__class__ is Reply:
+        return plan
+    return _run_steps(cast("Steps[Reply]", plan), session, room)
+
+
+def _run_steps(steps: Steps[_T], session: Session, room: int) -> _T:
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = _ANSWERS[step.__class__](session, step, room)
+            except Exception as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+
+
+def _stream(session: Session, step: Stream, room: int) -> Any:
+    with closing(session.stream(step.sql, step.parameters, room)) as rows:
+        return step.take(rows)
+
+
+# The answer to each kind of step.
+_ANSWERS: dict[type, Callable[[Session, Any, int], Any]] = {
+    Reached: lambda session, step, room: session.execute(step.sql, step.parameters).rowcount,
+    Numbered: lambda session, step, room: session.execute(step.sql, step.parameters).lastrowid,
+    First: lambda session, step, room: session.execute(step.sql, step.parameters).fetchone(),
+    One: lambda session, step, room: session.one(step.sql, step.parameters, room),
+    Few: lambda session, step, room: session.few(step.sql, step.parameters, room),
+    Stream: _stream,
+    Room: lambda session, step, room: room,
+    Raced: lambda session, step, room: session.raced(step.what),
+    Outdated: lambda session, step, room: session.outdated(),
+}
