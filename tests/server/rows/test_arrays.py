@@ -74,12 +74,10 @@ def test_rows_can_be_added_one_by_one(rows: list[Any], split: int) -> None:
 def test_long_rows_that_are_added_do_not_wait() -> None:
     """No more than a few of them are held at a time."""
     array = JsonArray(Representation(COLUMNS), 100_000)
-    added = 0
+    for number in range(5):
+        array.add((number, "x" * 30_000))
     with pytest.raises(TooMuchError):
-        for number in range(100):
-            array.add((number, "x" * 30_000))
-            added += 1
-    assert added == 5
+        array.add((5, "x" * 30_000))
 
 
 @pytest.mark.parametrize("size", [1, 10_000, 200_000])

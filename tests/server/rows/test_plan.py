@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Reply
-from atomicbatch.server.database.backends import SQLiteBackend
+from atomicbatch.server.database.backends import backend_for
 from atomicbatch.server.database.faults import RowFault
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.query.names import QueryProblem
@@ -159,7 +159,7 @@ def test_statements_can_be_sent_before_an_answer_is_read(api: Api, path: Path) -
     """Replies are the same, one after another or with all statements sent at first."""
     calls = [asked for asked, _ in KNOWN]
     copy = shutil.copy(path, path.with_name("copy.sqlite"))
-    backend = SQLiteBackend(sa.make_url(f"sqlite:///{copy}"), read_only=False)
+    backend = backend_for(sa.make_url(f"sqlite:///{copy}"), read_only=False)
     with closing(Session(backend, reader=False)) as session, session:
         one_by_one = [api.perform(asked, session) for asked in calls]
     plans = [plan for asked in calls if isinstance(plan := api.plan(asked), Known)]
