@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atomicbatch.client.answer import Fate
+from atomicbatch.model import Fate
 from tests.client.answering import CREATED, GONE, GOOD, OK, printed, replied, response, sent
 
 NOT_STARTED = b"Content-Type: application/problem+json\r\nBatch-Outcome: not-started\r\n"
@@ -14,21 +14,21 @@ GZIP = b"Content-Encoding: gzip\r\n"
 
 SURE = {
     "committed": (Fate.COMMITTED, GOOD),
-    "rolled back": (Fate.NOT_COMMITTED, replied(GONE, GONE)),
+    "rolled back": (Fate.ROLLED_BACK, replied(GONE, GONE)),
     "rolled back, another status": (
-        Fate.NOT_COMMITTED,
+        Fate.ROLLED_BACK,
         replied(GONE, GONE).replace(b"200 OK", b"409 Conflict", 1),
     ),
-    "not started": (Fate.NOT_COMMITTED, response(b"400 Bad Request", NOT_STARTED)),
-    "busy": (Fate.NOT_COMMITTED, response(b"503 Service Unavailable", NOT_STARTED)),
+    "not started": (Fate.ROLLED_BACK, response(b"400 Bad Request", NOT_STARTED)),
+    "busy": (Fate.ROLLED_BACK, response(b"503 Service Unavailable", NOT_STARTED)),
     "not found": (
-        Fate.NOT_COMMITTED,
+        Fate.ROLLED_BACK,
         response(b"404 Not Found", b"Content-Type: text/html\r\n", b"<h1>404</h1>"),
     ),
-    "wrong method": (Fate.NOT_COMMITTED, response(b"405 Method Not Allowed", b"")),
-    "not signed in": (Fate.NOT_COMMITTED, response(b"401 Unauthorized", b"")),
+    "wrong method": (Fate.ROLLED_BACK, response(b"405 Method Not Allowed", b"")),
+    "not signed in": (Fate.ROLLED_BACK, response(b"401 Unauthorized", b"")),
     "elsewhere": (
-        Fate.NOT_COMMITTED,
+        Fate.ROLLED_BACK,
         response(b"308 Permanent Redirect", b"Location: https://other/\r\n"),
     ),
 }

@@ -6,9 +6,8 @@ import socket
 
 import pytest
 
-from atomicbatch.client.answer import Fate
 from atomicbatch.client.send import SendError, send_calls
-from atomicbatch.model import Call
+from atomicbatch.model import Call, Fate
 from tests.client.answering import GOOD, printed, replied, sent
 
 CALLS = (Call("GET", b"/a", b"", (), b""),)

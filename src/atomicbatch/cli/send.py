@@ -12,11 +12,12 @@ import click
 
 from atomicbatch.cli.arguments import header_option, variable_option
 from atomicbatch.cli.endings import UsageProblem, leave, needs
-from atomicbatch.client.answer import Answer, Fate, lost_answer
+from atomicbatch.client.answer import Answer, lost_answer
 from atomicbatch.client.http_file import HttpFile, HttpFileError, read_http_file
 from atomicbatch.client.report import answer_lines
+from atomicbatch.model import Fate
 
-EXIT_STATUS = {Fate.COMMITTED: 0, Fate.NOT_COMMITTED: 1, Fate.UNKNOWN: 3}
+EXIT_STATUS = {Fate.COMMITTED: 0, Fate.ROLLED_BACK: 1, Fate.DRY_RUN: 1, Fate.UNKNOWN: 3}
 """What became of the batch, as the shell is told. 2, as for every mistake, says: not sent."""
 
 

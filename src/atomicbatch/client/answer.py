@@ -7,25 +7,13 @@ if it says so plainly. Everything else leaves the outcome unknown, and nothing i
 
 from __future__ import annotations
 
-import enum
 import re
 from http import HTTPStatus
 from typing import NamedTuple
 
 from atomicbatch.errors import WireError
-from atomicbatch.model import Headers, Reply
+from atomicbatch.model import Fate, Headers, Reply
 from atomicbatch.wire.batch import read_replies
-
-
-class Fate(enum.Enum):
-    """What became of a batch that was sent."""
-
-    COMMITTED = "committed"
-    """Every call took effect."""
-    NOT_COMMITTED = "not committed"
-    """No call took effect."""
-    UNKNOWN = "unknown"
-    """The batch is stored whole or not at all, and nobody knows which."""
 
 
 class Answer(NamedTuple):
@@ -33,7 +21,7 @@ class Answer(NamedTuple):
     What came back for a batch.
 
     Attributes:
-        fate: What became of the batch.
+        fate: What became of the batch; ROLLED_BACK also if it was refused and did not start.
         outcome: The same in words: the value of ``Batch-Outcome`` if it can be believed.
         replies: One for each call, in order. Empty if the response has none that can be read.
         explanation: The body of a response without replies, or why nothing is known; else empty.
@@ -101,8 +89,8 @@ def read_answer(response: Response, calls: int) -> Answer:
         return lost_answer(f"the answer is not understood ({error})")
     if len(replies) != calls:
         return lost_answer(f"{len(replies)} replies came for {calls} calls", replies)
-    if word in ("rolled-back", "dry-run"):
-        return Answer(Fate.NOT_COMMITTED, outcome, replies)
+    if word in (Fate.ROLLED_BACK.value, Fate.DRY_RUN.value):
+        return Answer(Fate(word), outcome, replies)
     failed = any(reply.status >= HTTPStatus.BAD_REQUEST for reply in replies)
     if word == "committed" and not failed and 200 <= response.status < 300:
         return Answer(Fate.COMMITTED, outcome, replies)
@@ -123,12 +111,12 @@ def _no_endpoint(response: Response) -> Answer:
         f" (status {response.status}, no Batch-Outcome)"
         + (f", it is at {location}" if location else "")
     )
-    return Answer(Fate.NOT_COMMITTED, outcome, explanation=response.text)
+    return Answer(Fate.ROLLED_BACK, outcome, explanation=response.text)
 
 
 def _without_replies(response: Response, outcome: str, word: str) -> Answer:
     if word in ("not-started", "rolled-back"):
-        return Answer(Fate.NOT_COMMITTED, outcome, explanation=response.text)
+        return Answer(Fate.ROLLED_BACK, outcome, explanation=response.text)
     why = f"status {response.status}, {_named(outcome)}"
     lost = lost_answer(f"the answer is not a batch's ({why})")
     return lost._replace(explanation=f"{response.text}\n{lost.explanation}".lstrip("\n"))

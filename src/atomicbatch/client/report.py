@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from atomicbatch.client.answer import Answer, Fate
+from atomicbatch.client.answer import Answer
 from atomicbatch.client.http_file import HttpFile
-from atomicbatch.model import Call, Reply
+from atomicbatch.model import Call, Fate, Reply
 
 # JSON of this many characters stays on one line.
 _WIDTH = 100

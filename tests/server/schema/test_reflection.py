@@ -73,8 +73,9 @@ def test_postgresql(postgresql_url: str, read: Read) -> None:
     tables = read(
         postgresql_url,
         "CREATE DOMAIN price AS numeric(5, 2) NOT NULL DEFAULT 4",
+        "CREATE DOMAIN tip AS price",
         "CREATE TYPE mood AS ENUM ('sad', 'glad')",
-        "CREATE TABLE t (id serial PRIMARY KEY, p price, m mood[], h varchar(3) NOT NULL,"
+        "CREATE TABLE t (id serial PRIMARY KEY, p tip, m mood[], h varchar(3) NOT NULL,"
         " i int GENERATED ALWAYS AS IDENTITY, g int GENERATED ALWAYS AS (1) STORED,"
         " at timestamptz(3), k point, b smallint DEFAULT 7,"
         " UNIQUE NULLS NOT DISTINCT (h, b))",

@@ -85,10 +85,10 @@ def _number(type_: sa.types.TypeEngine[Any], dialect: Dialect) -> ColumnType:
         # MariaDB shows a single-precision FLOAT with six digits, which is fewer than it keeps.
         single = isinstance(type_, mysql.FLOAT)
         return ColumnType(Kind.FLOAT, cast="CAST({} AS DOUBLE)" if single else None)
-    precision, scale = getattr(type_, "precision", None), getattr(type_, "scale", None)
-    if scale is None and precision is not None and dialect.name != "sqlite":
-        scale = 0  # DECIMAL(10) means no digits after the point, unless the database is SQLite
-    return ColumnType(Kind.DECIMAL, Bounds(precision=precision, scale=scale))
+    bounds = Bounds(
+        precision=getattr(type_, "precision", None), scale=getattr(type_, "scale", None)
+    )
+    return ColumnType(Kind.DECIMAL, bounds)
 
 
 def _integer_bounds(type_: sa.types.TypeEngine[Any]) -> Bounds:
