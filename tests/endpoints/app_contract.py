@@ -7,6 +7,7 @@ The test files of ``asgi/app.py`` and ``wsgi/app.py`` import these tests; the fi
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atomicbatch import Batch, ConflictError, Limits
+from atomicbatch import Batch, ConflictError, EndpointLimits, Limits
 from atomicbatch.engine import Replay
 from atomicbatch.wire.batch import write_batch
 from tests.endpoints.asking import Made, Make, asked, call
@@ -36,6 +37,7 @@ __all__ = [
     "test_concurrent_batches_each_take_effect",
     "test_every_call_passes_the_whole_stack",
     "test_head_gets_no_body",
+    "test_options_lists_every_limit",
     "test_or_none_does",
     "test_other_methods_need_no_body",
     "test_other_requests_are_the_apps_own",
@@ -204,6 +206,14 @@ def test_other_methods_need_no_body(made: Made, method: str, status: int) -> Non
     """They are answered by their head, and tell what the endpoint takes (SPEC 2.8)."""
     answer = made.ask(call("GET", "/"), method=method)
     assert (answer.status, answer.headers["allow"]) == (status, "POST, OPTIONS")
+
+
+def test_options_lists_every_limit(made: Made) -> None:
+    """Those of one batch, and those of all batches of the endpoint together (SPEC 2.8)."""
+    listed = json.loads(made.ask(call("GET", "/"), method="OPTIONS").body)["limits"]
+    names = {field.name for kind in (Limits, EndpointLimits) for field in dataclasses.fields(kind)}
+    assert set(listed) == names
+    assert listed["max_batches"] == EndpointLimits().max_batches
 
 
 def test_head_gets_no_body(made: Made) -> None:

@@ -113,7 +113,12 @@ class AtomicBatch:
         held = Held(self._holding)
         running = RunningBatch(held.take_threads)
         answer = partial(self._answer, running, held)
-        endpoint = BatchEndpoint(answer, limits=self._options.limits, held=held)
+        endpoint = BatchEndpoint(
+            answer,
+            limits=self._options.limits,
+            shared_limits=self._options.endpoint_limits,
+            held=held,
+        )
         try:
             await endpoint(scope, receive, send)
         finally:

@@ -13,6 +13,7 @@ from atomicbatch.asgi.types import Receive, Scope, Send
 from atomicbatch.engine.current import inside_batch
 from atomicbatch.errors import AtomicBatchError
 from atomicbatch.exchange import Head, Held, Response, check_head, nested_batch, refusal
+from atomicbatch.exchange.response import SharedLimits
 from atomicbatch.limits import Limits
 
 Answer = Callable[[Scope, Head, bytes], Coroutine[Any, Any, Response]]
@@ -27,6 +28,7 @@ class BatchEndpoint:
             response. It is cancelled when the client hangs up. What it raises of our errors
             becomes a refusal; anything else goes to the server.
         limits: Bounds on the body and on the time it takes to arrive.
+        shared_limits: The other bounds, which OPTIONS lists too.
         held: Counts what the batch holds, for whoever bounds all batches together.
         in_pieces: Hand a long response to the server piece by piece, so that others may run.
     """
@@ -36,12 +38,14 @@ class BatchEndpoint:
         answer: Answer,
         *,
         limits: Limits | None = None,
+        shared_limits: SharedLimits | None = None,
         held: Held | None = None,
         in_pieces: bool = True,
     ) -> None:
         self._answer = answer
         self._in_pieces = in_pieces
         self._limits = limits or Limits()
+        self._shared_limits = shared_limits
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +73,7 @@ class BatchEndpoint:
         if inside_batch():
             return nested_batch()
         headers = tuple([(name.lower(), value) for name, value in scope["headers"]])
-        head = check_head(scope["method"], headers, self._limits)
+        head = check_head(scope["method"], headers, self._limits, self._shared_limits)
         if isinstance(head, Response):
             return head
         try:

@@ -13,7 +13,7 @@ from atomicbatch import codings
 from atomicbatch.errors import AtomicBatchError, MediaTypeError, UnknownOutcomeError
 from atomicbatch.exchange.formats import FORMATS
 from atomicbatch.exchange.request import Head, read_head
-from atomicbatch.limits import Limits
+from atomicbatch.limits import EndpointLimits, Limits, ServerLimits
 from atomicbatch.model import Batch, Fate, Header, Headers, Outcome
 from atomicbatch.problems import TITLES, error_reply, outcome_header, problem_reply, replies_for
 
@@ -36,16 +36,28 @@ class Response(NamedTuple):
     body: bytes
 
 
-def check_head(method: str, headers: Headers, limits: Limits) -> Head | Response:
+SharedLimits = EndpointLimits | ServerLimits
+"""Bounds on what all batches of an endpoint, or all clients of a server, hold together."""
+
+
+def check_head(
+    method: str, headers: Headers, limits: Limits, shared: SharedLimits | None = None
+) -> Head | Response:
     """
     Check the head of a request to the batch endpoint.
+
+    Args:
+        method: The request's.
+        headers: The request's, names in lower case.
+        limits: Bounds on one batch.
+        shared: The other bounds, which OPTIONS lists too.
 
     Returns:
         What is known of the request: read its body (at most ``limits.max_body_bytes``) and go on.
         Or the response, where no body is needed: to OPTIONS, and where the head is refused.
     """
     if method == "OPTIONS":
-        return _description(limits)
+        return _description(limits, shared)
     if method != "POST":
         return _method_not_allowed()
     try:
@@ -124,10 +136,11 @@ def http_date(seconds: int) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _description(limits: Limits) -> Response:
+def _description(limits: Limits, shared: SharedLimits | None) -> Response:
     """Answer OPTIONS with the limits and features as JSON (SPEC 2.8)."""
+    others = {} if shared is None else dataclasses.asdict(shared)
     document = {
-        "limits": dataclasses.asdict(limits),
+        "limits": dataclasses.asdict(limits) | others,
         "features": {
             "atomic": True,
             "media_types": [name.decode() for name in FORMATS],

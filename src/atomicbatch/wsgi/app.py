@@ -90,7 +90,10 @@ class AtomicBatch:
                 running.run_deferred_here()
 
         answer = partial(self._answer, running, held)
-        endpoint = BatchEndpoint(answer, limits=self._options.limits, held=held)
+        options = self._options
+        endpoint = BatchEndpoint(
+            answer, limits=options.limits, shared_limits=options.endpoint_limits, held=held
+        )
         try:
             response = endpoint.response(environ)
         except BaseException:

@@ -18,6 +18,7 @@ from atomicbatch.exchange import (
     nested_batch,
     refusal,
 )
+from atomicbatch.exchange.response import SharedLimits
 from atomicbatch.limits import Limits
 from atomicbatch.wsgi.environ import headers_of
 from atomicbatch.wsgi.types import Environ, StartResponse
@@ -36,19 +37,24 @@ class BatchEndpoint:
             response. What it raises of our errors becomes a refusal; anything else goes to the
             server.
         limits: Bounds on the body and on the time it takes to arrive.
+        shared_limits: The other bounds, which OPTIONS lists too.
         held: Counts what the batch holds, for whoever bounds all batches together.
     """
 
-    def __init__(self, answer: Answer, *, limits: Limits, held: Held) -> None:
+    def __init__(
+        self, answer: Answer, *, limits: Limits, shared_limits: SharedLimits, held: Held
+    ) -> None:
         self._answer = answer
         self._limits = limits
+        self._shared_limits = shared_limits
         self._held = held
 
     def response(self, environ: Environ) -> Response:
         """Answer the request."""
         if inside_batch():
             return nested_batch()
-        head = check_head(environ["REQUEST_METHOD"], headers_of(environ), self._limits)
+        method, headers = environ["REQUEST_METHOD"], headers_of(environ)
+        head = check_head(method, headers, self._limits, self._shared_limits)
         if isinstance(head, Response):
             return head
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from atomicbatch.errors import AtomicBatchError
+from atomicbatch.limits import Limits, ServerLimits
 from atomicbatch.model import Call, Headers, Reply
 from atomicbatch.server.database.opening import open_database
 from atomicbatch.server.http.access_log import ENTRY, Entry
@@ -90,6 +92,16 @@ def asked(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
 
         monkeypatch.setattr(Api, "perform", seen_performing)
         yield asked
+
+
+def test_options_lists_every_limit(url: str) -> None:
+    """Those of one batch, and those of the whole server, as they are set (SPEC 2.8)."""
+    limits, server_limits = Limits(max_calls=7), ServerLimits(max_connections=9)
+    with closing(open_database(server_url(url), read_only=False)) as database:
+        asked = Asked(Application(database, limits=limits, server_limits=server_limits))
+        response = asked.send("OPTIONS", "/v1/api/batch")
+    listed = response.json()["limits"]
+    assert listed == dataclasses.asdict(limits) | dataclasses.asdict(server_limits)
 
 
 def get(path: bytes, *headers: tuple[bytes, bytes]) -> Call:

@@ -20,7 +20,7 @@ from atomicbatch.asgi.heavy import work
 from atomicbatch.errors import AtomicBatchError, UnknownOutcomeError
 from atomicbatch.exchange import EndpointOptions, Head, Response, read_request, write_response
 from atomicbatch.exchange.response import UNKNOWN
-from atomicbatch.limits import Limits
+from atomicbatch.limits import Limits, ServerLimits
 from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
 from atomicbatch.problems import error_reply, outcome_header
 from atomicbatch.server.database.database import Database
@@ -52,6 +52,7 @@ class Application:
     Args:
         database: What is served.
         limits: Bounds on a batch.
+        server_limits: The bounds of the whole server; the batch endpoint tells them to OPTIONS.
         address: Where it is served, for the examples on its page.
         hosts: For which hosts, and from which pages, requests are taken.
         check_room: Called right before a batch runs; raises if no answer may be made now.
@@ -66,6 +67,7 @@ class Application:
         database: Database,
         *,
         limits: Limits | None = None,
+        server_limits: ServerLimits | None = None,
         address: str = "http://127.0.0.1:8000",
         hosts: Hosts | None = None,
         check_room: Callable[[], None] | None = None,
@@ -78,7 +80,12 @@ class Application:
         self._address = address
         self._identify = identify
         self._batches = Batches(database, self._make_api, check_room=check_room or (lambda: None))
-        self._endpoint = BatchEndpoint(self._answer_batch, limits=self._limits, in_pieces=False)
+        self._endpoint = BatchEndpoint(
+            self._answer_batch,
+            limits=self._limits,
+            shared_limits=server_limits or ServerLimits(),
+            in_pieces=False,
+        )
         self._readiness = Readiness(database)
         self.draining = False
 

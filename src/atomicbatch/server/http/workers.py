@@ -50,6 +50,7 @@ def make_server(
     application = Application(
         database,
         limits=settings.limits,
+        server_limits=settings.server_limits,
         address=settings.address,
         hosts=settings.hosts,
         check_room=traffic.check_unsent,
