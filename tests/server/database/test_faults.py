@@ -84,6 +84,24 @@ def test_each_refusal_of_postgresql_has_its_status(postgresql_url: str, serve: S
     assert served.rows("SELECT count(*) FROM t") == [(0,)]
 
 
+def test_the_log_does_not_show_rows(
+    postgresql_url: str, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody foresaw is logged by its code: its text may quote what a row holds."""
+    on_its_own(
+        postgresql_url,
+        "CREATE TABLE t (id integer PRIMARY KEY, name text)",
+        "CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " EXECUTE 'SELECT ' || quote_ident(new.name) || '()'; RETURN new; END $$",
+        "CREATE TRIGGER act BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION act()",
+    )
+    served = serve(postgresql_url)
+    refused = served.request("POST", "/v1/api/t", {"id": 1, "name": "private"})
+    problem(refused, 500, "internal-error")
+    assert "UndefinedFunction (42883)" in caplog.text
+    assert "private" not in caplog.text
+
+
 @pytest.mark.parametrize("setting", ["lock_timeout", "statement_timeout"])
 def test_the_database_s_own_time_limits_are_told(
     postgresql_url: str, serve: Serve, setting: str

@@ -54,6 +54,13 @@ def shortage_of(error: BaseException) -> TransactionError | None:
     return (BusyError if meaning.status == 503 else TimeoutExceededError)(meaning.detail)
 
 
+def logged_as(error: BaseException) -> str:
+    """A driver's exception for the log: its class and code; never its text, which may show rows."""
+    answer = own_answer(error)
+    code = None if answer is None else answer.state or answer.number or answer.result
+    return type(error).__name__ + (f" ({code})" if code else "")
+
+
 def _meaning_of(error: BaseException) -> tuple[Meaning | None, dict[str, Any]]:
     """What a driver's exception means, and the members that name the culprit."""
     answer = own_answer(error)

@@ -11,7 +11,13 @@ from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Reply
 from atomicbatch.problems import problem_reply
 from atomicbatch.server.database.bounds import TooMuchError
-from atomicbatch.server.database.faults import RowFault, fault_of, is_outdated, shortage_of
+from atomicbatch.server.database.faults import (
+    RowFault,
+    fault_of,
+    is_outdated,
+    logged_as,
+    shortage_of,
+)
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.query.names import QueryProblem
 from atomicbatch.server.rows.methods import on_collection, on_item
@@ -161,7 +167,7 @@ class Api:
             raise shortage from None
         fault = fault_of(error)
         if fault is None:
-            _log.error("the database refused a statement: %s", error, exc_info=error)
+            _log.error("the database refused a statement: %s", logged_as(error))
             fault = RowFault(500, "internal-error", "the database refused the statement")
         return _problem(fault)
 
