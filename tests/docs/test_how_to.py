@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from atomicbatch.asgi import AtomicBatch
+from atomicbatch.exchange import OptionNames
 from tests.asgi.asking import ask, call
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
@@ -85,5 +86,4 @@ def test_every_option_is_documented() -> None:
     page = (HOW_TO / "mount-in-an-asgi-app.md").read_text("utf-8")
     section = page.partition("\n## Options\n")[2].partition("\n## ")[0]
     listed = re.findall(r"^- \*\*`(\w+)`\*\*", section, re.MULTILINE)
-    options = set(AtomicBatch.__init__.__annotations__) - {"app", "transaction", "return"}
-    assert set(listed) == options
+    assert set(listed) == set(OptionNames.__annotations__)
