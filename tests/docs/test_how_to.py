@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from atomicbatch.asgi import AtomicBatch
 from atomicbatch.exchange import OptionNames
 from tests.asgi.asking import ask, call
 
