@@ -40,6 +40,9 @@ class SQLiteLink:
     def is_in_transaction(self) -> bool:
         return self.connection.in_transaction
 
+    def is_aborted(self) -> bool:
+        return False
+
     def is_lost(self, error: Exception) -> bool:
         return False
 

@@ -30,6 +30,9 @@ class _Link:
     def is_in_transaction(self) -> bool:
         return self.connection.in_transaction
 
+    def is_aborted(self) -> bool:
+        return False
+
     def is_lost(self, error: Exception) -> bool:
         return False
 

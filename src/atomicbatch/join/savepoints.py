@@ -188,7 +188,10 @@ class Savepoints:
         yield from self._connection.send(texts)
 
     def _is_aborted(self) -> Steps[bool]:
-        """Ask PostgreSQL whether a failed statement makes it refuse all others."""
+        """Find out whether a failed statement makes PostgreSQL refuse all others."""
+        known = self._connection.state.is_aborted()
+        if known is not None:
+            return known
         try:
             yield Ask("SELECT 1")
         except Exception as error:

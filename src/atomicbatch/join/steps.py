@@ -54,6 +54,13 @@ class LinkState(Protocol):
     def is_in_transaction(self) -> bool:
         """Tell whether a transaction is open; asked on SQLite only."""
 
+    def is_aborted(self) -> bool | None:
+        """
+        Tell whether PostgreSQL refuses all statements since one has failed.
+
+        None: the driver does not know, so ask the server.
+        """
+
     def is_lost(self, error: Exception) -> bool:
         """Tell whether this error means that the connection is gone."""
 

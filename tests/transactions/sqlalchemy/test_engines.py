@@ -423,7 +423,7 @@ def test_what_is_no_engine() -> None:
 
 def test_a_database_that_we_do_not_know() -> None:
     """An engine of another kind of database is refused."""
-    from atomicbatch.transactions.sqlalchemy.drivers import family_of
+    from atomicbatch.transactions.sqlalchemy.dialects import family_of
 
     dialect = sa.create_engine("sqlite://").dialect
     dialect.name = "oracle"

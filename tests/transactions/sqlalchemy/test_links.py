@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy.util import greenlet_spawn
 
-from atomicbatch.transactions.sqlalchemy.links import Link
+from atomicbatch.drivers.stopper import Stopper
+from atomicbatch.transactions.sqlalchemy.links import stopper_of
 from tests.transactions.sqlalchemy.worlds import DRIVERS, Database, World
 
 LONG = {
@@ -32,16 +33,16 @@ SOON = 5
 
 
 @contextmanager
-def running(world: World) -> Iterator[tuple[Link, Callable[[], Any]]]:
-    """A long statement in another thread; gives its link, and what waits for its exception."""
+def running(world: World) -> Iterator[tuple[Stopper, Callable[[], Any]]]:
+    """A long statement in another thread; gives what stops it, and what waits for its exception."""
     found: list[Any] = []
     linked = threading.Event()
 
     def statement() -> None:
         fairy = world.engine.raw_connection()
         try:
-            link = Link(world.engine.dialect, world.engine.pool, fairy)
-            found.append(link)
+            stopper = stopper_of(world.engine.dialect, world.engine.pool, fairy)
+            found.append(stopper)
             linked.set()
             cursor = fairy.cursor()
             try:
@@ -49,7 +50,7 @@ def running(world: World) -> Iterator[tuple[Link, Callable[[], Any]]]:
                 found.append(cursor.fetchall())
             except Exception as error:
                 found.append(error)
-            link.close()
+            stopper.close()
         finally:
             fairy.invalidate()
 
@@ -89,13 +90,13 @@ def test_a_running_statement_is_stopped(driver: str, databases: Callable[[str], 
     """The statement ends in the server as well, whichever thread asks for it."""
     database = databases(DRIVERS[driver])
     family = database.family
-    with running(World(driver, database)) as (link, end):
+    with running(World(driver, database)) as (stopper, end):
         if family == "sqlite":
             # Nobody can ask SQLite whether it has begun; one that comes too early is lost.
-            wait_until(lambda: link.interrupt() and bool(len(_results(end))))
+            wait_until(lambda: stopper.interrupt() and bool(len(_results(end))))
         else:
             wait_until(lambda: database.run(RUNNING[family])[0][0] >= 1)
-            assert link.interrupt(SOON)
+            assert stopper.interrupt(SOON)
             wait_until(lambda: database.run(RUNNING[family])[0][0] == 0)
         result = end()
         # MariaDB's sleep() answers that it was interrupted, if it stands alone.

@@ -12,8 +12,8 @@ In reading order::
     connection.py    what a session gets instead of a connection of the pool
     attributes.py    what of a driver's connection a handler may use
     own.py           what a handler gets instead of an async driver's own connection
-    drivers.py       what differs between drivers
-    links.py         how any thread stops a statement, or cuts a connection off
+    dialects.py      what SQLAlchemy tells of a database, and of an engine's connections
+    links.py         which driver a connection is of, and what stops it from any thread
     gate.py          one at a time, for threads and for tasks
     slots.py         at most so many batches at a time
     joining.py       the block of one attempt, entered by sync or by async code

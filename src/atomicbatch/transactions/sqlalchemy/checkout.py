@@ -14,7 +14,7 @@ from atomicbatch.join.steps import NOT_SENT, run
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import text_of
 from atomicbatch.transactions.sqlalchemy.connection import VirtualCursor
-from atomicbatch.transactions.sqlalchemy.drivers import buffered
+from atomicbatch.transactions.sqlalchemy.dialects import buffered
 
 if TYPE_CHECKING:
     from atomicbatch.transactions.sqlalchemy.real import RealTransaction

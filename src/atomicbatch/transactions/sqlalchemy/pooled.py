@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import Dialect
 from sqlalchemy.pool import PoolProxiedConnection
 
-from atomicbatch.transactions.sqlalchemy.drivers import Runner, value_of
+from atomicbatch.drivers import pep249
+from atomicbatch.drivers.driver import State
+from atomicbatch.transactions.sqlalchemy.links import Sender, driver_of
 
 
 class PooledLink:
@@ -18,7 +20,7 @@ class PooledLink:
     Args:
         dialect: It knows what each driver says when its connection is gone.
         fairy: The connection.
-        send: How SQL without rows is sent fastest, as drivers.runner_of() tells.
+        send: How SQL without rows is sent fastest, as links.sender_of() tells.
         interrupt: Stops the statement that is running; never blocks.
     """
 
@@ -28,7 +30,7 @@ class PooledLink:
         self,
         dialect: Dialect,
         fairy: PoolProxiedConnection,
-        send: Runner,
+        send: Sender,
         interrupt: Callable[[], None],
     ) -> None:
         self._dialect = dialect
@@ -38,10 +40,14 @@ class PooledLink:
         self.interrupt = interrupt
 
     def ask(self, text: str) -> Any:
-        return value_of(self._fairy, text)
+        return pep249.ask(self._fairy, text)
 
     def is_in_transaction(self) -> bool:
         return bool(self._driver.in_transaction)
+
+    def is_aborted(self) -> bool | None:
+        state = driver_of(self._dialect).state(self._driver)
+        return None if state is State.UNKNOWN else state is State.ABORTED
 
     def is_lost(self, error: Exception) -> bool:
         connection: Any = self._fairy.dbapi_connection

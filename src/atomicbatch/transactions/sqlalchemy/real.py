@@ -14,7 +14,9 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.pool.base import ResetStyle
 
+from atomicbatch.drivers import aiosqlite, pep249
 from atomicbatch.drivers.endings import savepoint_failed, says_gone
+from atomicbatch.drivers.stopper import Stopper
 from atomicbatch.errors import (
     BrokenTransactionError,
     BusyError,
@@ -30,17 +32,14 @@ from atomicbatch.join.transaction import Transaction
 from atomicbatch.sql.statements import Family
 from atomicbatch.transactions.contract import commit_error, statement_error
 from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
-from atomicbatch.transactions.sqlalchemy.drivers import (
+from atomicbatch.transactions.sqlalchemy.dialects import (
     family_of,
     is_autocommit,
     level_of,
-    run_plainly,
-    runner_of,
-    value_of,
 )
 from atomicbatch.transactions.sqlalchemy.engines import is_in_memory
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
-from atomicbatch.transactions.sqlalchemy.links import Link as Line
+from atomicbatch.transactions.sqlalchemy.links import sender_of, stopper_of
 from atomicbatch.transactions.sqlalchemy.places import Place
 from atomicbatch.transactions.sqlalchemy.pooled import PooledLink
 
@@ -97,7 +96,7 @@ class RealTransaction:
         self.is_used = False
         self.stays_here = False
         self.gave_way: TransactionError | None = None
-        self._line: Line | None = None
+        self._stopper: Stopper | None = None
         self._is_cut_off = False
         # COMMIT is being sent.
         self._sealed = False
@@ -219,7 +218,7 @@ class RealTransaction:
             self.fairy = self._pool.connect()
             self.joined.fairies.append(self.fairy)
             try:
-                self._line = Line(self.dialect, self._pool, self.fairy)
+                self._stopper = stopper_of(self.dialect, self._pool, self.fairy)
                 # Each may have taken its time, in which nobody could be told to stop.
                 self.joined.check()
                 self._begin(at_once)
@@ -253,8 +252,8 @@ class RealTransaction:
             dialect.set_isolation_level(fairy.dbapi_connection, level)  # type: ignore[arg-type]
             self._level_changed = True
         # Through the connection itself, since some drivers send BEGIN just then.
-        run_plainly(fairy, self.transaction.savepoints.begin())
-        self.link = PooledLink(dialect, fairy, runner_of(dialect, fairy), self._interrupt)
+        pep249.send(fairy, self.transaction.savepoints.begin())
+        self.link = PooledLink(dialect, fairy, sender_of(dialect, fairy), self._interrupt)
         self.connection.state = self.link
         if dialect.driver == "psycopg":
             # It would go on to use statements whose preparation ROLLBACK TO has undone.
@@ -262,9 +261,9 @@ class RealTransaction:
             self._driver.prepare_threshold = None
 
     def _begin_sqlite(self, at_once: bool) -> None:
-        self._patience = int(value_of(self.fairy, "PRAGMA busy_timeout"))
+        self._patience = int(pep249.ask(self.fairy, "PRAGMA busy_timeout"))
         with self._patience_within(0.0 if at_once else self._seconds_left()):
-            run_plainly(self.fairy, ["BEGIN IMMEDIATE"])
+            pep249.send(self.fairy, ["BEGIN IMMEDIATE"])
 
     @contextmanager
     def _patience_within(self, seconds: float) -> Iterator[None]:
@@ -273,12 +272,12 @@ class RealTransaction:
         if self._patience <= milliseconds:
             yield
             return
-        run_plainly(self.fairy, [f"PRAGMA busy_timeout={milliseconds}"])
+        pep249.send(self.fairy, [f"PRAGMA busy_timeout={milliseconds}"])
         try:
             yield
         finally:
             try:
-                run_plainly(self.fairy, [f"PRAGMA busy_timeout={self._patience}"])
+                pep249.send(self.fairy, [f"PRAGMA busy_timeout={self._patience}"])
             except Exception:
                 # What COMMIT has come to counts, not this: the connection does not go back.
                 logger.debug("SQLite's busy timeout could not be put back", exc_info=True)
@@ -317,7 +316,7 @@ class RealTransaction:
             try:
                 if self._explicit:
                     with self._patience_within(self._seconds_left()):
-                        run_plainly(self.fairy, ["COMMIT"])
+                        pep249.send(self.fairy, ["COMMIT"])
                 else:
                     self.dialect.do_commit(self.fairy)
             except BaseException as error:
@@ -357,20 +356,20 @@ class RealTransaction:
             logger.debug("that was", exc_info=error)
 
     def _cut_off(self) -> None:
-        link = self._line
+        stopper = self._stopper
         self._is_cut_off = True
         # In this order: who gives the connection back looks for the one after the other.
-        if link is None or not self.is_open:
+        if stopper is None or not self.is_open:
             return
-        link.interrupt()
+        stopper.interrupt()
         if self.family is not Family.SQLITE:
-            link.sever()
+            stopper.sever()
             return
         # SQLite has no server that would roll back.
-        done = link.behind_statements(self._undo_for_good)
+        done = aiosqlite.behind_statements(self._driver, self._undo_for_good)
         give_up_at = time.monotonic() + _UNDO_SECONDS
         while self.is_open and not done.wait(0.05) and time.monotonic() < give_up_at:
-            link.interrupt()
+            stopper.interrupt()
 
     def _undo_for_good(self, connection: sqlite3.Connection) -> None:
         if self.is_open:
@@ -455,16 +454,16 @@ class RealTransaction:
         self._sever()
 
     def _interrupt(self) -> None:
-        link = self._line
-        if link is not None:
+        stopper = self._stopper
+        if stopper is not None:
             self._interrupted = True
-            link.interrupt(0)
+            stopper.interrupt(0)
 
     def _sever(self) -> None:
-        link = self._line
-        if link is not None:
+        stopper = self._stopper
+        if stopper is not None:
             self._is_cut_off |= self.family is not Family.SQLITE
-            link.sever()
+            stopper.sever()
 
     def _prove(self) -> None:
         """
@@ -510,7 +509,7 @@ class RealTransaction:
                 if self.family is not Family.SQLITE or not self._explicit:
                     self.dialect.do_rollback(self.fairy)
                 elif self._driver.in_transaction:
-                    run_plainly(self.fairy, ["ROLLBACK"])
+                    pep249.send(self.fairy, ["ROLLBACK"])
             except Exception as error:
                 # The database rolls back by itself when the connection is gone.
                 logger.debug("ROLLBACK failed; the connection is closed (%s)", kind_of(error))
@@ -547,9 +546,9 @@ class RealTransaction:
                 self._slots.give()
 
     def _unlink(self) -> None:
-        link, self._line = self._line, None
-        if link is not None:
-            link.close()
+        stopper, self._stopper = self._stopper, None
+        if stopper is not None:
+            stopper.close()
 
     def _restore_level(self) -> None:
         connection: Any = self.fairy.dbapi_connection

@@ -27,7 +27,7 @@ from atomicbatch.errors import NotBatchableError
 from atomicbatch.sql.lexing import text_of
 from atomicbatch.sql.statements import Family, Kind, read_statement
 from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
-from atomicbatch.transactions.sqlalchemy.drivers import family_of
+from atomicbatch.transactions.sqlalchemy.dialects import family_of
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 
 # Libraries whose frames are not the app's. Their callers are what a message can name.

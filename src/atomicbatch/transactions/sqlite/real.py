@@ -116,6 +116,9 @@ class _Link:
     def is_in_transaction(self) -> bool:
         return bool(self._connection.in_transaction)
 
+    def is_aborted(self) -> bool:
+        return False  # SQLite undoes a failed statement alone, and takes the next one
+
     def is_lost(self, error: Exception) -> bool:  # noqa: ARG002
         return False  # there is nothing between us and the file
 

@@ -1,19 +1,15 @@
-"""What differs between drivers: how savepoints are sent fastest, what their connections say."""
+"""Dialects: what SQLAlchemy's dialects tell of a database, and of an engine's connections."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Dialect
 from sqlalchemy.pool import PoolProxiedConnection
-from sqlalchemy.util import await_only
 
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.sql.statements import Family
-from atomicbatch.transactions.sqlalchemy.links import async_driver, sync_driver
 
 _FAMILIES = {
     "sqlite": Family.SQLITE,
@@ -22,7 +18,6 @@ _FAMILIES = {
     "mysql": Family.MYSQL,
     "mariadb": Family.MYSQL,
 }
-Runner = Callable[[Sequence[str]], None]
 
 
 def family_of(dialect: Dialect) -> Family:
@@ -39,44 +34,6 @@ def family_of(dialect: Dialect) -> Family:
             f"not on {dialect.name!r}"
         )
     return family
-
-
-def runner_of(dialect: Dialect, connection: PoolProxiedConnection) -> Runner:
-    """
-    Make a function that runs SQL without parameters or rows, in as few round trips as possible.
-
-    It must be called inside the transaction only after a statement has gone through the
-    connection itself, since some drivers send BEGIN just then.
-    """
-    driver: Any = connection.driver_connection
-    if not dialect.is_async:
-        return partial(sync_driver(dialect).send, driver)
-    awaited = async_driver(dialect)
-    if awaited is None:
-        return partial(run_plainly, connection)
-    send = awaited.send
-    return lambda texts: await_only(send(driver, texts))
-
-
-def run_plainly(connection: PoolProxiedConnection, texts: Sequence[str]) -> None:
-    """Run SQL through a cursor, one statement at a time."""
-    cursor = connection.cursor()
-    try:
-        for text in texts:
-            cursor.execute(text)
-    finally:
-        cursor.close()
-
-
-def value_of(connection: PoolProxiedConnection, text: str) -> Any:
-    """Run a query; return the first column of its one row."""
-    cursor = connection.cursor()
-    try:
-        cursor.execute(text)
-        row = cursor.fetchone()
-    finally:
-        cursor.close()
-    return None if row is None else row[0]
 
 
 def is_autocommit(dialect: Dialect, connection: PoolProxiedConnection) -> bool:
