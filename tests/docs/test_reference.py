@@ -14,7 +14,7 @@ from atomicbatch.drivers import meanings
 from atomicbatch.limits import EndpointLimits, Limits, ServerLimits
 from atomicbatch.server.http import hosts, replies
 from atomicbatch.server.query.filters import OPERATORS
-from atomicbatch.server.rows import api
+from atomicbatch.server.rows import failures
 from atomicbatch.server.values.kinds import Kind
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.docs.blocks import ROOT
@@ -61,7 +61,7 @@ def test_every_problem_of_the_server_is_documented() -> None:
     for meaning in all_:
         assert rows.get(meaning.slug) == str(meaning.status), meaning.slug
     elsewhere = {"internal-error", "limit-exceeded", "unsupported-media-type"}
-    assert set(api._TITLES) - elsewhere <= set(rows)
+    assert set(failures.TITLES) - elsewhere <= set(rows)
     assert set(hosts.TITLES) <= set(rows)
     for reply in (replies.STOPPING,):
         assert reply.body.decode().partition("problem:")[2].partition('"')[0] in rows

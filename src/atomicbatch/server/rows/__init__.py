@@ -1,7 +1,7 @@
 """
 Calls on the rows of a table. In reading order::
 
-    api.py             which table a call is for, and what becomes of what goes wrong
+    api.py             which table a call is for; failures.py: what becomes of what goes wrong
     plan.py            what a call needs of the database: nothing, one statement, or a dialogue
     run.py             performs plans on a session, one after another
     methods.py         which method does what: read.py, create.py, update.py, replace.py, delete.py

@@ -1,34 +1,26 @@
-"""Api: which resource a call is for, and what becomes of what goes wrong there."""
+"""Api: which table a call is for, and its reply."""
 
 from __future__ import annotations
 
-import logging
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from atomicbatch.errors import ConflictError, TimeoutExceededError
 from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Reply
-from atomicbatch.problems import problem_reply
-from atomicbatch.server.database.bounds import TooMuchError
-from atomicbatch.server.database.faults import (
-    RowFault,
-    fault_of,
-    is_outdated,
-    logged_as,
-    shortage_of,
-)
+from atomicbatch.server.database.faults import RowFault
 from atomicbatch.server.database.sessions import Session
-from atomicbatch.server.query.names import QueryProblem
+from atomicbatch.server.rows.failures import (
+    FAULTS,
+    problem,
+    reply_to,
+    schema_changed,
+    too_much,
+)
 from atomicbatch.server.rows.methods import on_collection, on_item
 from atomicbatch.server.rows.plan import First, Known, Outdated, Plan, Steps
 from atomicbatch.server.rows.refusals import refuse_unheard
 from atomicbatch.server.rows.resource import Resource
 from atomicbatch.server.rows.run import run
 from atomicbatch.server.schema.tables import Schema
-from atomicbatch.server.values.codec import ValueProblem
-
-_log = logging.getLogger("atomicbatch.server")
 
 
 class Api:
@@ -70,36 +62,13 @@ class Api:
         """
         try:
             reply = run(self.plan(call), session, self._max_bytes)
-        except RowFault as fault:
-            return _refusal(fault, session)
-        except ValueProblem as problem:
-            return _refusal(
-                RowFault(problem.status, problem.slug, str(problem), column=problem.column), session
-            )
-        except QueryProblem as problem:
-            return _refusal(
-                RowFault(400, "invalid-query", problem.detail, parameter=problem.parameter), session
-            )
-        except TooMuchError:
-            return self._too_much()
-        except UnicodeEncodeError:  # of a text in SQLite that is none
-            detail = "a key that is not UTF-8 cannot be used: use filters and return=minimal"
-            return _problem(RowFault(400, "invalid-key", detail))
-        except session.driver_error as error:
-            return self._driver_problem(error, session)
+        except (*FAULTS, session.driver_error) as error:
+            return reply_to(error, session, self._max_bytes)
         session.replies.append(reply)
         session.reply_bytes += len(reply.body)
         if session.reply_bytes > self._max_bytes:
-            return self._too_much()
+            return too_much(self._max_bytes)
         return reply
-
-    def _too_much(self) -> Reply:
-        detail = (
-            f"the replies of one batch hold at most {self._max_bytes} bytes: ask for fewer rows "
-            "with limit and offset, or for none with Prefer: return=minimal"
-        )
-        members = {"limit": "max_reply_bytes", "maximum": self._max_bytes}
-        return _problem(RowFault(413, "limit-exceeded", detail, **members))
 
     def plan(self, call: Call) -> Plan:
         """
@@ -151,26 +120,6 @@ class Api:
             raise RowFault(404, "not-found", "there is no such table or view")
         raise RowFault(404, "not-found", "there is nothing at this path")
 
-    def _driver_problem(self, error: Exception, session: Session) -> Reply:
-        trouble = session.trouble(error)
-        if isinstance(trouble, TimeoutExceededError):
-            # We have interrupted the statement ourselves, often because the client has hung up:
-            # its error says nothing that the log should tell.
-            raise trouble from None
-        if trouble is not None:
-            raise trouble from error
-        if session.takes_any_text(error):
-            raise ConflictError("a text is not UTF-8") from error
-        if is_outdated(error) and session.outdated(surely=True):
-            raise _schema_changed() from error
-        if (shortage := shortage_of(error)) is not None:
-            raise shortage from None
-        fault = fault_of(error)
-        if fault is None:
-            _log.error("the database refused a statement: %s", logged_as(error))
-            fault = RowFault(500, "internal-error", "the database refused the statement")
-        return _problem(fault)
-
 
 _READY = Reply(200, ((b"content-type", b"application/json"),), b'{"status":"ready"}')
 
@@ -178,79 +127,12 @@ _READY = Reply(200, ((b"content-type", b"application/json"),), b'{"status":"read
 def _if_current(page: Reply) -> Steps[Reply]:
     """A page of the schema, if that is still the database's."""
     if (yield Outdated()):
-        raise _schema_changed()
+        raise schema_changed()
     return page
-
-
-def _schema_changed() -> ConflictError:
-    return ConflictError("the database's schema has changed")
-
-
-# What the schema decides. A row that is not there, or a condition that does not hold, is not it.
-_BY_SCHEMA = frozenset(
-    {
-        *("not-found", "method-not-allowed", "unknown-column", "read-only-column", "invalid-query"),
-        *("invalid-key", "wrong-type", "value-out-of-range", "value-too-long"),
-    }
-)
-
-
-def _refusal(fault: RowFault, session: Session) -> Reply:
-    """
-    The reply for a call that was refused.
-
-    Raises:
-        ConflictError: It was refused by a schema that is not the database's any more.
-    """
-    if fault.slug in _BY_SCHEMA and session.outdated():
-        raise _schema_changed()
-    return _problem(fault)
 
 
 def _get_only(method: str) -> Reply:
     allow = (b"allow", b"GET, HEAD, OPTIONS")
     if method == "OPTIONS":
         return Reply(204, (allow,), b"")
-    return _problem(RowFault(405, "method-not-allowed", "use GET or HEAD", allow=allow[1].decode()))
-
-
-_TITLES = {
-    "not-found": "There is no such resource",
-    "method-not-allowed": "The resource does not take this method",
-    "unknown-column": "There is no such column",
-    "wrong-type": "A value has the wrong type",
-    "value-out-of-range": "A value is outside what its column can hold",
-    "value-too-long": "A value is too long for its column",
-    "unique-violation": "The row exists already",
-    "foreign-key-violation": "The row's references do not hold",
-    "not-null-violation": "A value is missing",
-    "check-violation": "A value breaks a rule of the table",
-    "trigger-refused": "The database refused the row",
-    "read-only-column": "The database computes this column",
-    "read-only": "The database is read-only",
-    "invalid-query": "The query is not understood",
-    "invalid-key": "The key in the path is not understood",
-    "key-mismatch": "The body's key is not the path's",
-    "invalid-precondition": "The precondition does not fit",
-    "precondition-failed": "The precondition does not hold",
-    "filter-required": "A filter is required",
-    "invalid-preference": "A preference is not understood or not honoured",
-    "not-supported": "The server does not do this",
-    "too-many-affected": "The write would reach more rows than it may",
-    "unexpected-body": "The method takes no body",
-    "malformed-json": "The body is not JSON",
-    "unsupported-media-type": "The body's media type is not taken",
-    "forbidden": "The server may not do this",
-    "database-full": "The database is full",
-    "limit-exceeded": "A limit is exceeded",
-    "internal-error": "Something went wrong in the server",
-}
-
-
-def _problem(fault: RowFault) -> Reply:
-    members: dict[str, Any] = dict(fault.members)
-    allow = members.pop("allow", None)
-    reply = problem_reply(fault.status, fault.slug, _TITLES[fault.slug], fault.detail, **members)
-    if allow is None:
-        return reply
-    return reply._replace(headers=(*reply.headers, (b"allow", allow.encode())))
+    return problem(RowFault(405, "method-not-allowed", "use GET or HEAD", allow=allow[1].decode()))
