@@ -154,7 +154,7 @@ class Attempts:
         self.delay_seconds = 0.0
         self._policy = policy
         self._replay = replay
-        self._turns: Line = Turns() if turns is None else turns
+        self._turns = turns
         self._turn: Turn | None = None
         self._number = 0
         # A call has been handed out, so that the batch has run.
@@ -166,8 +166,9 @@ class Attempts:
         """Stand in line where that is due: done when the batch may run; None: it may at once."""
         if self._turn is not None:
             self._turn.lost = True
-        elif self._number or self._turns.meets(self.batch):
-            self._turn = self._turns.ask(self.batch)
+        elif self._number or (self._turns is not None and self._turns.meets(self.batch)):
+            line = Turns() if self._turns is None else self._turns
+            self._turn = line.ask(self.batch)
         return None if self._turn is None else self._turn.come
 
     def begin(self) -> Attempt:
