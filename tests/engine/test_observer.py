@@ -22,7 +22,7 @@ from atomicbatch import (
 )
 from atomicbatch.engine import Observer, Observers, Policy, Replay, execute_async
 from atomicbatch.engine.logs import Logs
-from tests.engine.test_run import CONFLICT, FAILED, OK, Fake, Run, run_async, run_sync
+from tests.engine.fakes import CONFLICT, FAILED, OK, Fake, Run
 
 BATCH = Batch(tuple(Call("POST", b"/%d" % i, b"", (), b"") for i in range(3)))
 
@@ -63,12 +63,6 @@ class Heard(Observer):
 
     def abandoned(self, batch: Batch, error: BaseException | None) -> None:
         self.events.append(("abandoned", error))
-
-
-@pytest.fixture(params=[run_sync, run_async], ids=["sync", "async"])
-def run(request: pytest.FixtureRequest) -> Run:
-    shell: Run = request.param
-    return shell
 
 
 CALLS = [("call", 0, OK, None), ("call", 1, OK, None), ("call", 2, OK, None)]
