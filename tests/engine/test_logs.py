@@ -22,11 +22,9 @@ BATCH = Batch(())
 OUTCOME = Outcome(Fate.ROLLED_BACK, (), attempts=3)
 
 
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What is logged, at any level."""
+@pytest.fixture(autouse=True)
+def _all_levels(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "atomicbatch")
-    return caplog.records
 
 
 def hidden(error: AtomicBatchError, cause: Exception) -> AtomicBatchError:
@@ -35,7 +33,7 @@ def hidden(error: AtomicBatchError, cause: Exception) -> AtomicBatchError:
     return error
 
 
-def test_what_the_client_knows_is_not_logged(lines: list[logging.LogRecord]) -> None:
+def test_what_the_client_knows_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A commit, a call's own failure, and a refusal with a status below 500 need no line."""
     LOGS.committed(BATCH, OUTCOME._replace(fate=Fate.COMMITTED), None)
     LOGS.rolled_back(BATCH, OUTCOME)
@@ -44,10 +42,10 @@ def test_what_the_client_knows_is_not_logged(lines: list[logging.LogRecord]) -> 
     LOGS.rolled_back(BATCH, OUTCOME._replace(error=AtomicBatchError("said already")))
     LOGS.not_started(BATCH, BusyError("no connection"))
     LOGS.abandoned(BATCH, None)
-    assert lines == []
+    assert caplog.records == []
 
 
-def test_what_is_logged(lines: list[logging.LogRecord]) -> None:
+def test_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Conflicts that were overcome, errors of the transaction, unknown and abandoned batches."""
     conflict = ConflictError("in the way")
     error = hidden(BusyError("no connection"), OSError("password=hunter2"))
@@ -55,6 +53,7 @@ def test_what_is_logged(lines: list[logging.LogRecord]) -> None:
     LOGS.rolled_back(BATCH, OUTCOME._replace(error=error))
     LOGS.unknown(BATCH, UnknownOutcomeError("lost"))
     LOGS.abandoned(BATCH, CommitError("no"))
+    lines = caplog.records
     assert [(line.levelname, line.getMessage().partition(":")[0]) for line in lines] == [
         ("WARNING", "batch committed, 3 attempts"),
         ("WARNING", "batch rolled back"),
@@ -65,11 +64,11 @@ def test_what_is_logged(lines: list[logging.LogRecord]) -> None:
     assert all(line.exc_info is None for line in lines)
 
 
-def test_a_handler_s_exception_has_its_traceback(lines: list[logging.LogRecord]) -> None:
+def test_a_handler_s_exception_has_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     """It is a bug of the app's, which its traceback explains."""
     cause = ValueError("hunter2")
     LOGS.rolled_back(BATCH, OUTCOME._replace(error=hidden(AtomicBatchError("it raised"), cause)))
-    (line,) = lines
+    (line,) = caplog.records
     assert line.levelname == "ERROR"
     assert line.exc_info is not None
     assert line.exc_info[1] is cause
