@@ -26,8 +26,8 @@ class Alone(Nothing):
 
 
 @pytest.mark.parametrize("first_alone", [True, False])
-def test_the_door_is_free(first_alone: bool) -> None:
-    """One that is left behind inside of the door: the next batch goes in, and so do requests."""
+def test_the_entrance_is_free(first_alone: bool) -> None:
+    """One that is left behind inside of the app: the next batch goes in, and so do requests."""
 
     async def main() -> None:
         go_on = asyncio.Event()
@@ -69,7 +69,7 @@ def test_the_door_is_free(first_alone: bool) -> None:
         await asyncio.sleep(0.01)
         # What was left behind has gone by now, and has not left a second time.
         assert (await ask(batches, call("GET", "/fine"))).outcome == "committed"
-        door = batches._door(asyncio.get_running_loop())
-        assert door.batches == door.requests == 0
+        entrance = batches._entrance(asyncio.get_running_loop())
+        assert entrance.batches == entrance.requests == 0
 
     asyncio.run(main())

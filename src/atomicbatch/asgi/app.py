@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Unpack
 from weakref import WeakKeyDictionary
 
 from atomicbatch.asgi import frameworks
+from atomicbatch.asgi.attempts import Attempts
 from atomicbatch.asgi.dispatch import Dispatcher, Target
 from atomicbatch.asgi.document import describe_endpoint
-from atomicbatch.asgi.door import Door, Stay
 from atomicbatch.asgi.endpoint import BatchEndpoint
+from atomicbatch.asgi.entrance import Entrance
 from atomicbatch.asgi.heavy import work
 from atomicbatch.asgi.roles import role_of
 from atomicbatch.asgi.threads import shielded
@@ -22,7 +22,7 @@ from atomicbatch.doors import begin_batch
 from atomicbatch.doors import install as install_doors
 from atomicbatch.engine import AsyncTransaction, Turns, contexts, execute_async
 from atomicbatch.engine.current import RunningBatch, inside_batch, running_batch
-from atomicbatch.errors import ConflictError, NotBatchableError
+from atomicbatch.errors import NotBatchableError
 from atomicbatch.exchange import (
     EndpointOptions,
     Head,
@@ -34,9 +34,8 @@ from atomicbatch.exchange import (
     response_size,
     write_response,
 )
-from atomicbatch.guard import Allowed, callers, guarded, stopped_like
-from atomicbatch.limits import Limits
-from atomicbatch.model import Batch, Call, Reply
+from atomicbatch.guard import Allowed, callers
+from atomicbatch.model import Call, Reply
 
 
 class AtomicBatch:
@@ -72,8 +71,9 @@ class AtomicBatch:
         self._allowed = Allowed.of(transaction)
         self._holding = Holding(self._options.endpoint_limits)
         self._turns = Turns()
-        self._doors: WeakKeyDictionary[asyncio.AbstractEventLoop, Door] = WeakKeyDictionary()
-        self._door_at_hand: Door | None = None
+        self._entrances: WeakKeyDictionary[asyncio.AbstractEventLoop, Entrance]
+        self._entrances = WeakKeyDictionary()
+        self._entrance_at_hand: Entrance | None = None
         contexts.install()
         frameworks.install()
         install_doors()
@@ -91,30 +91,38 @@ class AtomicBatch:
         return self._transaction
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind != "http" or scope["path"] not in self._paths(scope):
-            if kind == "http" and "app" in scope:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"] in self._paths(scope):
+            await self._batch(scope, receive, send)
+        else:
+            if "app" in scope:
                 self._describe(scope)
-            loop = asyncio._get_running_loop()
-            # On another kind of event loop, trio's say, there are no batches.
-            if kind != "http" or loop is None or inside_batch():
-                await self._app(scope, receive, send)
-                return
-            door = self._door_at_hand
-            if door is None or door.loop() is not loop:
-                door = self._door(loop)
-            entered = await door.enter_later() if door.is_shut else door.enter()
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                door.leave(entered)
+            await self._pass_on(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give a request that is no batch to the app."""
+        loop = asyncio._get_running_loop()
+        # On another kind of event loop, trio's say, there are no batches.
+        if loop is None or inside_batch():
+            await self._app(scope, receive, send)
             return
+        entrance = self._entrance_at_hand
+        if entrance is None or entrance.loop() is not loop:
+            entrance = self._entrance(loop)
+        entered = await entrance.enter_later() if entrance.is_shut else entrance.enter()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            entrance.leave(entered)
+
+    async def _batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request to the endpoint."""
         begin_batch()
         held = Held(self._holding)
         running = RunningBatch(held.take_threads)
-        answer = partial(self._answer, running, held)
         endpoint = BatchEndpoint(
-            answer,
+            partial(self._answer, running, held),
             limits=self._options.limits,
             shared_limits=self._options.endpoint_limits,
             held=held,
@@ -128,13 +136,13 @@ class AtomicBatch:
             if running.committed:
                 await _to_the_end(running.run_deferred())
 
-    def _door(self, loop: asyncio.AbstractEventLoop) -> Door:
-        """The door of an event loop."""
-        door = self._doors.get(loop)
-        if door is None:
-            door = self._doors[loop] = Door(loop)
-        self._door_at_hand = door
-        return door
+    def _entrance(self, loop: asyncio.AbstractEventLoop) -> Entrance:
+        """Find the entrance of an event loop; its first request makes it."""
+        entrance = self._entrances.get(loop)
+        if entrance is None:
+            entrance = self._entrances[loop] = Entrance(loop)
+        self._entrance_at_hand = entrance
+        return entrance
 
     def _describe(self, scope: Scope) -> None:
         """Show the endpoint in the document of the app that calls start at."""
@@ -169,19 +177,18 @@ class AtomicBatch:
         del body, read  # the calls have copies
         if head.codings:
             held.take(sum(len(call.body) for call in batch.calls))
+        target = self._target(scope)
+        attempts = Attempts(
+            self._transaction,
+            self._allowed,
+            lambda watch: Dispatcher(target, scope, options.limits, watch, held),
+            running,
+            self._entrance(asyncio.get_running_loop()),
+        )
         with running_batch(running):
             outcome = await execute_async(
                 batch,
-                _Attempts(
-                    self._transaction,
-                    self._allowed,
-                    self._target(scope),
-                    scope,
-                    options.limits,
-                    running,
-                    self._door(asyncio.get_running_loop()),
-                    held,
-                ),
+                attempts,
                 _perform,
                 timeout_seconds=options.limits.timeout_seconds,
                 replay=options.replay,
@@ -195,11 +202,11 @@ class AtomicBatch:
         """
         Choose where calls start: as far out as we know.
 
-        An app behind a middleware of ours would answer calls that a middleware further out,
-        which checks the path for instance, would have refused.
+        If they started behind this middleware, they would not meet one further out, which checks
+        the path for instance.
 
         Raises:
-            NotBatchableError: There is an app further out of which we know no more than that.
+            NotBatchableError: There is an app further out, and the scope does not say which.
         """
         root_path = scope.get("root_path", "")
         prefixed = scope["path"] == self._paths(scope)[0]
@@ -226,68 +233,6 @@ def _is_outermost(app: Any, scope: Scope) -> bool:
     router of all stays there.
     """
     return "router" not in scope or getattr(app, "router", None) is scope["router"]
-
-
-class _Attempts:
-    """The user's transaction, with a fresh Dispatcher as what each attempt's block gives."""
-
-    def __init__(
-        self,
-        transaction: AsyncTransaction[Any],
-        allowed: Allowed,
-        target: Target,
-        scope: Scope,
-        limits: Limits,
-        running: RunningBatch,
-        door: Door,
-        held: Held,
-    ) -> None:
-        self._transaction = transaction
-        self._allowed = allowed
-        self._target = target
-        self._scope = scope
-        self._limits = limits
-        self._running = running
-        self._door = door
-        self._held = held
-        self._alone = False
-        self._number = 0
-        self._stay: Stay | None = None
-
-    def begin(self, batch: Batch, *, deadline: float) -> AbstractAsyncContextManager[Dispatcher]:
-        manager = self._transaction.begin(batch, deadline=deadline)
-        block: Any = stopped_like(manager, self._begin(manager))
-        block.give_up = partial(self._give_up, getattr(manager, "give_up", None))
-        stopped: AbstractAsyncContextManager[Dispatcher] = block
-        return stopped
-
-    @asynccontextmanager
-    async def _begin(self, manager: AbstractAsyncContextManager[Any]) -> AsyncIterator[Dispatcher]:
-        self._running.attempt()
-        self._number += 1
-        wants_alone = getattr(self._transaction, "wants_alone", None)
-        alone = self._alone or (wants_alone is not None and wants_alone())
-        async with self._door.alone() if alone else self._door.shared() as self._stay:
-            try:
-                async with guarded(manager, self._allowed) as watch:
-                    if hasattr(watch.joined, "is_alone"):
-                        watch.joined.is_alone, watch.joined.number = self._is_alone, self._number
-                    yield Dispatcher(self._target, self._scope, self._limits, watch, self._held)
-            except ConflictError as error:
-                self._alone = self._alone or error.alone
-                raise
-            self._running.committed = True
-
-    def _give_up(self, give_up: Callable[[], bool] | None) -> bool:
-        """Nobody waits for the attempt any more, however long it still runs."""
-        if self._stay is not None:
-            self._stay.end()
-        # Without the method there is no telling how far the transaction has come with COMMIT.
-        return give_up is None or give_up()
-
-    def _is_alone(self) -> bool:
-        """Tell whether there is nobody in the app who could hold up the batch. In any thread."""
-        return self._door.batches + self._door.requests <= 1
 
 
 async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:

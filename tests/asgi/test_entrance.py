@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from atomicbatch.asgi.door import Door
+from atomicbatch.asgi.entrance import Entrance
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
@@ -21,10 +21,10 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
 
 class House:
-    """A door, and a log of who came in and who left."""
+    """An entrance, and a log of who came in and who left."""
 
     def __init__(self, **options: float) -> None:
-        self.door = Door(asyncio.get_running_loop(), **options)
+        self.entrance = Entrance(asyncio.get_running_loop(), **options)
         self.log: list[str] = []
         self.may_leave: dict[str, asyncio.Event] = {}
 
@@ -39,19 +39,19 @@ class House:
             self.log.append(f"-{name}")
 
     async def _request(self, name: str) -> None:
-        door = self.door
-        entered = await door.enter_later() if door.is_shut else door.enter()
+        entrance = self.entrance
+        entered = await entrance.enter_later() if entrance.is_shut else entrance.enter()
         try:
             await self._stay(name)
         finally:
-            door.leave(entered)
+            entrance.leave(entered)
 
     async def _batch(self, name: str, alone: bool) -> None:
-        async with self.door.alone() if alone else self.door.shared():
+        async with self.entrance.alone() if alone else self.entrance.shared():
             await self._stay(name)
 
     async def come(self, *names: str) -> list[asyncio.Task[None]]:
-        """Requests, batches (``b``) and batches that are to be alone (``a``) come to the door."""
+        """Requests, batches (``b``) and batches that are to be alone (``a``) come."""
         tasks = []
         for name in names:
             self.may_leave.setdefault(name, asyncio.Event())
@@ -73,11 +73,11 @@ def test_requests_and_batches_share_the_app() -> None:
         house = House()
         tasks = await house.come("r1", "b1", "r2", "b2")
         assert house.log == ["+r1", "+b1", "+r2", "+b2"]
-        assert (house.door.requests, house.door.batches) == (2, 2)
+        assert (house.entrance.requests, house.entrance.batches) == (2, 2)
         for name in ("r1", "b1", "r2", "b2"):
             house.leave(name)
         await asyncio.gather(*tasks)
-        assert (house.door.requests, house.door.batches) == (0, 0)
+        assert (house.entrance.requests, house.entrance.batches) == (0, 0)
 
     run(main)
 
@@ -105,7 +105,7 @@ def test_a_batch_is_alone() -> None:
         house.leave("b2")
         house.leave("r3")
         await asyncio.gather(*tasks)
-        assert (house.door.requests, house.door.batches) == (0, 0)
+        assert (house.entrance.requests, house.entrance.batches) == (0, 0)
 
     run(main)
 
@@ -150,7 +150,7 @@ def test_nobody_is_held_for_ever() -> None:
         house.leave("r1")
         house.leave("a1")
         await asyncio.gather(*tasks)
-        assert house.door.requests == 0
+        assert house.entrance.requests == 0
 
     run(main)
 
@@ -173,7 +173,7 @@ def test_what_does_not_end_is_waited_for_once() -> None:
         house.leave("a2")
         house.leave("stream")
         await asyncio.gather(*tasks)
-        assert house.door.requests == 0
+        assert house.entrance.requests == 0
 
     run(main)
 
@@ -181,7 +181,7 @@ def test_what_does_not_end_is_waited_for_once() -> None:
 @pytest.mark.parametrize("names", ["r1", "b1", "a2"])
 @pytest.mark.parametrize("when", ["held", "let in"])
 def test_one_that_is_held_hangs_up(names: str, when: str) -> None:
-    """The door does not count on it any more."""
+    """The entrance does not count on it any more."""
 
     async def main() -> None:
         house = House()
@@ -197,7 +197,11 @@ def test_one_that_is_held_hangs_up(names: str, when: str) -> None:
         house.leave("r2")
         house.leave("a3")
         await asyncio.gather(tasks[0], *tasks[2:])
-        assert (house.door.requests, house.door.batches, house.door.is_shut) == (0, 0, False)
+        assert (house.entrance.requests, house.entrance.batches, house.entrance.is_shut) == (
+            0,
+            0,
+            False,
+        )
         assert {"-r2", "-a3"} <= set(house.log)
 
     run(main)
@@ -205,7 +209,7 @@ def test_one_that_is_held_hangs_up(names: str, when: str) -> None:
 
 @pytest.mark.parametrize("when", ["waiting for batches", "waiting for requests", "alone"])
 def test_a_batch_that_is_to_be_alone_hangs_up(when: str) -> None:
-    """The door opens for the others."""
+    """The entrance opens for the others."""
 
     async def main() -> None:
         house = House()
@@ -219,12 +223,12 @@ def test_a_batch_that_is_to_be_alone_hangs_up(when: str) -> None:
             await others[1]
         await settle()
         assert "+r2" in house.log
-        assert not house.door.is_shut
+        assert not house.entrance.is_shut
         others += await house.come("b2")
         assert "+b2" in house.log
         for name in (before, "r2", "b2"):
             house.leave(name)
         await asyncio.gather(others[0], *others[2:])
-        assert (house.door.requests, house.door.batches) == (0, 0)
+        assert (house.entrance.requests, house.entrance.batches) == (0, 0)
 
     run(main)

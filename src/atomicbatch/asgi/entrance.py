@@ -1,12 +1,12 @@
 """
-Door: who may be inside of the app together with a batch that has to be alone.
+Entrance: who may be in the app together with a batch that has to be alone.
 
-Requests and ordinary batches share the app. A batch that the event loop had to wait for is run
-again alone: the door is shut until the requests inside have left, and the batch goes in.
+Requests and ordinary batches share the app. A batch that the event loop had to wait for runs again
+alone: the entrance is shut, the requests inside leave, and the batch goes in.
 
-The door makes progress likely; it does not make anything right. Nobody is held for longer than a
-few seconds, and who comes in all the same can only make the batch begin again. It is phase-fair:
-when it opens, all who have been held go in, then it may be shut for the next batch.
+The entrance makes progress likely. Atomicity does not depend on it: nobody is held for longer than
+a few seconds, and a request that goes in all the same can only make the batch begin again. It is
+phase-fair: when it opens, all who were held go in before it is shut for the next batch.
 
 ::
 
@@ -42,15 +42,15 @@ class Stay:
             end()
 
 
-class Door:
+class Entrance:
     """
-    The door of one app on one event loop.
+    The entrance of one app on one event loop.
 
     Args:
         loop: The event loop.
         hold_seconds: Longest that a request waits outside; then it goes in, whatever happens.
         grace_seconds: Longest that a batch waits for requests to leave. Those that are still inside
-            then, streams for instance, are waited for never again.
+            then, streams for instance, are not counted any more.
 
     Attributes:
         loop: Gives the event loop, while there is one.
@@ -72,8 +72,8 @@ class Door:
         self.is_shut = False
         self.requests = 0
         self.batches = 0
-        # Requests that came in before the last time that a batch has stopped waiting for them are
-        # of an earlier generation, and not counted.
+        # When a batch stops waiting, a new generation begins. Requests of an earlier one, which are
+        # still inside, are not counted.
         self._generation = 0
         # A batch is alone, or about to be.
         self._is_taken = False
@@ -98,7 +98,7 @@ class Door:
                 self._somebody_left.set()
 
     async def enter_later(self) -> int:
-        """Hold a request until the door opens, or for ``hold_seconds``; then let it in."""
+        """Hold a request until the entrance opens, or for ``hold_seconds``; then let it in."""
         held: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._held_requests[held] = None
         try:
