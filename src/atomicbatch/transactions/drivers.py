@@ -46,7 +46,7 @@ class DriverTransaction:
 
     def begin(
         self,
-        batch: Batch,  # noqa: ARG002  # part of the contract
+        batch: Batch,
         *,
         deadline: float,
     ) -> Joining:
@@ -65,12 +65,12 @@ class DriverTransaction:
                 "a connection of sqlite3 was opened before DriverTransaction was imported, in "
                 "another thread, so that what a call writes on it would stay; import it first"
             )
-        return Joining(Joined(self._memory, self._allowed, deadline), self._allowed)
+        return Joining(Joined(self._memory, self._allowed, batch, deadline), self._allowed)
 
     def wants_alone(self) -> bool:
         """Tell whether batches of this event loop are to run while nothing else runs, for now."""
         loop = asyncio._get_running_loop()
-        return loop is not None and self._memory.of_loop(loop).has_conflicts()
+        return loop is not None and self._memory.has_conflicts(loop)
 
     @property
     def outside(self) -> tuple[str | os.PathLike[str], ...]:

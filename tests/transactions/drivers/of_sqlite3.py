@@ -176,18 +176,50 @@ def reader_beside_a_writer(path: str) -> Any:
         return [before, reader.execute(COUNT).fetchone()]
 
 
-@handler(HANDLERS, because="overlap")
+@handler(HANDLERS)
 def two_connections_at_once(path: str) -> Any:
-    # Alone the other one waits for the lock, and gives up.
+    # The other one waits for the lock, and gives up.
+    found = "not locked"
     with (
-        closing(sqlite3.connect(path)) as one,
+        closing(sqlite3.connect(path, timeout=0.05)) as one,
         closing(sqlite3.connect(path, timeout=0.05)) as other,
     ):
         one.execute(INSERT, ("a", 1))
-        with suppress(sqlite3.OperationalError):
+        try:
             other.execute(INSERT, ("b", 1))
+        except sqlite3.OperationalError as error:
+            found = f"{error}, {error.sqlite_errorname}"
         one.rollback()
-        other.commit()
+        other.rollback()
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            one.execute(INSERT, ("c", 1))
+        except sqlite3.OperationalError as error:
+            found += f"; {error}"
+        one.rollback()
+        other.execute("COMMIT")
+        one.execute(INSERT, ("d", 1))
+        one.commit()
+    return found
+
+
+@handler(HANDLERS)
+def waits_for_another_thread(path: str) -> Any:
+    written, waits = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(INSERT, ("a", 1))
+            written.set()
+            waits.wait(0.2)
+            other.commit()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    written.wait(5)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE item SET n = n + 1 WHERE name = 'a'")
+    thread.join()
     return "done"
 
 

@@ -28,10 +28,11 @@ from atomicbatch.guard.callers import caller, function_of
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.checkout import OVER
 from atomicbatch.join.status import Status
+from atomicbatch.model import Batch
 from atomicbatch.sql.kinds import Family, Kind
 from atomicbatch.sql.statements import read_statement
 from atomicbatch.transactions.sqlite.databases import Database, UnsuitableError, database_of
-from atomicbatch.transactions.sqlite.memory import LoopMemory, Memory
+from atomicbatch.transactions.sqlite.memory import Memory
 from atomicbatch.transactions.sqlite.pragmas import State
 from atomicbatch.transactions.sqlite.real import Real
 from atomicbatch.transactions.sqlite.turns import Turn
@@ -57,6 +58,7 @@ class Joined:
     Args:
         memory: What all batches of the adapter share.
         allowed: What batches leave alone.
+        batch: What is attempted.
         deadline: When time is up, as time.monotonic() tells.
 
     Attributes:
@@ -66,7 +68,7 @@ class Joined:
         number: Which attempt it is at the batch, 1 for the first.
     """
 
-    def __init__(self, memory: Memory, allowed: Allowed, deadline: float) -> None:
+    def __init__(self, memory: Memory, allowed: Allowed, batch: Batch, deadline: float) -> None:
         self.status = Status(lambda: caller().place)
         self.deadline = deadline
         self.is_alone: Callable[[], bool] = lambda: False
@@ -77,7 +79,8 @@ class Joined:
         self._lock = threading.Lock()
         self._loop = asyncio._get_running_loop()
         self._thread = threading.get_ident()
-        self._loop_memory = LoopMemory() if self._loop is None else memory.of_loop(self._loop)
+        self._batch = batch
+        self._wanted = memory.wanted(batch)
         self._is_stopped = False
         self._last_call: Call | None = None
 
@@ -98,7 +101,7 @@ class Joined:
 
     def took_part(self) -> bool:
         """Tell whether the call that ran last has used a database of the batch's."""
-        return self._last_call is not None and any(self._last_call.uses.values())
+        return self._last_call is not None and bool(self._last_call.uses)
 
     def takes_part(self, connection: Any) -> bool:
         """Tell whether a connection works in the batch's transaction: those are not asked."""
@@ -127,18 +130,25 @@ class Joined:
         if call is None or call.joined is not self:
             return None
         key = id(connection)
-        if key in call.uses:
-            use = call.uses[key]
-            if call.ended and use is not None:
+        if key in call.left_alone:
+            return None
+        use = call.uses.get(key)
+        if use is not None and use.is_of(connection):
+            if call.ended:
                 self._refuse_ended()
             return use
         if not executes and not self._holds(connection):
             return None
         if call.ended:
             self._refuse_ended()
-        use = call.uses[key] = self._join(connection)
-        call.kept.append(connection)
-        return use
+        joined = self._join(connection)
+        if joined is None:
+            call.left_alone[key] = connection
+        else:
+            if use is not None:
+                call.gone.append(use)  # of a connection that had the same identity
+            call.uses[key] = joined
+        return joined
 
     def _refuse_ended(self) -> None:
         if not self.status.active:
@@ -204,22 +214,25 @@ class Joined:
     def _begin_real(self, real: Real, state: State, connection: sqlite3.Connection) -> None:
         """Begin, in the thread of whoever is first."""
         at_once = self._loop is not None and asyncio._get_running_loop() is self._loop
-        if at_once:
-            self._loop_memory.note(real.database, state)
         if self not in taken:
             taken.append(self)
         adopted = connection if real.database.is_private else None
-        with aside():
-            real.begin(state, adopted, at_once=at_once)
+        try:
+            with aside():
+                real.begin(state, adopted, at_once=at_once)
+        except ConflictError:
+            if at_once and adopted is None:
+                self._memory.want(self._batch, real.database, state)
+            raise
 
     async def prepare(self) -> None:
         """
-        Begin, in threads, on the databases that batches are known to use on the event loop.
+        Begin, in a thread, on what the attempt before could not begin on the event loop.
 
-        There they could begin only what needs no waiting.
+        There it would have had to wait for others, who may need the loop.
         """
-        for database, state in list(self._loop_memory.databases.items()):
-            if not database.is_private:
+        for database, state in self._wanted.items():
+            if database.is_there():
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(threads.beginning, self._prepare, database, state)
 
@@ -286,8 +299,8 @@ class Joined:
             undone = [real for real in self._begun() if real.give_way(error)]
             if undone and self.status.active:
                 self.status.doom(error)
-        if undone:
-            self._loop_memory.note_conflict()
+        if undone and self._loop is not None:
+            self._memory.note_conflict(self._loop)
         for real in undone:
             real.undo()
 
@@ -414,9 +427,11 @@ class Call:
     def __init__(self, joined: Joined) -> None:
         self.joined = joined
         self.ended = False
-        self.uses: dict[int, ConnectionUse | None] = {}
-        # What the keys above are the identities of; they must not be reused.
-        self.kept: list[Any] = []
+        # By the identity of the app's connection, which may not live as long.
+        self.uses: dict[int, ConnectionUse] = {}
+        self.gone: list[ConnectionUse] = []
+        # These are kept, so that their identities are not used again.
+        self.left_alone: dict[int, Any] = {}
         self._token: Token[Call | None] | None = None
 
     def __enter__(self) -> Call:
@@ -443,7 +458,7 @@ class Call:
         traceback: TracebackType | None,
     ) -> None:
         if self._is_over(error):
-            if any(use is not None and not use.is_at_rest for use in self.uses.values()):
+            if not all(use.is_at_rest for use in (*self.gone, *self.uses.values())):
                 await self.joined.in_its_place(self._finish)
             else:
                 self._finish()
@@ -464,7 +479,7 @@ class Call:
     def _finish(self) -> None:
         """What nobody has committed is rolled back; whoever still has a use cannot use it."""
         status = self.joined.status
-        for use in reversed([use for use in self.uses.values() if use is not None]):
+        for use in reversed((*self.gone, *self.uses.values())):
             try:
                 if status.error is None:
                     use.finish()

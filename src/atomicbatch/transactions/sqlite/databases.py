@@ -35,6 +35,16 @@ class Database:
     detect_types: int = 0
     is_read_only: bool = False
 
+    def is_there(self) -> bool:
+        """Tell whether the file that was asked about is still the one of that name."""
+        if self.key[0] != "file":
+            return True
+        try:
+            found = os.stat(self.place.database)
+        except OSError:
+            return False
+        return self.key == ("file", found.st_dev, found.st_ino)
+
     @property
     def is_private(self) -> bool:
         """It is the connection's own: in memory, or a temporary file."""

@@ -29,6 +29,7 @@ from atomicbatch.join.transaction import Transaction
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.sqlite.databases import Database
 from atomicbatch.transactions.sqlite.likeness import Likeness
+from atomicbatch.transactions.sqlite.locks import WriteLock
 from atomicbatch.transactions.sqlite.pragmas import State, state_of
 from atomicbatch.transactions.sqlite.turns import Turn
 
@@ -131,7 +132,8 @@ class Real:
 
     Attributes:
         transaction: The join's.
-        inside: A lock.
+        inside: A lock; it lets one thread in at a time.
+        lock: Which of the app's connections may write.
         link: Runs the join's steps, once it has begun.
         likeness: What of the app's connections the batch's own has now, once it has begun.
         speaker: Whose statements it runs now.
@@ -152,6 +154,7 @@ class Real:
         self.transaction = Transaction(Family.SQLITE, attempt.status)
         self.transaction.begins_lazily = True
         self.inside = threading.RLock()
+        self.lock = WriteLock(self.inside)
         self.speaker: object = None
         self.is_open = False
         self.is_used = False
@@ -339,6 +342,9 @@ class Real:
             if not self.is_open:
                 raise self.gave_way or TransactionError(OVER)
             self._prove_for_commit()
+            if not self.wrote:
+                self._roll_back()  # there is nothing to commit
+                return
             if (stopped := self._attempt.may_not_send_commit(self)) is not None:
                 self._roll_back()
                 raise stopped

@@ -50,6 +50,10 @@ class Turn:
             self._waiting.remove(called)
         return False
 
+    def is_in_use(self) -> bool:
+        """Tell whether somebody has it, or waits for it."""
+        return self._is_taken
+
     def give(self) -> None:
         """Hand it on to whoever has waited longest."""
         with self._lock:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any, NoReturn, TypeVar
+from weakref import ref
 
 from atomicbatch.doors.sqlite_origins import Origin
 from atomicbatch.join.checkout import Checkout
@@ -45,7 +46,7 @@ class ConnectionUse:
         begin: Begins ``real``, given the pragmas that the connection has.
 
     Attributes:
-        owner: The app's connection; kept, so that it lives as long as this.
+        thread: The one that has used it last.
         changes: How many rows it has changed in the batch.
         checkout: Its transaction.
     """
@@ -59,7 +60,8 @@ class ConnectionUse:
         begin: Callable[[Real, State, sqlite3.Connection], None],
     ) -> None:
         self.real = real
-        self.owner = owner
+        self.thread = threading.get_ident()
+        self._owner = ref(owner)
         self.changes = 0
         self.checkout = Checkout(real.transaction)
         self._origin = origin
@@ -72,6 +74,25 @@ class ConnectionUse:
         self._mode: Any = LEGACY if _autocommit is None else _autocommit.__get__(owner)
         self._is_closed = False
         self._note_mode()
+
+    @property
+    def owner(self) -> sqlite3.Connection:
+        """The app's connection, which is there for as long as the app has it."""
+        owner = self._owner()
+        if owner is None:
+            raise sqlite3.ProgrammingError("Cannot operate on a closed database.")
+        return owner
+
+    def is_of(self, connection: object) -> bool:
+        """Tell whether it stands for this connection."""
+        return self._owner() is connection
+
+    def is_gone(self) -> bool:
+        """Nobody has the connection any more. What it had open is undone."""
+        if self._owner() is not None:
+            return False
+        self.finish()
+        return True
 
     # Statements --------------------------------------------------------------------------------
 
@@ -124,6 +145,8 @@ class ConnectionUse:
         self, sql: str, args: Any, perform: Callable[[], Any], by_driver: bool = False
     ) -> Any:
         real = self.real
+        self.thread = threading.get_ident()
+        real.lock.take(self, sql, self._origin.options.get("timeout", 5.0))
         before = _total_changes(real.connection)
         if self._mode is False and self.checkout.virtual is None:
             # Python 3.12's own begins again after each end.
@@ -131,6 +154,7 @@ class ConnectionUse:
         try:
             return run(self.checkout.perform(sql, args, by_driver=by_driver), real.link, perform)
         finally:
+            real.lock.note_begun(self)
             if real.is_open:
                 self.changes += _total_changes(real.connection) - before
 
