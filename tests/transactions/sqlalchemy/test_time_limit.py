@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from atomicbatch import Limits
+from atomicbatch import Call, Limits
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.wire.batch import write_batch
@@ -32,8 +32,11 @@ from tests.transactions.sqlalchemy.worlds import ASYNC, DRIVERS, SYNC, Database,
 
 SERVERS = [driver for driver, family in DRIVERS.items() if family != "sqlite"]
 LIMIT = 0.4
+# A busy machine may need longer to come to what is tested: then there is another round.
+LIMITS = (LIMIT, 4 * LIMIT, 16 * LIMIT)
 # The contract says within a second of the limit; the rest is for a machine that is busy.
-LATEST = LIMIT + 1 + 2
+LATE = 1 + 4
+TOO_EARLY = ("not-started", "rolled-back; failed=1; status=504")
 STAGES = {
     "connect": None,
     "begin": (b"BEGIN", At.REQUEST),
@@ -74,6 +77,16 @@ async def timed(answer: Awaitable[Answer]) -> tuple[Answer, float]:
     return await answer, time.monotonic() - began
 
 
+async def in_time(world: World, act: Any, *calls: Call) -> Answer:
+    """The answer to a batch whose limit passes after its first call."""
+    for limit in LIMITS:
+        answer, seconds = await timed(ask(limited(world, act, limit), *calls))
+        assert seconds < limit + LATE
+        if answer.outcome not in TOO_EARLY:
+            break
+    return answer
+
+
 async def until(done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not done():
@@ -94,17 +107,10 @@ def test_a_database_that_falls_silent(driver: str, stage: str, databases: Databa
     with behind_a_proxy(driver, databases) as (proxy, world, database):
 
         async def main() -> None:
-            app, patient = limited(world), limited(world, seconds=30)
-            where = STAGES[stage]
-            if where is None:
-                proxy.silence()
-            else:
+            patient = limited(world, seconds=30)
+            if STAGES[stage] is not None:
                 assert (await ask(patient, add("before"))).outcome == "committed"
-                proxy.when(where[0], Fault.STOP, at=where[1])
-            calls = [add("first"), add("second"), *([FAIL] if stage == "rollback" else [])]
-            answer, seconds = await timed(ask(app, *calls))
-            assert seconds < LATEST
-            note(driver=driver, stage=stage, limit=LIMIT, seconds=seconds, outcome=answer.outcome)
+            answer = await silenced(driver, stage, proxy, world)
             if stage.startswith("commit"):
                 assert answer.status == 503
                 assert answer.outcome == "unknown"
@@ -127,6 +133,35 @@ def test_a_database_that_falls_silent(driver: str, stage: str, databases: Databa
 
         asyncio.run(main())
         assert "after" in {name for name, _ in database.rows()}
+
+
+async def silenced(driver: str, stage: str, proxy: Proxy, world: World) -> Answer:
+    """The answer to a batch whose database falls silent at a stage."""
+    calls = [add("first"), add("second"), *([FAIL] if stage == "rollback" else [])]
+    where = STAGES[stage]
+    for limit in LIMITS:
+        if where is None:
+            proxy.silence()
+        else:
+            proxy.when(where[0], Fault.STOP, at=where[1])
+        answer, seconds = await timed(ask(limited(world, seconds=limit), *calls))
+        assert seconds < limit + LATE
+        note(driver=driver, stage=stage, limit=limit, seconds=seconds, outcome=answer.outcome)
+        if not is_too_early(stage, proxy, answer.outcome):
+            break
+        proxy.resume()
+    return answer
+
+
+def is_too_early(stage: str, proxy: Proxy, outcome: str) -> bool:
+    """Whether the limit has passed before the stage at which the database falls silent."""
+    after_the_calls = stage in ("commit", "commit's answer", "rollback")
+    if STAGES[stage] is None or (
+        proxy.happened.is_set() and not (after_the_calls and "status=504" in outcome)
+    ):
+        return False
+    assert outcome == "not-started" or outcome.endswith("status=504")
+    return True
 
 
 def transactions(database: Database) -> int:
@@ -184,22 +219,21 @@ def test_a_statement_that_does_not_end(end: str, driver: str, databases: Databas
     act = writing_then(ENDLESS[world.family], world.is_async)
 
     async def main() -> None:
-        app = limited(world, act, LIMIT if end == "limit" else 60)
         if end == "limit":
-            answer, seconds = await timed(ask(app, add("first"), RUN))
-            assert seconds < LATEST
+            answer = await in_time(world, act, add("first"), RUN)
             assert answer.outcome == "rolled-back; failed=2; status=504"
         else:
             content_type, body = write_batch([add("first"), RUN])
             request = Request([body])
             scope = scope_of("/v1/api/batch", ((b"content-type", content_type),))
+            app = limited(world, act, 60)
             batch = asyncio.create_task(app(scope, request.receive, request.send))
             await until(lambda: world.checked_out() == 1)
             await asyncio.sleep(0.2)  # well into the statement, or it is not interrupted at all
             request.hang_up()
             began = time.monotonic()
             await batch
-            assert time.monotonic() - began < LATEST - LIMIT
+            assert time.monotonic() - began < LATE
             assert not request.sent
         began = time.monotonic()
         await asyncio.to_thread(write_beside, database)
@@ -240,9 +274,7 @@ def test_a_thread_that_does_something_else(driver: str, databases: Databases) ->
                 raise
 
     async def main() -> None:
-        app = limited(world, act)
-        answer, seconds = await timed(ask(app, add("first"), RUN))
-        assert seconds < LATEST
+        answer = await in_time(world, act, add("first"), RUN)
         assert answer.outcome == "rolled-back; failed=2; status=504"
         await asyncio.to_thread(write_beside, database)
         assert (await ask(limited(world, seconds=30), add("after"))).outcome == "committed"
@@ -264,7 +296,8 @@ def test_an_event_loop_that_stands_still(driver: str, databases: Databases) -> N
     begun, written = threading.Event(), threading.Event()
 
     def beside() -> None:
-        assert begun.wait(30)
+        if not begun.wait(60):
+            return
         deadline = time.monotonic() + 20
         while not written.is_set() and time.monotonic() < deadline:
             with suppress(Exception):  # SQLite's lock is waited for half a second at a time
@@ -281,9 +314,12 @@ def test_an_event_loop_that_stands_still(driver: str, databases: Databases) -> N
     async def main() -> None:
         # Not in the call, or it would be a part of the batch.
         threading.Thread(target=beside, daemon=True).start()
-        answer, seconds = await timed(ask(limited(world, act), RUN))
+        for limit in LIMITS:
+            answer, seconds = await timed(ask(limited(world, act, limit), RUN))
+            assert seconds < limit + LATE
+            if begun.is_set():
+                break
         assert written.is_set()
-        assert seconds < LATEST
         assert answer.outcome == "rolled-back; failed=1; status=504"
         assert (await ask(limited(world, seconds=30), add("after"))).outcome == "committed"
         assert world.checked_out() == 0
@@ -304,13 +340,14 @@ def test_begin_waits_for_the_lock(end: str, driver: str, databases: Databases) -
     world = World(driver, database, {"connect_args": {"timeout": 60}})
 
     async def main() -> None:
-        app = limited(world, writing_then(ENDLESS["sqlite"], world.is_async))
+        seconds = LIMIT if end == "limit" else 60
+        app = limited(world, writing_then(ENDLESS["sqlite"], world.is_async), seconds)
         with closing(database.connect()) as other:
             other.execute("BEGIN IMMEDIATE")
             if end == "limit":
                 answer, seconds = await timed(ask(app, RUN))
                 assert answer.replies[0].status in (503, 504)
-                assert seconds < LATEST
+                assert seconds < LIMIT + LATE
             else:
                 content_type, body = write_batch([RUN])
                 request = Request([body])
@@ -320,7 +357,7 @@ def test_begin_waits_for_the_lock(end: str, driver: str, databases: Databases) -
                 request.hang_up()
                 began = time.monotonic()
                 await batch
-                assert time.monotonic() - began < LATEST - LIMIT
+                assert time.monotonic() - began < LATE
             other.execute("ROLLBACK")
         patient = limited(world, seconds=30)
         answer, seconds = await timed(ask(patient, add("after")))
@@ -344,9 +381,8 @@ def test_commit_waits_for_readers(driver: str, tmp_path: Path) -> None:
         with closing(database.connect()) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT * FROM item").fetchall()
-            answer, seconds = await timed(ask(limited(world), add("first")))
+            answer = await in_time(world, None, add("first"))
             assert answer.outcome.startswith("rolled-back; failed=commit; status=50")
-            assert seconds < LATEST
             reader.execute("ROLLBACK")
         assert (await ask(limited(world, seconds=30), add("after"))).outcome == "committed"
         if not world.is_async:
