@@ -51,7 +51,7 @@ def test_an_offset_in_a_whole_request_counts_lines_from_its_start() -> None:
 
 def test_what_is_no_multipart_body() -> None:
     """Nothing to guess a boundary from, no closing delimiter, another media type."""
-    assert "no multipart body" in check_batch(b"hello").text
+    assert "not a multipart body" in check_batch(b"hello").text
     assert not check_batch(b"--b\r\n\r\nGET /a\r\n").good
     assert not check_batch(b"--b\r\n\r\nGET /a\r\n--b--", content_type="text/plain").good
     assert not check_batch(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n--b\r\n\r\nGET /a\r\n--b--").good

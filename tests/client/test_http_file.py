@@ -112,11 +112,11 @@ def test_included_bodies(tmp_path: Path) -> None:
         ("", "no request"),
         ("### only a name\n# and a comment\n", "no request"),
         ("GET /a/{{nope}}", ":1: there is no variable 'nope'"),
-        ("@a = {{b}}\n@b = {{a}}\nGET /{{a}}", ":3: its variables go round"),
+        ("@a = {{b}}\n@b = {{a}}\nGET /{{a}}", ":3: its variables refer to each other"),
         ("GET http://a/x\n###\nGET http://b/x", ":3: one batch goes to one server"),
-        ("GET ftp://a/x", "no URL of a web server"),
+        ("GET ftp://a/x", "not the URL of a web server"),
         ("GET x", "a URL is '/path'"),
-        ("POST /a\nno header\n", ":2: this is no header"),
+        ("POST /a\nno header\n", ":2: this is not a header"),
         ("POST /a\nX: {{v}}\n", "control character"),
         ("GET /a\n\n> {% client.test() %}", "cannot run in a batch"),
         ("GET /a\n\n>> out.json", "cannot run in a batch"),
@@ -241,7 +241,7 @@ def test_any_text_is_calls_or_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"GET /\xff", "no UTF-8 text (byte 5)"), (None, "No such file")]
+    ("content", "told"), [(b"GET /\xff", "not UTF-8 text (byte 5)"), (None, "No such file")]
 )
 def test_what_cannot_be_read_is_told_in_plain_words(
     tmp_path: Path, content: bytes | None, told: str

@@ -1,4 +1,4 @@
-"""Check: whether a file is a batch, raw or as ``.http``, and if not, what is wrong where."""
+"""Check: whether a file is a batch, raw or as ``.http``; if not, what is wrong, and where."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from atomicbatch.wire.batch import read_batch
 
 
 class Checked(NamedTuple):
-    """What was found, in words."""
+    """The verdict on a file, and why, for people."""
 
     good: bool
     text: str
@@ -24,7 +24,7 @@ class Checked(NamedTuple):
 _FIRST_DELIMITER = re.compile(rb"(?:\A|\n)--([^\r\n]{1,70}?)[ \t]*\r?\n")
 _REQUEST = re.compile(rb"\APOST [^\r\n]* HTTP/1\.[01]\r?\n")
 _CONTENT_TYPE = re.compile(rb"(?im)^content-type:[ \t]*([^\r\n]*)")
-# Bytes shown to the left and right of a mistake.
+# How many bytes are shown to the left and to the right of a mistake.
 _AROUND = 40
 
 
@@ -34,14 +34,14 @@ def check_batch(raw: bytes, *, content_type: str | None = None) -> Checked:
 
     Args:
         raw: The body of a batch request, or the whole request with its headers.
-        content_type: The outer Content-Type; None: as in ``raw``, else guessed from the first
-            line that looks like a delimiter.
+        content_type: The outer Content-Type; None: the one in ``raw``, or else guessed from the
+            first line that looks like a delimiter.
     """
     body, start, found = _body_of(raw)
     if content_type is None and found is None:
         guess = _FIRST_DELIMITER.search(body)
         if guess is None:
-            return Checked(False, "no line starts with '--': this is no multipart body")
+            return Checked(False, "no line starts with '--': this is not a multipart body")
         found = b'multipart/mixed; boundary="' + re.sub(rb'(["\\])', rb"\\\1", guess[1]) + b'"'
     given = content_type.encode() if content_type is not None else found or b""
     limits = Limits(max_body_bytes=max(Limits().max_body_bytes, len(body)))
@@ -53,7 +53,7 @@ def check_batch(raw: bytes, *, content_type: str | None = None) -> Checked:
 
 
 def check_http_file(path: Path, variables: Mapping[str, str]) -> Checked:
-    """Read an ``.http`` file as ``send`` would, and send nothing."""
+    """Read an ``.http`` file as ``send`` would, without sending it."""
     try:
         return Checked(True, _listed(read_http_file(path, variables).calls))
     except HttpFileError as error:

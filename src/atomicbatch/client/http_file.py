@@ -1,8 +1,8 @@
 """
 Http file: an ``.http`` file, as VS Code's REST Client and JetBrains write them -> calls.
 
-Where the two read the same text in two ways, it is refused: what is sent is what either editor
-would have sent. The rules are in ``docs/reference/http-files.md``.
+Text that the two would read in different ways is refused, so that what is sent is what either
+editor would have sent. The rules are in ``docs/reference/http-files.md``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class HttpFile(NamedTuple):
 
     calls: tuple[Call, ...]
     names: tuple[str, ...]
-    """A name for each call: what the file says, or an empty string."""
+    """A name for each call, as the file has it; or an empty string."""
     origin: str | None
-    """Scheme and host that its full URLs have in common, or None where it has none."""
+    """The scheme and host of its full URLs, which are the same for all; None if it has none."""
 
 
 _SEPARATOR = re.compile(r"###+[ \t]*(.*)")
 _COMMENT = re.compile(r"[ \t]*(?:#|//)")
 _DIRECTIVE = re.compile(r"[ \t]*(?:#+|//+)[ \t]*@([\w-]+)[ \t=]*(.*?)[ \t]*")
-# A response that somebody has kept in the file.
+# A response that an editor has put into the file.
 _RESPONSE = re.compile(r"[ \t]*HTTP/\d")
 
 
@@ -47,19 +47,19 @@ def read_http_file(path: Path, variables: Mapping[str, str] | None = None) -> Ht
         variables: Override the file's own ``@name = value``.
 
     Raises:
-        HttpFileError: It cannot be read, or holds something that no batch can express.
+        HttpFileError: It cannot be read, or holds something that a batch cannot express.
     """
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise HttpFileError(f"{path}: this is no UTF-8 text (byte {error.start})") from error
+        raise HttpFileError(f"{path}: this is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise HttpFileError(f"{path}: {error.strerror or error}") from error
     return _Reader(path, text, variables or {}).whole()
 
 
 class _Section(NamedTuple):
-    """What stands between two separators, without its comments and variables."""
+    """What is between two separators, without comments and variables."""
 
     name: str
     lines: list[Line]
@@ -106,7 +106,7 @@ class _Reader:
             elif line.text.strip() and not self._defines(line):
                 if _RESPONSE.match(line.text):
                     break
-                # Both editors take comment lines out wherever they stand, in bodies too.
+                # Both editors remove comment lines wherever they are, also in bodies.
                 rest = [other for other in lines[index:] if not _COMMENT.match(other.text)]
                 return _Section(name, rest)
         return _Section(name, [])
@@ -123,7 +123,7 @@ class _Reader:
         if match is None:
             return ""
         if match[1] == "note":
-            self._fail(line, "@note asks before a request is sent, and nobody is asked here")
+            self._fail(line, "@note asks before a request is sent; here nobody can be asked")
         return match[2] if match[1] == "name" else ""
 
     def _fail(self, line: Line, what: str) -> NoReturn:

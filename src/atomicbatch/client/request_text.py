@@ -1,4 +1,4 @@
-"""Request text: one request of an ``.http`` file, its lines -> a call."""
+"""Request text: the lines of one request in an ``.http`` file -> a call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atomicbatch.wire.call import write_call
 
 
 class Line(NamedTuple):
-    """A line of the file, its number counted from 1."""
+    """A line of the file; numbers start at 1."""
 
     number: int
     text: str
@@ -38,7 +38,7 @@ _WORD = re.compile(r"([A-Za-z][A-Za-z-]*)[ \t]+(\S.*)")
 _VERSION = re.compile(r"[ \t]+HTTP/(.*)", re.IGNORECASE)
 _VERSION_NUMBER = re.compile(r"\d(?:\.\d)?(?:[ \t]+\(Prior Knowledge\))?[ \t]*", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# A host without a scheme: only where it can be nothing else.
+# A host without a scheme, if it can be nothing else.
 _AUTHORITY = re.compile(
     r"(?:localhost|\[[0-9A-Fa-f:.]+\]|\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?(?=[/?]|$)"
     r"|[A-Za-z0-9][A-Za-z0-9.-]*:\d+(?=[/?]|$)"
@@ -52,11 +52,11 @@ _REQUEST_LIKE = re.compile(
 _URL_LINE = re.compile(r"[ \t]*(?:https?://|\{\{[^{}]*\}\}/)\S*(?:[ \t]+HTTP/\d.*)?[ \t]*")
 # A URL alone that could be a header: "http", a colon, and a value.
 _URL_HEADER = re.compile(r"[ \t]*(?:https?://|[\w.-]+:\d+[/?])\S*(?:[ \t]+HTTP/\d.*)?[ \t]*")
-# What JetBrains adds for its own client: none of it can be done in a batch.
+# What JetBrains adds for its own client. A batch can do none of it.
 _SCRIPT = re.compile(r"[ \t]*(?:>>!?(?:[ \t]|$)|>[ \t]|[<>][ \t]*\{%)")
 _RESPONSE_FILE = re.compile(r"[ \t]*<>[ \t]")
 _INCLUDE = re.compile(r"<(?:(@)(\w*))?[ \t]+(\S.*?)[ \t]*")
-# What may be encoded in a URL is: spaces, and text of any script. What is encoded already stays.
+# Spaces and letters of any script are percent-encoded; what is encoded already stays as it is.
 _SAFE = "!$%&'()*+,-./:;=?@_~[]\"<>{}|^`"
 _ENCODINGS = {"": "utf-8", "utf8": "utf-8", "ascii": "ascii", "latin1": "latin-1"}
 
@@ -66,11 +66,11 @@ class RequestReader:
     Reads the requests of one file.
 
     Args:
-        folder: What is included must be here or below.
+        folder: Included files must be here or below.
         variables: The file's.
 
     Attributes:
-        origin: Scheme and host of the requests so far, or None where they name none.
+        origin: Scheme and host of the requests so far; None if they name none.
     """
 
     def __init__(self, folder: Path, variables: Variables) -> None:
@@ -83,10 +83,10 @@ class RequestReader:
         Read one request.
 
         Args:
-            lines: From its request line on, comments taken out.
+            lines: From its request line on, without comments.
 
         Raises:
-            RequestError: It is not understood, or no batch can express it.
+            RequestError: It is not understood, or a batch cannot express it.
         """
         first, *rest = lines
         if _SCRIPT.match(first.text) or _INCLUDE.fullmatch(first.text):
@@ -105,7 +105,7 @@ class RequestReader:
         return call
 
     def _target(self, first: Line, rest: list[Line]) -> tuple[str, list[Line]]:
-        """The request line with the lines that go on with it."""
+        """The request line, joined with the lines that continue it."""
         target = first.text.strip()
         while rest:
             text = rest[0].text.strip()
@@ -113,7 +113,7 @@ class RequestReader:
             if not (text.startswith(("?", "&")) or (indented and text and not _is_header(text))):
                 break
             if text[0] not in "?&/" and "?" not in target and not target.endswith("/"):
-                _fail(rest[0], "a line that goes on with a path starts with '/', '?' or '&'")
+                _fail(rest[0], "a line that continues a path starts with '/', '?' or '&'")
             target += text
             rest = rest[1:]
         return target, rest
@@ -127,12 +127,12 @@ class RequestReader:
             is_url = _URL_HEADER.fullmatch(line.text) is not None
             if match is None or is_url:
                 if is_url or _REQUEST_LIKE.fullmatch(line.text):
-                    _fail(line, "another request starts here: '###' stands between requests")
+                    _fail(line, "another request starts here: put '###' between requests")
                 if _SCRIPT.match(line.text) or _RESPONSE_FILE.match(line.text):
                     _fail(line, "scripts and response files cannot run in a batch")
-                _fail(line, "this is no header, and no empty line stands before it")
+                _fail(line, "this is not a header, and there is no empty line before it")
             if line.text[:1] in (" ", "\t") and fields:
-                _fail(line, "this header is indented: it may go on with the one before")
+                _fail(line, "this header is indented: it may be meant to continue the one before")
             self._header(match[1].lower(), self._expand(match[2], line), line, fields)
         return fields, []
 
@@ -146,18 +146,18 @@ class RequestReader:
         if name == "authorization":
             value = _authorization(value, line)
         if name == "host":
-            # Both editors send a path to this host; the batch's own request has the header.
+            # Both editors send a path to this host. In a batch, the outer request has the header.
             if "/" in value or not value:
                 _fail(line, "Host is 'host' or 'host:port'")
             secure = value.rpartition(":")[2] in ("443", "8443")
             fields.append((b"host", f"{'https' if secure else 'http'}://{value}".encode()))
-        elif name != "content-length":  # the true one is written for it
+        elif name != "content-length":  # the right one is written for it
             fields.append((name.encode(), value.encode()))
 
     def _address(self, url: str, fields: list[Header], line: Line) -> tuple[bytes, bytes]:
         """The path and query of a URL; its origin must be that of the others."""
         if "#" in url:
-            _fail(line, "what stands behind '#' would not be sent: write '#' as %23")
+            _fail(line, "what comes after '#' would not be sent: write '#' as %23")
         if not url.isprintable():
             _fail(line, "the URL holds a control character")
         if _AUTHORITY.match(url):
@@ -184,11 +184,13 @@ class RequestReader:
             parts = urlsplit(url)
             parts.port  # noqa: B018 - it is checked when it is read
         except ValueError as error:
-            _fail(line, f"{url} is no URL: {error}")
+            _fail(line, f"{url} is not a URL: {error}")
         if parts.scheme.lower() not in ("http", "https") or not parts.netloc:
-            _fail(line, f"{url} is no URL of a web server")
+            _fail(line, f"{url} is not the URL of a web server")
         if host and host.partition("://")[2].lower() != parts.netloc.lower():
-            _fail(line, "the Host header is not the URL's host: one batch goes to one host")
+            _fail(
+                line, "the Host header and the URL name different hosts: one batch goes to one host"
+            )
         self._come_from(f"{parts.scheme.lower()}://{parts.netloc}", line)
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
@@ -219,9 +221,9 @@ class RequestReader:
         return body + b"\n" if media_type == "application/x-ndjson" and body else body
 
     def _included(self, line: Line) -> bytes | None:
-        """The file that a line stands for, or None."""
+        """The content of the file that a line includes; None if it includes none."""
         match = _INCLUDE.fullmatch(line.text)
-        # "<" starts XML and HTML too; only a path after a blank is an include.
+        # "<" starts XML and HTML too. Only "<", a blank and a path include a file.
         if not match or not re.match(r"[\w./~{-]", match[3]) or match[3].endswith(">"):
             return None
         with_variables, encoding, name = match.groups()
@@ -229,7 +231,7 @@ class RequestReader:
         if not path.is_relative_to(self._folder):
             _fail(line, f"{name} is outside the folder of this file")
         if (encoding or "").lower() not in _ENCODINGS:
-            _fail(line, f"the encoding {encoding} is not known; there are utf8, ascii, latin1")
+            _fail(line, f"the encoding {encoding} is not known; use utf8, ascii or latin1")
         try:
             content = path.read_bytes()
             if not with_variables:
@@ -263,7 +265,7 @@ def _request_line(line: Line, text: str) -> tuple[str, str]:
     version = _VERSION.search(text)
     if version is not None:
         if not _VERSION_NUMBER.fullmatch(version[1]):
-            _fail(line, f"HTTP/{version[1]} is no version of HTTP")
+            _fail(line, f"HTTP/{version[1]} is not a version of HTTP")
         text = text[: version.start()]
     match = _WORD.fullmatch(text)
     if match is None:
@@ -276,9 +278,9 @@ def _request_line(line: Line, text: str) -> tuple[str, str]:
         _fail(line, f"{word!r} is not understood here: write the request itself")
     if method in _METHODS:
         return method, rest.strip()
-    if word == method and re.match(_TARGET, rest):  # a method of the application's own
+    if word == method and re.match(_TARGET, rest):  # a method that the application has invented
         return method, rest.strip()
-    _fail(line, f"this is no request line: there is no method {word}")
+    _fail(line, f"this is not a request line: there is no method {word}")
 
 
 def _refuse_second_request(line: Line, method: str, content_type: str) -> None:
@@ -289,7 +291,7 @@ def _refuse_second_request(line: Line, method: str, content_type: str) -> None:
     if _REQUEST_LIKE.fullmatch(text) or (alone and _URL_LINE.fullmatch(text)):
         _fail(
             line,
-            "another request starts here: '###' stands between requests"
+            "another request starts here: put '###' between requests"
             " (if it is part of the body, include that from a file)",
         )
     if re.match(r"[ \t]*@[^\s=@]+[ \t]*=", text):
@@ -297,21 +299,24 @@ def _refuse_second_request(line: Line, method: str, content_type: str) -> None:
 
 
 def _without_response_files(lines: list[Line]) -> list[Line]:
-    """Leave out the references to kept responses, which JetBrains adds at the end of a request."""
+    """Drop the references to saved responses that JetBrains adds at the end of a request."""
     start = next((n for n, line in enumerate(lines) if _RESPONSE_FILE.match(line.text)), len(lines))
     for line in lines[start:]:
         if line.text.strip() and not _RESPONSE_FILE.match(line.text):
-            _fail(line, "this stands behind a reference to a response: a '###' is missing")
+            _fail(line, "this comes after a reference to a response: a '###' is missing")
     return lines[:start]
 
 
 def _form(lines: list[Line], pieces: list[bytes]) -> bytes:
-    """One line of a form: JetBrains puts ``&`` at the ends of lines, REST Client at starts."""
+    """Join a form: JetBrains puts ``&`` at the end of a line, REST Client at the start."""
     text = ""
     for line, piece in zip(lines, pieces, strict=True):
         part = piece.decode("utf-8", "surrogateescape").strip()
         if text and part and not (text.endswith("&") or part.startswith("&")):
-            _fail(line, "a line of a form starts with '&', or the one before ends with it")
+            _fail(
+                line,
+                "put '&' at the start of this line of the form, or at the end of the one before",
+            )
         text += part
     pairs = (pair.partition("=") for pair in text.split("&"))
     joined = "&".join(name.strip() + sign + value.strip() for name, sign, value in pairs)
@@ -322,10 +327,10 @@ _PLAIN_BASIC = re.compile(r"basic[ \t]+(\S+?)(?:[ \t]+|:)(\S.*)", re.IGNORECASE)
 
 
 def _authorization(value: str, line: Line) -> str:
-    """Encode ``Basic user password``, as both editors do; refuse what needs an answer first."""
+    """Encode ``Basic user password`` as both editors do; refuse what needs an answer first."""
     scheme, _, rest = value.partition(" ")
     if scheme.lower() in ("digest", "aws", "cognito") and "=" not in rest:
-        _fail(line, f"{scheme} is computed by the editors, and not here")
+        _fail(line, f"{scheme} is computed by the editors, but not here")
     match = _PLAIN_BASIC.fullmatch(value)
     if match is None:
         return value

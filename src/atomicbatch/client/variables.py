@@ -1,4 +1,4 @@
-"""Variables: ``{{name}}`` in an ``.http`` file -> text, or an error; never sent as it stands."""
+"""Variables: ``{{name}}`` in an ``.http`` file -> text, or an error; it is never sent as it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_EXPANSIONS = 20
 
 
 class VariableError(Exception):
-    """A variable has no value, or one that may be meant in two ways."""
+    """A variable has no value, or one that could be read in two ways."""
 
 
 class Variables:
@@ -28,7 +28,7 @@ class Variables:
     The variables of one file.
 
     Args:
-        given: Values from elsewhere; they win over the file's own.
+        given: Values from the command line; they override the file's own.
     """
 
     def __init__(self, given: Mapping[str, str]) -> None:
@@ -37,7 +37,7 @@ class Variables:
 
     def define(self, line: str) -> bool:
         """
-        Take ``@name = value``; return whether the line is one.
+        Take ``@name = value``; return whether the line is a definition.
 
         Raises:
             VariableError: The editors do not agree on what it means.
@@ -73,10 +73,10 @@ class Variables:
             if expanded == text:
                 left = _LEFT.search(text)
                 if left is not None:
-                    raise VariableError(f"{left[0]!r} is no variable")
+                    raise VariableError(f"{left[0]!r} is not a variable")
                 return text
             text = expanded
-        raise VariableError("its variables go round in circles")
+        raise VariableError("its variables refer to each other in a circle")
 
     def _value(self, match: re.Match[str]) -> str:
         percent, name = match.groups()
@@ -88,7 +88,7 @@ class Variables:
         if value is None:
             if re.search(r"\.(response|request)\.", name):
                 raise VariableError(
-                    f"{name!r} is part of an earlier reply, which a batch does not have yet"
+                    f"{name!r} refers to an earlier reply, which a batch does not have yet"
                 )
             raise VariableError(f"there is no variable {name!r}: set it with --var {name}=...")
         return quote(self.expand(value), safe="!'()*") if percent else value
@@ -105,7 +105,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def _made_up(name: str) -> str | None:
-    """The value of a variable that the editors make up, ``$`` taken away, or None."""
+    """The value of a variable that the editors generate (its name without ``$``), or None."""
     match name.split():
         case ["guid" | "uuid" | "random.uuid"]:
             return str(uuid.uuid4())

@@ -40,9 +40,9 @@ def batch_path_item(
     Describe the batch endpoint.
 
     Args:
-        calls: What the example's batch holds.
-        limits: They are told in the description.
-        problem: The response that tells of a batch which did not run.
+        calls: The calls of the example.
+        limits: Named in the description.
+        problem: The response for a batch that did not run.
     """
     replies = (
         "--batchresponse_0a1b\r\nContent-Type: application/http\r\n"

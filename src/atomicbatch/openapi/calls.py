@@ -1,4 +1,4 @@
-"""Calls made up from an OpenAPI document: one for each operation, with plausible values."""
+"""Calls: one for each operation of an OpenAPI document, with plausible values."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Operation(NamedTuple):
 
     call: Call
     path: str
-    """As people know it: the template of the OpenAPI document, or the call's own path."""
+    """For people: the template of the OpenAPI document, or the call's own path."""
     name: str = ""
-    """What an ``.http`` file calls it, or empty."""
+    """Its name in an ``.http`` file, or empty."""
     obstacle: str = ""
     """Why it cannot be tried, or empty."""
     made_up: bool = False
-    """Nobody has written the call like this."""
+    """The call was generated; nobody wrote it."""
 
 
 def operations_of(document: Mapping[str, Any]) -> Iterator[Operation]:
     """
     Make a call for each operation of a document, in its order.
 
-    An operation whose description is broken has an obstacle that says so; the others are made.
+    An operation whose description is broken has an obstacle that says so.
     """
     samples = Samples(document)
     paths = document.get("paths")
@@ -53,7 +53,7 @@ def operations_of(document: Mapping[str, Any]) -> Iterator[Operation]:
 
 
 def _is_batch(operation: Mapping[str, Any]) -> bool:
-    """Tell whether an operation is a batch endpoint: a batch cannot hold a batch."""
+    """Whether an operation is a batch endpoint, which cannot be called in a batch."""
     body = operation.get("requestBody")
     content = body.get("content") if isinstance(body, Mapping) else None
     if not content:
@@ -65,7 +65,7 @@ def _operation(
     samples: Samples, method: str, path: str, operation: Mapping[str, Any], parameters: list[Any]
 ) -> Operation:
     filled, query, headers, cookies = path, [], [], []
-    # An operation's own parameter stands for one of its path's that has the same name.
+    # An operation's own parameter replaces one of its path's with the same name.
     resolved = [samples.resolve(parameter) for parameter in parameters]
     for parameter in {(one.get("in"), one.get("name")): one for one in resolved}.values():
         place, name = parameter.get("in"), str(parameter.get("name"))
@@ -104,7 +104,7 @@ def _parameter(samples: Samples, parameter: Mapping[str, Any]) -> Any:
 
 
 def _body(samples: Samples, operation: Mapping[str, Any]) -> tuple[bytes, bytes, str]:
-    """The body, its media type, and why it cannot be made."""
+    """The body, its media type, and why it cannot be made if it cannot."""
     request = samples.resolve(operation.get("requestBody"))
     content = request.get("content", {})
     if not content:

@@ -1,11 +1,11 @@
-"""Samples: a value that a JSON schema allows, as OpenAPI documents hold them."""
+"""Samples: a value that a JSON schema of an OpenAPI document allows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# Deep enough for what people write, and an end for schemas that contain themselves.
+# Deep enough for real schemas; it stops at schemas that contain themselves.
 _DEEPEST = 8
 _BY_FORMAT = {
     "date": "2026-01-02",
@@ -26,17 +26,17 @@ _BY_FORMAT = {
 
 class Samples:
     """
-    Makes values.
+    Makes values for one document.
 
     Args:
-        document: The OpenAPI document, for ``$ref``.
+        document: The OpenAPI document; ``$ref`` is looked up in it.
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
 
     def resolve(self, node: Any) -> Mapping[str, Any]:
-        """Follow ``$ref``; what leads nowhere is an empty schema, which allows everything."""
+        """Follow ``$ref``; if it leads nowhere, return an empty schema, which allows everything."""
         for _ in range(_DEEPEST):
             if not isinstance(node, Mapping):
                 return {}
@@ -50,7 +50,7 @@ class Samples:
         return {}
 
     def given(self, node: Any) -> tuple[Any, ...]:
-        """What a parameter, media type or schema says itself: its example or default, if any."""
+        """The example or default that a parameter, media type or schema has itself, if any."""
         node = self.resolve(node)
         for name in ("example", "const", "default"):
             if name in node:
@@ -113,7 +113,7 @@ class Samples:
         for name in schema.get("required", ()):
             made[name] = self.value(properties.get(name, {}), depth + 1)
         for name, inner in properties.items():
-            # Defaults are the app's business; examples are what its author wants to be sent.
+            # The app fills in defaults itself. Examples are what its author wants to be sent.
             inner = self.resolve(inner)
             if name not in made and ("example" in inner or inner.get("examples")):
                 made[name] = self.given(inner)[0]
@@ -130,7 +130,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def _number(schema: Mapping[str, Any], step: float) -> float:
-    """1, or the number next to it that the bounds allow; ``step`` is 1 for whole numbers."""
+    """1, or the nearest number that the bounds allow; ``step`` is 1 for whole numbers."""
     step = schema.get("multipleOf", step)
     least, most = schema.get("minimum"), schema.get("maximum")
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")

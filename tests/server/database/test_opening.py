@@ -215,7 +215,7 @@ def test_addresses_that_cannot_be_had(shop: Path, taken: int) -> None:
     assert "Cannot assign" in mistake(str(shop), *everywhere, "192.0.2.1")
     assert "cannot listen" in mistake(str(shop), *everywhere, "no-such-host.invalid")
     assert "cannot listen" in mistake(str(shop), *everywhere, "a..b")
-    assert "is no host" in mistake(str(shop), "--allowed-host", "http://x")
+    assert "is not a host" in mistake(str(shop), "--allowed-host", "http://x")
     line = mistake(str(shop), "--limit", "max_body_bytes=999999999")
     assert "max_upload_bytes must be at least max_body_bytes" in line
 

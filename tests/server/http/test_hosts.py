@@ -100,7 +100,7 @@ def test_listening_everywhere_takes_addresses_but_no_names() -> None:
 )
 def test_what_is_no_host_cannot_be_allowed(name: str) -> None:
     """Rather a message at start than a server that answers nobody."""
-    with pytest.raises(ValueError, match="no host"):
+    with pytest.raises(ValueError, match="not a host"):
         Hosts("127.0.0.1", [name])
 
 

@@ -29,11 +29,16 @@ _T = TypeVar("_T")
 
 class Database:
     """
-    A database that is served: its schema and the threads that work on it.
+    A database that is served: its schema, and the threads that work on it.
+
+    Args:
+        url: As ``opening.database_url`` gives it.
+        read_only: Only reading calls are served.
+        limits: How many threads there are, and how many requests may wait for them.
 
     Attributes:
         catalog: Its schema as it is now.
-        turns: The line for batches that have met a conflict.
+        turns: The line of batches that have met a conflict.
 
     Raises:
         ValueError: No such kind of database is served.
@@ -79,13 +84,16 @@ class Database:
         instead: Callable[[AnyTicket, AtomicBatchError], _T] | None = None,
     ) -> _T:
         """
-        Run ``work`` in a worker thread, on that thread's session; end it after ``seconds``.
+        Run ``work`` in a worker thread, on that thread's session.
 
-        A cancelled caller ends it too. It is over within a second of that whatever the database
-        does, see ``threads.py``.
+        It is ended after ``seconds``, or when the caller is cancelled, and is over within a second
+        of that, whatever the database does; see ``threads.py``.
 
         Args:
-            instead: What the caller is told where the thread had to be given up before COMMIT.
+            work: What to do with the session.
+            read_only: It only reads.
+            seconds: How long it may take, from now on.
+            instead: Makes the result if the thread has to be given up before COMMIT.
 
         Raises:
             LimitError: Too much is waiting for a thread already.
@@ -98,7 +106,7 @@ class Database:
 
     def close(self, seconds: float = 5.0) -> None:
         """
-        Wait for the work under way, at most so long, then end it; close all connections.
+        Wait for the work under way, at most ``seconds``; then end it, and close all connections.
 
         Returns within two seconds after that, whatever the database does.
         """

@@ -1,4 +1,4 @@
-"""Opening: what the user named -> a database that can be served, or words that say why not."""
+"""Opening: what the user named -> a database that can be served, or one line that says why not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from atomicbatch.limits import ServerLimits
+from atomicbatch.server.database.backend import Backend, Raw
 from atomicbatch.server.database.backends import backend_for
 from atomicbatch.server.database.database import Database
 from atomicbatch.server.database.tickets import untimed
@@ -27,7 +28,7 @@ _MAGIC = b"SQLite format 3\0"
 
 
 class ServeError(Exception):
-    """The server cannot be started as it was asked to; the message is for the person who did."""
+    """The server cannot be started like this; the message tells the user why."""
 
 
 def database_url(database: str) -> sa.URL:
@@ -35,10 +36,10 @@ def database_url(database: str) -> sa.URL:
     What the user named -> an SQLAlchemy URL with our driver.
 
     Raises:
-        ServeError: It is no URL of a database we serve, or no file that can be read.
+        ServeError: It is neither the URL of a database that can be served nor a readable file.
     """
     if "://" not in database:
-        # As it stands: ? and % are parts of names, too.
+        # Taken literally: a file name may hold ? and %.
         return _sqlite_url(sa.URL.create("sqlite", database=database))
     try:
         url = sa.make_url(database)
@@ -58,16 +59,16 @@ def database_url(database: str) -> sa.URL:
 def _sqlite_url(url: sa.URL) -> sa.URL:
     name = url.database
     if not name or name == ":memory:":
-        raise ServeError("an in-memory database would be gone with the server: name a file")
+        raise ServeError("an in-memory database would be lost with the server: name a file")
     if url.query:
         options = ", ".join(sorted(url.query))
-        raise ServeError(f"the URL of an SQLite file takes no options, and this one has {options}")
+        raise ServeError(f"the URL of an SQLite file takes no options, but this one has {options}")
     _check_file(name)
     return url.set(drivername="sqlite")
 
 
 def _check_file(name: str) -> None:
-    """See whether a file can be an SQLite database, before SQLite touches it."""
+    """Check that a file can be an SQLite database, before SQLite touches it."""
     try:
         mode = os.stat(name).st_mode
         if stat.S_ISDIR(mode):
@@ -81,7 +82,7 @@ def _check_file(name: str) -> None:
     except OSError as error:
         raise ServeError(f"cannot read {name}: {error.strerror}") from None
     except ValueError:
-        raise ServeError(f"{name!r} is no file name") from None
+        raise ServeError(f"{name!r} is not a file name") from None
     if start and start != _MAGIC:
         raise ServeError(f"{name} is no SQLite database, or it is encrypted")
 
@@ -94,16 +95,16 @@ def open_database(
     note: Callable[[str], None] | None = None,
 ) -> Database:
     """
-    Open a database, read its tables, and see whether it can be written.
+    Open a database, read its tables, and check whether it can be written.
 
     Args:
         url: As ``database_url`` gives it.
         read_only: Only reading calls will be served.
-        limits: How many threads work on it, where they are not to be the default ones.
+        limits: How many threads work on it; None: the default.
         note: Called with what the user should know although the database can be served.
 
     Raises:
-        ServeError: It cannot be reached, read or, where it is to be, written.
+        ServeError: It cannot be reached or read, or not written although it is to be.
     """
     if url.get_backend_name() == "sqlite":
         _check_file(str(url.database))  # a worker opens it some time after its parent
@@ -112,8 +113,8 @@ def open_database(
         if not read_only:
             _try_to_write(url, note)
     except Exception as error:
-        # Drivers raise all kinds of exceptions for options they do not know, hosts that do not
-        # answer and files that are none. Each is to be one line for the person at the keyboard.
+        # Drivers raise all kinds of exceptions for unknown options, silent hosts and files that are
+        # not databases. The user gets one line for each.
         raise ServeError(_why(url, error, read_only=read_only)) from error
     told = note or (lambda _: None)
     if database.catalog.hides_batch:
@@ -128,32 +129,37 @@ def _where(url: sa.URL) -> str:
 
 
 def _try_to_write(url: sa.URL, note: Callable[[str], None] | None) -> None:
-    """Begin a transaction that writes, and undo it: better told now than by each request."""
+    """Begin a transaction that writes, and undo it: better to fail now than at each request."""
     backend = backend_for(url, read_only=False)
     raw = backend.connect(reader=False)
     try:
-        refused = None
         try:
             backend.begin(raw, untimed(read_only=False))
-            if url.get_backend_name() == "sqlite":
-                # BEGIN IMMEDIATE of a file that cannot be written begins to read, and says nothing.
-                version = raw.execute("PRAGMA user_version").fetchone()[0]
-                raw.execute(f"PRAGMA user_version = {version}")
-            elif url.get_backend_name() in ("mysql", "mariadb"):
-                cursor = backend.executor(raw)("SELECT @@global.read_only", ())
-                if cursor.fetchone()[0] not in (0, "OFF"):
-                    refused = "it is set to read_only"
+            refused = _refuses_writes(url, backend, raw)
         except backend.driver_error as error:
             if url.get_backend_name() == "sqlite":
                 raise
             refused = _first_line(error)
         if refused is not None and note is not None:
-            # A standby, which may be promoted while it is served.
+            # It may be a standby that is promoted while it is served.
             note(f"the database server takes no writes now ({refused}); see --read-only")
         with suppress(backend.driver_error):
             backend.rollback(raw)
     finally:
         backend.close(raw)
+
+
+def _refuses_writes(url: sa.URL, backend: Backend, raw: Raw) -> str | None:
+    """Why the transaction that has begun cannot write; None: it can. SQLite raises instead."""
+    if url.get_backend_name() == "sqlite":
+        # On a file that cannot be written, BEGIN IMMEDIATE only reads, without an error.
+        version = raw.execute("PRAGMA user_version").fetchone()[0]
+        raw.execute(f"PRAGMA user_version = {version}")
+    elif url.get_backend_name() in ("mysql", "mariadb"):
+        cursor = backend.executor(raw)("SELECT @@global.read_only", ())
+        if cursor.fetchone()[0] not in (0, "OFF"):
+            return "it is set to read_only"
+    return None
 
 
 def _why(url: sa.URL, error: Exception, *, read_only: bool) -> str:
@@ -194,7 +200,7 @@ def _why_sqlite(path: Path, cause: BaseException, *, read_only: bool) -> str | N
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The exception of the driver that ours or SQLAlchemy's stands for."""
+    """The driver's exception inside ours or SQLAlchemy's."""
     while True:
         inner = getattr(error, "orig", None) or (
             error.__cause__ if not isinstance(error, sqlite3.Error) else None

@@ -40,15 +40,15 @@ class Session:
     """
     One worker thread's connection; as a context manager, one transaction on it.
 
-    It is what ``engine.run`` is given as the transaction and ``rows`` as the connection.
+    The engine is given it as the transaction, and ``rows`` as the connection.
 
     Attributes:
         execute: SQL text and parameters -> a DB-API cursor; valid inside a transaction.
-        stream, one, few: What ``Backend`` calls so, on the session's connection.
+        stream, one, few: The methods of ``Backend`` with these names, on the session's connection.
         principal: Who asks for the call that is being performed; None: nobody has signed in.
         reply_bytes: Bytes of the replies made in this transaction so far.
-        catalog: The schema that is served, or None where statements are all that is wanted.
-        schema: What the transaction sees; valid where there is a catalog.
+        catalog: The schema that is served; None if nothing but statements is needed.
+        schema: What the transaction sees of it; valid if there is a catalog.
     """
 
     execute: Execute
@@ -80,18 +80,18 @@ class Session:
         self._ticket = untimed(read_only=reader)
 
     def reserve(self, ticket: AnyTicket) -> None:
-        """Say whose the next transactions are."""
+        """Say for whom the next transactions are."""
         with self._lock:
             self._ticket = ticket
 
     @property
     def replies(self) -> list[Reply]:
-        """Of the calls performed in this transaction, for who has to answer in this one's place."""
+        """The replies of this transaction so far, for whoever has to answer for this thread."""
         replies = self._ticket.replies
         return [] if replies is None else replies
 
     def meets(self, batch: Batch) -> bool:
-        """See ``engine.turns``."""
+        """Whether a batch has to wait for its turn; see ``engine.turns``."""
         return self.turns.meets(batch)
 
     def ask(self, batch: Batch) -> Turn:
@@ -101,18 +101,18 @@ class Session:
         return turn
 
     def raced(self, what: tuple[str, ...]) -> bool:
-        """Whether this was asked before in a run of the same batch."""
+        """Whether this has been asked before, in an earlier run of the same batch."""
         before = what in self._ticket.raced
         self._ticket.raced.add(what)
         return before
 
     def begin(self, batch: Batch, *, deadline: float) -> Session:  # noqa: ARG002 - part of the contract
-        """A transaction for ``batch``: a context manager, see ``transactions.base``."""
+        """A transaction for ``batch``: a context manager, see ``transactions.contract``."""
         return self
 
     @staticmethod
     def took_part() -> bool:
-        """All that a call does is done in this transaction; see ``transactions.base``."""
+        """All that a call does is done in this transaction; see ``transactions.contract``."""
         return True
 
     def __enter__(self) -> Session:
@@ -130,14 +130,14 @@ class Session:
                 raise BusyError("the database's schema keeps changing")
         self.reply_bytes = 0
         self._ticket.replies = []
-        # Who ended the ticket while BEGIN was waiting has found no statement to interrupt.
+        # If the ticket was ended while BEGIN was waiting, there was no statement to interrupt.
         if self._ticket.over:
             self._roll_back(discard=True)
             raise too_late()
         return self
 
     def _begun(self) -> bool:
-        """BEGIN; False where what is served turned out to have changed: begin again."""
+        """BEGIN; False if the database or its schema turned out to have changed: begin again."""
         if self._raw is None:
             self._connect()
             self._check_time()
@@ -163,7 +163,7 @@ class Session:
         return True
 
     def takes_any_text(self, error: Exception) -> bool:
-        """Whether the batch is to be run again, because now it can read what it could not."""
+        """Whether to run the batch again, because the connection can now read what it could not."""
         return self.backend.takes_any_text(self._raw, error)
 
     def outdated(self, *, surely: bool = False) -> bool:
@@ -171,7 +171,7 @@ class Session:
         Whether the schema may have changed since it was read; True once for each batch.
 
         Args:
-            surely: A statement has failed for want of what the schema says is there.
+            surely: A statement has failed because something that the schema has is not there.
         """
         if self.catalog is None or self._ticket.renewed:
             return False
@@ -245,16 +245,16 @@ class Session:
             _log.debug("ROLLBACK failed, the connection is closed: %s", error)
             discard = True
         if discard or self.backend.is_worn(self._raw):
-            # An interrupt may still be on its way and would hit the next batch.
+            # An interrupt may still be on its way, and would strike the next batch.
             self._discard()
 
     def _forget(self) -> Raw | None:
-        """Let go of the connection; who is to close it is given it."""
+        """Let go of the connection, and return it to whoever is to close it."""
         with self._lock:
             raw, self._raw = self._raw, None
             own, self._socket = self._socket, None
         if own is not None:
-            own.close()  # our own descriptor of it only
+            own.close()  # only our own descriptor of the socket
         return raw
 
     def _discard(self) -> None:
@@ -266,15 +266,15 @@ class Session:
                 _log.debug("closing a connection failed: %s", error)
 
     def trouble(self, error: Exception) -> TransactionError | None:
-        """The error of ours that a driver's exception stands for; None: the call's own fault."""
+        """Our error for a driver's exception; None if the exception is the call's own fault."""
         return too_late() if self._ticket.over else statement_error(error)
 
     def stop(self, ticket: AnyTicket) -> None:
         """
         End the statement of ``ticket``, from any thread; it may take a second.
 
-        The ticket must be over: its connection is then not used again, so that an interrupt that
-        comes late strikes nobody else.
+        The ticket must be over. Its connection is then not used again, so that a late interrupt
+        strikes nobody else.
         """
         with self._lock:
             raw = self._raw if self._ticket is ticket else None

@@ -1,15 +1,15 @@
 """
 Threads: worker threads with a session each, and how their work is ended when its time is over.
 
-A driver may wait in C code for a database that is silent, and no Python code can get its thread
-out of there. So a ticket whose time is over is ended in steps, none of which waits for the worker::
+A driver may be waiting in C code for a silent database, and no Python code can get its thread out
+of there. So a ticket whose time is over is ended in steps that do not wait for the worker::
 
     limit            the statement is interrupted, by the driver's own means
     limit + 0.5 s    the connection's socket is shut down
-    limit + 0.75 s   the caller is told, the thread is given up and another takes its place
+    limit + 0.75 s   the caller is told; the thread is given up, and another takes its place
 
-A thread that was given up cannot commit any more, whatever it comes to: see ``tickets.py``. It
-ends as soon as its driver lets it go.
+A thread that was given up cannot commit any more: see ``tickets.py``. It ends as soon as its driver
+lets it go.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Worked(Protocol):
     """What a thread works with: a session."""
 
     def reserve(self, ticket: Ticket[Any, Any]) -> None:
-        """Say whose work comes next."""
+        """Say for whom the next work is."""
 
     def stop(self, ticket: Ticket[Any, Any]) -> None:
         """End the statement of ``ticket``; may take a while."""
@@ -58,14 +58,14 @@ S = TypeVar("S", bound=Worked)
 
 class Threads(Generic[S]):
     """
-    At most ``size`` threads that do work in the order in which it came.
+    At most ``size`` threads, which do work in the order in which it comes.
 
     Args:
-        name: Of the threads.
-        size: How many.
+        name: The name of the threads.
+        size: How many there may be.
         make: Makes a thread's session.
-        max_waiting: How much work may wait for a thread.
-        limit: What ``max_waiting`` is called in the problem for what is refused.
+        max_waiting: How many tickets may wait for a thread.
+        limit: The name of that bound, for whoever is refused.
     """
 
     def __init__(
@@ -98,7 +98,10 @@ class Threads(Generic[S]):
         Do ``work`` in a thread; end it after ``seconds``, or when the caller is cancelled.
 
         Args:
-            instead: What the caller is told where the thread had to be given up before COMMIT.
+            work: What to do with a session.
+            seconds: How long it may take, from now on.
+            read_only: It only reads.
+            instead: Makes the result if the thread has to be given up before COMMIT.
 
         Raises:
             LimitError: Too much is waiting for a thread already.
@@ -126,7 +129,7 @@ class Threads(Generic[S]):
     def _put(self, ticket: Ticket[S, Any]) -> None:
         with self._changed:
             busy = sum(running is not None for running in self._alive.values())
-            # Some in the line do not wait: a thread is about to take them.
+            # Some of those in the line do not count: a thread is about to take them.
             if len(self._line) - (self._size - busy) >= self._max_waiting:
                 error = LimitError(
                     f"{self._max_waiting} requests are waiting for the database already",
@@ -142,7 +145,7 @@ class Threads(Generic[S]):
                 self._fill()
 
     def _fill(self) -> None:
-        """Start a thread where there is work for one more; the lock is held."""
+        """Start a thread if there is work for one more. The lock is held."""
         if self._line and len(self._alive) < self._size:
             thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._alive[thread] = None
@@ -163,7 +166,9 @@ class Threads(Generic[S]):
                     del error
                 else:
                     if not ticket.settle(result) and ticket.stage is Stage.COMMITTED:
-                        _log.warning("a batch that was told as unknown has committed after all")
+                        _log.warning(
+                            "a batch whose outcome was reported as unknown has committed after all"
+                        )
                     del result
                 del ticket
         finally:
@@ -174,7 +179,7 @@ class Threads(Generic[S]):
                 self._changed.notify_all()
 
     def _next(self, thread: threading.Thread) -> Ticket[S, Any] | None:
-        """The next work for ``thread``, or None: it has to end."""
+        """The next work for ``thread``; None: the thread has to end."""
         with self._changed:
             while True:
                 if thread not in self._alive:
@@ -191,7 +196,7 @@ class Threads(Generic[S]):
                 self._changed.wait()
                 self._idle -= 1
 
-    # Ending work that is not at its end -------------------------------------------------------
+    # Ending work before it ends by itself ----------------------------------------------------
 
     def _end(
         self,
@@ -200,7 +205,7 @@ class Threads(Generic[S]):
         *,
         but_commit: bool = False,
     ) -> None:
-        """End a ticket's work; returns at once."""
+        """End a ticket's work, without waiting for it."""
         stage = ticket.end(but_commit=but_commit)
         if stage is Stage.WAITING:
             ticket.fail(BusyError("the batch has waited too long for its turn"))
@@ -258,7 +263,7 @@ class Threads(Generic[S]):
 
     def close(self, seconds: float) -> None:
         """
-        Wait for the work under way, at most so long; then end it, and close the connections.
+        Wait for the work under way, at most ``seconds``; then end it, and close the connections.
 
         Returns within a second after that, whatever the database does.
         """
@@ -273,7 +278,7 @@ class Threads(Generic[S]):
 
 
 class _Limit:
-    """What the clock is reminded of: one ticket's time."""
+    """One ticket's time, for the clock."""
 
     __slots__ = ("_end", "is_closed")
 
@@ -281,8 +286,8 @@ class _Limit:
         self._end: Callable[[], None] | None = end
         self.is_closed = False
 
-    def pass_time(self, now: float) -> float | None:  # noqa: ARG002 - it is called in time
-        """For the clock's thread."""
+    def pass_time(self, now: float) -> float | None:  # noqa: ARG002 - it is called on time
+        """Called by the clock's thread."""
         if (end := self._end) is not None:
             end()
         return None

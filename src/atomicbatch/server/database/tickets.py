@@ -1,5 +1,5 @@
 """
-Tickets: how far one caller's work has come, and what may still become of it.
+Tickets: how far one caller's work has come, and whether it may still commit.
 
 ::
 
@@ -7,9 +7,9 @@ Tickets: how far one caller's work has come, and what may still become of it.
                          ^                        |
                          +------- refused --------+
 
-Whoever ends a ticket (its time is over, its caller is gone) does so under its lock, and so does
-the worker thread that is about to send COMMIT: a ticket that is over never comes to COMMIT, and
-nothing that ends a ticket ever strikes a COMMIT before its time.
+A ticket is ended when its time is over or its caller is gone. That happens under its lock, and so
+does the worker's decision to send COMMIT. So a ticket that is over never gets to COMMIT, and a
+COMMIT that was sent in time is given the time to be answered.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Stage(Enum):
     """How far a ticket's work has come."""
 
     WAITING = "waiting"
-    """For a thread."""
+    """No thread has taken it yet."""
     RUNNING = "running"
     COMMITTING = "committing"
-    """COMMIT may have been sent, and has not been answered."""
+    """COMMIT may have been sent and has not been answered."""
     COMMITTED = "committed"
 
 
 class Ticket(Generic[S, T]):
     """
-    One caller's claim to transactions: one, and others when its batch is run again.
+    One caller's claim to transactions: one, and another each time its batch is run again.
 
     Args:
         work: What a worker thread does with its session.
@@ -49,12 +49,12 @@ class Ticket(Generic[S, T]):
     Attributes:
         deadline: ``time.monotonic()`` seconds.
         read_only: Its transactions only read.
-        future: The work's end, or what its caller was told before it.
+        future: The result of the work, or what the caller was told before the work ended.
         over: None of its transactions can commit any more.
         stage: How far the work has come.
-        raced: What has met another transaction already, see ``Session.raced``.
+        raced: What has met another transaction already; see ``Session.raced``.
         renewed: The batch was run again because the schema may have changed.
-        replies: Of the calls performed in the transaction under way; None before BEGIN.
+        replies: The replies of the transaction under way; None before BEGIN.
         turn: Its place in the line of batches that have met a conflict.
     """
 
@@ -75,11 +75,11 @@ class Ticket(Generic[S, T]):
         self.replies: list[Reply] | None = None
         self.turn: Turn | None = None
         self.future: Future[T] = Future()
-        # It can no longer be cancelled: only the worker, or who ends it in its place, settles it.
+        # It cannot be cancelled any more: only the worker, or whoever ends the ticket, settles it.
         self.future.set_running_or_notify_cancel()
 
     def take(self) -> bool:
-        """A thread is about to do the work; False: the caller has been told something already."""
+        """Take it for a thread; False: the caller has already been told something."""
         with self.lock:
             if self.future.done():
                 return False
@@ -87,14 +87,14 @@ class Ticket(Generic[S, T]):
             return True
 
     def stand_in_line(self, turn: Turn) -> None:
-        """Its place in the line; given up when the ticket is over."""
+        """Keep its place in the line, which is given up when the ticket is over."""
         with self.lock:
             self.turn = turn
             if self.over:
                 turn.come.cancel()
 
     def may_commit(self) -> bool:
-        """COMMIT is about to be sent; False: it must not be."""
+        """Whether COMMIT may be sent now; if so, it counts as sent."""
         with self.lock:
             if self.over:
                 return False
@@ -118,7 +118,7 @@ class Ticket(Generic[S, T]):
             but_commit: Leave a COMMIT that is under way alone.
 
         Returns:
-            The stage it is to be ended at; None: there is nothing to be ended.
+            The stage at which it was ended; None: there is nothing to end.
         """
         with self.lock:
             if self.future.done() or self.stage is Stage.COMMITTED:
@@ -131,7 +131,7 @@ class Ticket(Generic[S, T]):
             return self.stage
 
     def settle(self, result: T) -> bool:
-        """Tell the caller the result; False: it has been told something else already."""
+        """Give the caller the result; False: it has already been told something else."""
         with self.lock:
             if self.future.done():
                 return False
@@ -139,7 +139,7 @@ class Ticket(Generic[S, T]):
             return True
 
     def fail(self, error: BaseException) -> bool:
-        """Tell the caller an error; False: it has been told something else already."""
+        """Give the caller an error; False: it has already been told something else."""
         with self.lock:
             if self.future.done():
                 return False
@@ -151,5 +151,5 @@ AnyTicket = Ticket[Any, Any]
 
 
 def untimed(*, read_only: bool) -> AnyTicket:
-    """A ticket for who begins a transaction of its own."""
+    """A ticket without a time limit, for transactions of the server's own."""
     return Ticket(lambda _: None, read_only=read_only)

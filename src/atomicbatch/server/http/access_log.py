@@ -1,8 +1,8 @@
 """
 Access log: one line for each request, and every warning, written without making anybody wait.
 
-Whoever reads our standard error may be slow or stopped. Lines are therefore put into a buffer and
-written by a thread of its own; when the buffer is full they are dropped, and how many is told.
+Whoever reads our standard error may be slow, or may have stopped. So lines go into a buffer, and a
+thread of its own writes them. When the buffer is full, lines are dropped and counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 _MAX_BUFFER_BYTES = 1 << 20
 _MAX_LINE_CHARS = 500
 _MAX_RECORD_CHARS = 16_000
-# Writes of up to this many bytes into a pipe are never mixed with those of other processes.
+# Writes of up to this many bytes into a pipe are never mixed with others (pipe(7)).
 _ATOMIC_BYTES = 4096
 _GATHER_SECONDS = 0.05
 _UNSAFE = re.compile(r'[^\x21-\x7e]|["\\]')
@@ -29,10 +29,10 @@ class LineWriter:
     Lines -> a file descriptor, from any thread, never waiting.
 
     Args:
-        descriptor: Where to; standard error unless told otherwise.
+        descriptor: Where the lines go; by default standard error.
 
     Attributes:
-        dropped: Lines lost since the last that was written.
+        dropped: The number of lines lost since the last one that was written.
     """
 
     def __init__(self, descriptor: int = 2) -> None:
@@ -47,7 +47,7 @@ class LineWriter:
         self._thread.start()
 
     def put(self, line: str) -> None:
-        """Take a line (or a few); it is written soon, or dropped."""
+        """Take a line, or several; they are written soon, or dropped."""
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         with self._lock:
             if self._size + len(data) > _MAX_BUFFER_BYTES:
@@ -60,7 +60,7 @@ class LineWriter:
         self._wake.set()
 
     def close(self, *, seconds: float = 0.5) -> None:
-        """Write what is there, if it can be written within this time."""
+        """Write what is left, if that takes no longer than ``seconds``."""
         self._ended = True
         self._wake.set()
         self._thread.join(seconds)
@@ -99,7 +99,7 @@ class LineWriter:
 
 
 class LogHandler(logging.Handler):
-    """Warnings and errors by way of a LineWriter, so that they make nobody wait either."""
+    """Sends warnings and errors through a LineWriter, so that they make nobody wait either."""
 
     def __init__(self, writer: LineWriter) -> None:
         super().__init__(logging.WARNING)
@@ -125,10 +125,10 @@ ENTRY = "atomicbatch.entry"
 
 class Entry:
     """
-    What is told of one request besides its response; whoever knows it fills it in.
+    What the log tells of one request besides its response. Whoever knows it fills it in.
 
     Attributes:
-        calls: How many a batch has.
+        calls: How many calls a batch has.
         outcome: What became of a batch, also if nobody waits for the answer any more.
         principal: The name of who asks; None: nobody has signed in.
     """
@@ -172,13 +172,13 @@ class AccessLog:
         Write the line of one request.
 
         Args:
-            client: Its address.
+            client: The client's address.
             method: As it was sent, or "-".
             path: As it was sent, without the query.
             status: The response's; None: the client hung up before there was one.
             seconds: From the request's head to its response.
             size: Bytes of the response's body.
-            attempts: How often a batch was run, where more than once.
+            attempts: How often a batch was run, if more than once.
             entry: What else is known.
         """
         words = [_now(), client, method, _safe(path), "hung-up" if status is None else str(status)]
@@ -199,7 +199,7 @@ def _now() -> str:
 
 
 def _safe(data: bytes) -> str:
-    """Visible ASCII alone: whatever else a path holds could draw on a terminal or forge a line."""
+    """Keep visible ASCII only: anything else could steer a terminal or forge a line."""
     text = _UNSAFE.sub(_escaped, data[:200].decode("latin-1"))
     return text if len(data) <= 200 else text + "..."
 
@@ -209,6 +209,6 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def configure_logging(writer: LineWriter) -> None:
-    """Let all that this process logs go by way of ``writer``."""
+    """Send everything that this process logs through ``writer``."""
     root: Any = logging.getLogger()
     root.handlers[:] = [LogHandler(writer)]

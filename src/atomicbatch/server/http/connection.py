@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, or turn the client away."""
+        """Begin, or turn the client away if there are too many."""
         self._transport = transport
         self._peer = _address(transport.get_extra_info("peername"))
         self._own = _address(transport.get_extra_info("sockname"))
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
             self._deadline = self._loop.time() + self._limits.idle_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Tell whoever works for this client."""
+        """Tell the application that the client is gone."""
         self._ended = True
         self._traffic.connections.discard(self)
         self._deadline = self._write_deadline = math.inf
@@ -84,14 +84,14 @@ class Connection(asyncio.Protocol):
         self._reader.close()
 
     def eof_received(self) -> None:
-        """Take the end of what the client sends for a hang-up, as asyncio does."""
+        """Treat the end of what the client sends as a hang-up, as asyncio does."""
 
     def data_received(self, data: bytes) -> None:
         """Read bytes."""
         self._reader.feed(data)
 
     def pause_writing(self) -> None:
-        """Give the client a time to take what it has been sent."""
+        """Limit the time in which the client must take what it has been sent."""
         self._write_mark = self._transport.get_write_buffer_size()
         self._write_deadline = self._loop.time() + self._limits.write_seconds
         self._traffic.count_unsent()
@@ -103,10 +103,10 @@ class Connection(asyncio.Protocol):
         self._traffic.count_unsent()
         self._next()
 
-    # What traffic asks.
+    # Called by traffic.
 
     def check_time(self, now: float) -> None:
-        """End the connection if the client has let a time pass."""
+        """End the connection if the client has taken too long for something."""
         if now >= self._write_deadline:
             size = self._transport.get_write_buffer_size()
             if size > self._write_mark - _TAKEN_BYTES:
@@ -129,16 +129,16 @@ class Connection(asyncio.Protocol):
         """Bytes of answers that the client has not taken yet."""
         return 0 if math.isinf(self._write_deadline) else self._transport.get_write_buffer_size()
 
-    # What the server asks when it stops.
+    # Called by the server when it stops.
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered that has arrived as a whole, or one waits."""
+        """Whether a whole request is being answered or waits to be."""
         request = self._request
         return request is not None and (request.complete or bool(self._waiting))
 
     def stop(self, reply: Reply) -> None:
-        """Close the connection; what has not arrived as a whole is answered with ``reply``."""
+        """Close the connection; a request that has not arrived as a whole gets ``reply``."""
         if self._request is not None and not self._request.complete:
             self._refuse(reply)
         elif self._request is None:
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         """Cut the connection."""
         self._transport.abort()
 
-    # What a request asks.
+    # Called by a request.
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -164,11 +164,11 @@ class Connection(asyncio.Protocol):
         self._pause_reading()
 
     def answered(self, request: Request) -> None:
-        """Go on after a response."""
+        """Go on after a response, or end the connection."""
         if not request.keep_alive:
             self._end(at_once=request.complete)
 
-    # What the reader tells.
+    # Called by the reader.
 
     def take_head(self, head: Head) -> None:
         """A request has begun: it may be answered when its turn comes."""
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         self._take(self._arriving, self._app)
 
     def take_body(self, body: bytes) -> None:
-        """Hold bytes of a body, within what all bodies together may be."""
+        """Hold bytes of a body, within the bound on all bodies together."""
         request = self._arriving
         if request is None or request.answered or request.gone:
             return
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
             request.end()
 
     def wait_for_head(self) -> None:
-        """Give the client a time to complete a head that has begun."""
+        """Limit the time in which the client must complete the head that has begun."""
         self._deadline = self._loop.time() + self._limits.head_seconds
 
     def refuse_head(self) -> None:
@@ -214,9 +214,9 @@ class Connection(asyncio.Protocol):
         )
 
     def refuse_malformed(self, why: str) -> None:
-        """Refuse what is no HTTP request."""
+        """Refuse what is not an HTTP request."""
         slug = "malformed-request"
-        self._refuse(problem_reply(400, slug, TITLES[slug], f"this is no HTTP request: {why}"))
+        self._refuse(problem_reply(400, slug, TITLES[slug], f"this is not an HTTP request: {why}"))
 
     # Inside
 
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
         if self._request is not None or self._transport.is_closing():
             return
         if not math.isinf(self._write_deadline):
-            return  # the client takes no answers: it gets no more of them
+            return  # the client does not take its answers: it gets no more
         if not self._waiting:
             self._resume_reading()
             if not self._ended and not self._reader.in_head:
@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
             )
 
     def _refuse(self, reply: Reply) -> None:
-        """Answer in the application's place, when its turn comes, and end the connection."""
+        """Answer in place of the application, when its turn comes, and end the connection."""
         reply = closing(reply)
         arriving, self._arriving = self._arriving, None
         self._stop_reading()
@@ -294,7 +294,7 @@ class Connection(asyncio.Protocol):
             self._waiting[-1] = (arriving, _answering(reply))
 
     def _end(self, *, at_once: bool) -> None:
-        """Close the connection once its last answer is sent; first read what still comes."""
+        """Close the connection once its last answer is sent; until then, read what still comes."""
         self._stop_reading()
         self._drop_waiting()
         now = self._loop.time()
@@ -307,7 +307,7 @@ class Connection(asyncio.Protocol):
         self._resume_reading()
 
     def _stop_reading(self) -> None:
-        """Throw away whatever still comes."""
+        """Ignore whatever still comes."""
         self._ended = True
         self._reader.end()
 
@@ -334,7 +334,7 @@ def _address(name: Any) -> tuple[str, int] | None:
 
 
 def _answering(reply: Reply) -> App:
-    """An application that has one answer."""
+    """An application that always gives this answer."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - ASGI's shape
         headers = list(reply.headers)

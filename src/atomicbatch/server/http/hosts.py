@@ -1,11 +1,12 @@
 """
-Hosts: the names the server answers for, and the pages from which browsers may write.
+Hosts: the names that the server answers for, and the pages from which browsers may write.
 
-Nobody signs in, so whoever gets a browser on this machine to send a request acts as its user.
-Two ways lead there. *DNS rebinding*: a page's own name is made to point at this machine, and the
-page may then read and write all it likes; its requests name that host, so requests for hosts that
-are not ours are refused. *Cross-site requests*: a page sends a write to our own name without
-reading the answer; browsers tell by Origin and Sec-Fetch-Site, which no page can change.
+Nobody signs in. So whoever gets a browser on this machine to send a request acts as its user.
+There are two ways to do that. *DNS rebinding*: a page's own name is made to point at this machine,
+and the page may then read and write what it likes. Its requests name that host, so requests for
+hosts that are not ours are refused. *Cross-site requests*: a page sends a write to our own name,
+without reading the answer. Browsers mark these with Origin and Sec-Fetch-Site, which no page can
+change.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from atomicbatch.model import Header, Reply
 from atomicbatch.problems import problem_reply
 
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
-# RFC 9110 section 7.2, without the user information and percent-encoding that nobody needs here.
+# RFC 9110, section 7.2, without user information and percent-encoding, which nobody needs here.
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(rb"(https?)://(.+)")
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
@@ -27,14 +28,14 @@ _REMEMBERED = 256
 
 
 class Authority(NamedTuple):
-    """A host in lower case, without brackets and final dot, and the port where one is named."""
+    """A host in lower case, without brackets and final dot, and the port if one is named."""
 
     host: str
     port: int | None
 
 
 def read_authority(value: bytes) -> Authority | None:
-    """``host[:port]`` as it stands in Host and Origin; None where it is anything else."""
+    """Read ``host[:port]``, as in Host and Origin; None if it is anything else."""
     match = _AUTHORITY.fullmatch(value)
     if match is None:
         return None
@@ -50,7 +51,7 @@ def read_authority(value: bytes) -> Authority | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, as in ``Authority``, is this machine's own and nobody else's."""
+    """Whether a host, as in ``Authority``, is this machine itself."""
     if host == "localhost":
         return True
     try:
@@ -61,17 +62,17 @@ def is_loopback(host: str) -> bool:
 
 class Hosts:
     """
-    The hosts that requests may name: loopback ones, the one listened on, and those allowed.
+    The hosts that requests may name: loopback names, the one listened on, and those allowed.
 
-    A server that listens on all addresses of its machine also takes every IP address: a page
-    that was reached by an address comes from that address, so nothing can be rebound.
+    A server that listens on all addresses of its machine also accepts every IP address. A page that
+    was reached by an address comes from that address, so nothing can be rebound.
 
     Args:
         listening: The name or address that the server was told to listen on.
         allowed: More names, each with a port (that port only) or without (any port).
 
     Raises:
-        ValueError: An allowed name is no host.
+        ValueError: An allowed name is not a host.
     """
 
     def __init__(self, listening: str = "127.0.0.1", allowed: Iterable[str] = ()) -> None:
@@ -84,12 +85,12 @@ class Hosts:
                 self._hosts.add(authority.host)
             else:
                 self._exact.add(authority)
-        # The values of Host seen and taken: clients send the same one each time.
+        # The values of Host that were accepted: clients send the same one each time.
         self._seen: dict[bytes, Authority] = {}
 
     def refusal(self, method: str, headers: Iterable[Header]) -> Reply | None:
         """
-        Why a request is not answered, or None: it may pass.
+        Why a request is not answered; None: it may pass.
 
         Args:
             method: The request's.
@@ -124,7 +125,9 @@ class Hosts:
     def _read(self, value: bytes) -> Authority | Reply:
         authority = read_authority(value)
         if authority is None:
-            return _invalid(f"the Host header {_shown(value)} is no host name with or without port")
+            return _invalid(
+                f"the Host header {_shown(value)} is not a host name with or without a port"
+            )
         if not self._takes(authority):
             return problem_reply(
                 421,
@@ -152,7 +155,7 @@ def _named(name: str) -> Authority:
     authority = read_authority(bare.encode(errors="replace"))
     if authority is None:
         raise ValueError(
-            f"{name!r} is no host: write a name such as shop.example.org, or name:port"
+            f"{name!r} is not a host: write a name such as shop.example.org, or name:port"
         )
     return authority
 
@@ -167,9 +170,9 @@ def _is_address(host: str) -> bool:
 
 def _is_of(origin: bytes, own: Authority) -> bool:
     """
-    Whether an Origin is that of the host which the request names.
+    Whether an Origin is the host that the request names.
 
-    The scheme does not count: behind a proxy with TLS pages are https, and we are not told.
+    The scheme does not count: behind a proxy with TLS, pages are https, and we do not know.
     """
     match = _ORIGIN.fullmatch(origin.lower())
     authority = None if match is None else read_authority(match[2])
@@ -189,7 +192,7 @@ TITLES = {
     "wrong-host": "The server does not answer for this host",
     "cross-site": "The request comes from another site",
 }
-"""Every slug of ours, with the title of its problem."""
+"""The slugs of these problems, and their titles."""
 
 
 def _invalid(detail: str) -> Reply:
@@ -202,5 +205,5 @@ def _cross_site(page: str) -> Reply:
         "cross-site",
         TITLES["cross-site"],
         f"{page} has made a browser send a write; only this server's own pages may. "
-        "If it is your own page behind a proxy, let the proxy pass the Host header on",
+        "If it is your own page behind a proxy, let the proxy pass on the Host header",
     )

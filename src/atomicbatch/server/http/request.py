@@ -23,9 +23,9 @@ App = Callable[[dict[str, Any], Any, Any], Any]
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
-# Up to this size head and body go out together; copying more costs more than a second write.
+# Up to this size, head and body go out together. Copying more costs more than a second write.
 _TOGETHER_BYTES = 64 * 1024
-# A client that is ahead of the application by this much is not read from for a while.
+# If a client is this far ahead of the application, we stop reading from it for a while.
 _AHEAD_BYTES = 256 * 1024
 
 
@@ -42,7 +42,7 @@ class Channel(Protocol):
         """Stop reading: the application is behind."""
 
     def answered(self, request: Request) -> None:
-        """The response has been handed over as a whole."""
+        """The whole response has been handed over."""
 
 
 class Request:
@@ -57,12 +57,12 @@ class Request:
 
     Attributes:
         scope: The ASGI scope.
-        keep_alive: The connection goes on after the response.
-        held: Bytes of its body that count as held.
+        keep_alive: The connection stays open after the response.
+        held: How many bytes of its body count as held.
         complete: It has arrived as a whole.
         status: The response's, once there is one.
         answered: The response has been handed over.
-        gone: The client does not wait any more.
+        gone: The client is no longer waiting for a response.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Request:
         self.answered = False
         self.gone = False
 
-    # What the connection tells.
+    # Called by the connection.
 
     def feed(self, chunk: bytes) -> None:
         """Take bytes of the body."""
@@ -125,14 +125,14 @@ class Request:
         self._news.set()
 
     def hang_up(self) -> None:
-        """The client is gone, or will get no answer of the application's."""
+        """The client is gone, or has got an answer that is not the application's."""
         self.gone = True
         self._news.set()
 
-    # What the application does.
+    # Called by the application.
 
     async def run(self, app: App) -> None:
-        """Let the application answer; whatever it does, there is a response or no connection."""
+        """Let the application answer. If it gives no response, the client gets a 500."""
         try:
             await app(self.scope, self.receive, self.send)
         except Exception:
@@ -142,7 +142,7 @@ class Request:
             self.refuse(problem_reply(500, slug, TITLES[slug], "the server's log says more"))
 
     async def receive(self) -> Message:
-        """The next part of the body; after it, wait for the client to hang up."""
+        """Return the next part of the body; after the last one, wait for the client to hang up."""
         if self._expects_continue:
             self._expects_continue = False
             self._channel.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -158,14 +158,14 @@ class Request:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Take the response: its start, then its body, which goes out as a whole."""
+        """Take the response: its start, then its body, which goes out in one piece."""
         if self.gone or self.answered:
             return
         if message["type"] == "http.response.start":
             self._head = (message["status"], list(message.get("headers", ())))
             return
         if self._head is None:
-            raise RuntimeError("a response begins with its start")
+            raise RuntimeError("the body of a response came before its start")
         body = message.get("body", b"")
         if self._pieces or message.get("more_body", False):
             self._pieces.append(body)
@@ -175,7 +175,7 @@ class Request:
         self._respond(*self._head, body)
 
     def refuse(self, reply: Reply) -> None:
-        """Answer in the application's place, and let it believe that the client is gone."""
+        """Answer in place of the application, which is told that the client is gone."""
         if not self.answered:
             self._respond(reply.status, list(reply.headers), reply.body)
         self.hang_up()
@@ -187,7 +187,7 @@ class Request:
         if self.scope["method"] == "HEAD":
             body = b""
         if not self.complete or (b"connection", b"close") in headers:
-            # What is still to come of the body will not be read.
+            # The rest of the body will not be read.
             self.keep_alive = False
         if not self.keep_alive and b"connection" not in names:
             headers.append((b"connection", b"close"))
@@ -197,7 +197,7 @@ class Request:
         head = b"%bdate: %b\r\n%b\r\n" % (line, date, b"".join(lines))
         ends = len(lines) + 3
         if head.count(b"\n") != ends or head.count(b"\r") != ends:
-            raise RuntimeError("a line break in a header of the response")
+            raise RuntimeError("a header of the response holds a line break")
         self.status, self.size = status, len(body)
         for name, value in headers:
             if name == b"batch-attempts":

@@ -30,29 +30,29 @@ except ModuleNotFoundError:  # pragma: no cover - Windows has none
 _log = logging.getLogger("atomicbatch.server")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOPPED, CUT_OFF = 0, 1
-"""Exit statuses: everything that was under way is answered; something was cut off."""
+"""Exit statuses: every request under way was answered; some request was cut off."""
 _POLL_SECONDS = 0.02
-# What is cut off gets this long to roll back: a thread is given up after 0.75 s.
+# How long what is cut off may take to roll back. A thread is given up after 0.75 s.
 _ROLL_BACK_SECONDS = 1.0
-# Work that was cut off is over by now, unless it hangs in COMMIT; it is then given up as well.
+# Work that was cut off is over by now, unless it hangs in COMMIT. Then it is given up as well.
 _FINISH_SECONDS = 0.2
 _CLOSE_SECONDS = 2.0
 STOP_SECONDS = 4.0
 """How much longer than its ``drain_seconds`` a server takes to stop, at most."""
-# Nobody is asked any more: not the event loop, and no thread that hangs in the database.
+# After that the process ends by force, whatever hangs: the event loop, or a thread in the database.
 _LAST_SECONDS = STOP_SECONDS - 0.5
 
 
 class Server:
     """
-    An application on a socket that listens already.
+    An application on a socket that already listens.
 
     Args:
-        application: What answers.
+        application: Answers the requests.
         listener: The socket.
         traffic: The connections and their bounds.
         drain_seconds: How long requests under way may take when the server is told to stop.
-        ready: Called once, when it answers.
+        ready: Called once, when the server answers.
         writer: The log, which is written out at the end.
     """
 
@@ -81,8 +81,8 @@ class Server:
         """
         Serve until told to stop, by ``stop`` or, in the main thread, by SIGTERM or SIGINT.
 
-        A second signal ends the process at once. So does, as a last resort, a thread that depends
-        on nobody, within ``drain_seconds`` and four more.
+        A second signal ends the process at once. As a last resort, a thread that depends on nothing
+        else ends it ``drain_seconds`` and four seconds after the first one.
 
         Returns:
             The exit status: ``STOPPED`` or ``CUT_OFF``.
@@ -96,10 +96,10 @@ class Server:
 
     def stop(self, *, drain_seconds: float | None = None) -> None:
         """
-        Refuse new requests, let those under way finish, and end; from any thread.
+        Refuse new requests, let those under way finish, and end. May be called from any thread.
 
         Args:
-            drain_seconds: How long those may take, where it is not what the server was made with.
+            drain_seconds: How long those may take; None: as long as the server was told at first.
         """
         if drain_seconds is not None:
             self._drain_seconds = drain_seconds
@@ -129,8 +129,8 @@ class Server:
     def _begin_to_drain(self) -> None:
         self._application.draining = True
         if self._handling:
-            # From now on the kernel ends the process, should this thread be stuck. Not earlier:
-            # a signal that comes while its handler is being changed is lost.
+            # From now on a signal makes the kernel end the process, even if this thread is stuck.
+            # Not earlier: a signal that comes while its handler is being changed is lost.
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
         self._stopping.set()
@@ -166,7 +166,7 @@ class Server:
         return CUT_OFF if cut_off else STOPPED
 
     async def _drain(self) -> None:
-        """Wait for what has arrived as a whole to be answered, and for the answers to be taken."""
+        """Wait until whole requests are answered, and until clients have taken the answers."""
         connections: set[Any] = self._traffic.connections
         while any(connection.busy for connection in connections):
             if time.monotonic() > self._deadline:
@@ -178,7 +178,7 @@ class Server:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _cut_off(self) -> int:
-        """End what is left; returns how many requests that were."""
+        """End the requests that are left; return how many there were."""
         running = set(self._traffic.running)
         connections: set[Any] = self._traffic.connections
         unsent = sum(1 for connection in connections if connection.unsent_bytes())
@@ -191,7 +191,7 @@ class Server:
         return len(running) + unsent
 
     async def _close_database(self) -> bool:
-        """Close the database, in a thread that nobody waits for longer than a while."""
+        """Close the database in a thread; return whether it was done in time."""
         closed = threading.Event()
 
         def close() -> None:

@@ -19,10 +19,10 @@ _CLOSE: Header = (b"connection", b"close")
 
 
 class Held(Protocol):
-    """A connection, as far as traffic is concerned."""
+    """A connection, as far as its bounds are concerned."""
 
     def check_time(self, now: float) -> None:
-        """Do what is due: a time that has passed ends the connection."""
+        """End the connection if a time that it has been given is over."""
 
     def unsent_bytes(self) -> int:
         """Bytes of answers that the client has not taken yet."""
@@ -34,8 +34,8 @@ class Traffic:
 
     Attributes:
         limits: The bounds.
-        log: Where each request leaves a line; None: nowhere.
-        connections: Those that are open.
+        log: Gets a line for each request; None: there is no access log.
+        connections: The open ones.
         running: The tasks of the requests that are being answered.
         upload_bytes: Bytes of request bodies held.
         unsent_bytes: Bytes of answers that slow clients have not taken yet.
@@ -53,8 +53,8 @@ class Traffic:
         """
         Look at every connection four times a second, for ever.
 
-        One clock for all is cheaper than a timer for each request, and sees a client that sends a
-        byte now and then just as one that sends none.
+        One clock for all is cheaper than a timer for each request. It catches a client that sends a
+        byte now and then as well as one that sends none.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -63,8 +63,8 @@ class Traffic:
             for connection in list(self.connections):
                 try:
                     connection.check_time(now)
-                except Exception:  # the clock of all the others must not stop
-                    _log.exception("looking at a connection failed")
+                except Exception:  # the others still need the clock
+                    _log.exception("checking a connection's time failed")
             self.count_unsent()
 
     def count_unsent(self) -> None:
@@ -72,7 +72,7 @@ class Traffic:
         self.unsent_bytes = sum(connection.unsent_bytes() for connection in self.connections)
 
     def admits(self) -> Reply | None:
-        """Why no further request is taken now, or None: it may run."""
+        """Why no further request is accepted now; None: it may run."""
         maximum = self.limits.max_requests
         if len(self.running) >= maximum:
             return _refusal("max_requests", maximum, f"{maximum} requests are being answered")
@@ -84,10 +84,10 @@ class Traffic:
 
     def check_unsent(self) -> None:
         """
-        See whether another answer may be made, right before it is: many may have waited.
+        Check that another answer may be made. Called right before it is made, as many may wait.
 
         Raises:
-            LimitError: Clients have yet to take too many.
+            LimitError: The answers that clients have not taken yet are too long together.
         """
         maximum = self.limits.max_unsent_bytes
         if self.unsent_bytes > maximum:
@@ -95,19 +95,19 @@ class Traffic:
             raise _busy("max_unsent_bytes", maximum, detail)
 
     def too_many_connections(self) -> Reply:
-        """Answer a connection beyond the bound."""
+        """The answer to a connection beyond the bound."""
         maximum = self.limits.max_connections
         return _refusal("max_connections", maximum, f"{maximum} connections are open")
 
     def too_much_uploaded(self) -> Reply:
-        """Answer a request whose body would be more than all bodies together may be."""
+        """The answer to a request whose body is too much for what all bodies together may be."""
         maximum = self.limits.max_upload_bytes
         detail = f"the request bodies held at this moment come to {maximum} bytes"
         return _refusal("max_upload_bytes", maximum, detail)
 
 
 def _busy(limit: str, maximum: float, detail: str) -> LimitError:
-    """503: a bound of ``ServerLimits`` is reached."""
+    """503: a bound of ``ServerLimits`` has been reached."""
     error = LimitError(f"{detail} already; try again later", limit=limit, maximum=maximum)
     error.status, error.slug = 503, "server-busy"
     return error
@@ -118,6 +118,6 @@ def _refusal(limit: str, maximum: float, detail: str) -> Reply:
 
 
 def closing(reply: Reply) -> Reply:
-    """The same reply to a request of which nothing has run; then the connection is closed."""
-    # Also where it is not known, or not looked at, whether it is a batch.
+    """The reply, marked: nothing has run, and the connection will be closed."""
+    # Batch-Outcome also if nobody knows, or has looked, whether the request is a batch.
     return reply._replace(headers=(*reply.headers, _CLOSE, NOT_STARTED))

@@ -1,4 +1,4 @@
-"""Page: what is served and how to send a first batch, for people; a list for programs."""
+"""Index: what is served and how to send a first batch, for people; a list for programs."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ one batch.</p>
 
 
 def _block(label: str, text: str) -> str:
-    # It scrolls sideways: the keyboard must get there, and a screen reader say what it is.
+    # It scrolls sideways, so the keyboard must reach it and a screen reader must name it.
     return (
         f'<pre tabindex="0" role="region" aria-label="{escape(label)}">'
         f"<code>{escape(text.rstrip())}</code></pre>"

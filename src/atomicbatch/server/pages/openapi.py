@@ -1,4 +1,4 @@
-"""OpenAPI: the document at /openapi.json, made from the schema (OpenAPI 3.1)."""
+"""OpenAPI: the document at ``/openapi.json``, made from the schema (OpenAPI 3.1)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def openapi_document(
     Args:
         schema: What is served.
         batch_path: Where the batch endpoint is; the tables are beside it.
-        limits: Told in the batch endpoint's description.
-        read_only: Only reading operations are described.
-        version: Of the server.
+        limits: Named in the description of the batch endpoint.
+        read_only: Describe only operations that read.
+        version: The server's.
     """
     base = batch_path.rpartition("/")[0]
     paths: Document = {batch_path: batch_path_item(schema, base, limits, read_only=read_only)}
@@ -60,7 +60,7 @@ def openapi_document(
             "title": f"atomicbatch: {schema.database}",
             "version": version,
             "description": "Every table and view as a resource, and atomic batches of calls."
-            " HEAD goes wherever GET goes; OPTIONS answers with Allow.",
+            " HEAD is served wherever GET is; OPTIONS answers with Allow.",
         },
         "paths": paths,
         "components": {
@@ -135,7 +135,7 @@ _RESOURCES: Document = {
         "required": ["name", "href", "key", "read_only"],
     },
 }
-# These are read as something else: such a column is filtered within and=(...).
+# These names have other meanings in a query: such a column is filtered within and=(...).
 _NO_COLUMNS = frozenset(name for name, entry in _PARAMETERS.items() if entry["in"] == "query") | {
     "not.and",
     "not.or",

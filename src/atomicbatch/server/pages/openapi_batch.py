@@ -1,4 +1,4 @@
-"""OpenAPI of the batch endpoint, with an example that works on the tables that are served."""
+"""OpenAPI of the batch endpoint, with an example that works on the tables served."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def example_calls(schema: Schema, base: str, *, read_only: bool) -> list[Example
     """Calls for a first batch on a table of ``schema``: a create where possible, and a list."""
     tables = list(schema.tables.values())
     writable = [table for table in tables if table.key and not (table.read_only or read_only)]
-    # One without references can be created without knowing what is there.
+    # A row without references can be created without knowing what is there.
     plain = [table for table in writable if not table.foreign_keys] or writable
     calls = []
     if plain:

@@ -24,7 +24,7 @@ PROBLEM: Document = {
 
 _STRINGS = {
     Kind.DATE: {"format": "date"},
-    # "time" and "date-time" have an offset (RFC 3339); these are of OpenAPI's format registry.
+    # "time" and "date-time" have an offset (RFC 3339). These are in OpenAPI's format registry.
     Kind.TIME: {"format": "time-local"},
     Kind.DATETIME: {
         "format": "date-time-local",
@@ -117,4 +117,4 @@ def _value(kind: Kind, column: Column | None, *, written: bool) -> Document:
         if kind is Kind.BYTES and column is not None and column.length is not None:
             text["maxLength"] = (column.length + 2) // 3 * 4  # as base64
         return text
-    return {}  # JSON, and SQLite's columns without a type: anything
+    return {}  # JSON, and SQLite's columns without a type, hold anything

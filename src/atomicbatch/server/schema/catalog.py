@@ -1,9 +1,9 @@
 """
 Catalog: the schema that is served, read again when the database's own has changed.
 
-On SQLite each transaction looks at the schema's version when it begins, so that no batch ever runs
-with another schema than its transaction sees. The other databases have no such number: there the
-catalog is looked at once a second, and whenever a call fails in a way that a change explains.
+On SQLite, each transaction checks the schema's version when it begins, so that a batch never runs
+with another schema than its transaction sees. The other databases have no such number. There, the
+definitions are compared once a second, and whenever a call fails in a way that a change explains.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Catalog:
     The schema of one database, shared by all threads of a process.
 
     Attributes:
-        hides_batch: There is a table called ``batch``; its path is that of the batch endpoint.
+        hides_batch: There is a table called ``batch``. It is not served: its path is the batch
+            endpoint's.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: The database cannot be reached or read.
@@ -47,17 +48,17 @@ class Catalog:
         return self._known[1]
 
     def schema_of(self, raw: Any) -> Schema | None:
-        """The schema, where it is what ``raw`` sees; else None: read it again."""
+        """The schema, if it is what ``raw`` sees; None: it has to be read again."""
         self._looked = time.monotonic()
         known, schema = self._known
         return schema if definitions(raw, self._dialect.name) == known else None
 
     def is_due(self) -> bool:
-        """Whether it is time to look again."""
+        """Whether it is time to compare again."""
         return time.monotonic() - self._looked > _LOOK_SECONDS
 
     def expire(self) -> None:
-        """Make the next look due."""
+        """Make it time to compare again."""
         self._looked = 0.0
 
     def read_again(self) -> None:
@@ -69,13 +70,13 @@ class Catalog:
         """
         before = self._known
         with self._lock:
-            if self._known is before:  # else another thread has just done it
+            if self._known is before:  # if not, another thread has just done it
                 self._known = self._read()
                 _log.info("the database's schema has changed and was read again")
 
     def _read(self) -> tuple[list[Any], Schema]:
         with self._engine.connect() as connection:
-            # All of it as it was at one moment.
+            # One snapshot for all queries.
             if self._engine.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             elif self._engine.name == "sqlite":

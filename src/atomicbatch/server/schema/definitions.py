@@ -1,4 +1,4 @@
-"""Definitions: what tells, in few queries, whether the definition of any table has changed."""
+"""Definitions: a few queries whose answers change when the definition of any table changes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from atomicbatch.server.dialect import DialectName
 
 _SQLITE = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-# The version (xmin) of each row of the catalogs that defines something of what is served. The rows
-# of pg_class themselves change with statistics and TRUNCATE as well.
+# The version (xmin) of each row of the catalogs that defines part of what is served. Rows of
+# pg_class are left out: they change with statistics and TRUNCATE too.
 _POSTGRESQL = """
     WITH served AS (
         SELECT oid, relname, relkind FROM pg_catalog.pg_class
@@ -66,7 +66,7 @@ _STATEMENTS: dict[DialectName, tuple[str, ...]] = {
 
 def definitions(raw: Any, dialect: DialectName) -> list[Any]:
     """
-    Something that is not the same any more once the definition of a table has changed.
+    A value that differs from an earlier one once the definition of a table has changed.
 
     Args:
         raw: A driver's connection.

@@ -1,4 +1,4 @@
-"""Effects: what a database does beyond what a write says: triggers, rules, engines."""
+"""Effects: tables on which a write does more, or less, than it says: triggers, rules, engines."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class Effects(NamedTuple):
     """What is known of the tables of a database, by their names."""
 
     indirect: frozenset[str]
-    """Writes may do something else than they say, see ``Table.has_triggers``."""
+    """Tables whose writes may do something else than they say; see ``Table.has_triggers``."""
     read_only: dict[str, str]
-    """Why a table is served for reading only."""
+    """Tables that are served for reading only, each with the reason."""
     without_rowid: frozenset[str] = frozenset()
-    """SQLite's tables that number no rows."""
+    """SQLite's tables that do not number their rows."""
 
 
-_INSTEAD = "a rule of the database does something else instead of a write"
+_INSTEAD = "a rule of the database replaces its writes"
 _FOREIGN = "it is a foreign table, which another database commits"
 _ENGINE = "its storage engine cannot roll back"
 _SHADOW = "it belongs to a virtual table"
-# A parent's writes fire the triggers of its partitions and heirs.
+# A write to a parent fires the triggers of its partitions and children.
 _POSTGRESQL_INDIRECT = """
     WITH RECURSIVE fired (oid) AS (
         (SELECT tgrelid FROM pg_catalog.pg_trigger WHERE NOT tgisinternal
@@ -47,7 +47,7 @@ _MARIADB_INDIRECT = """
     SELECT event_object_table FROM information_schema.triggers
     WHERE event_object_schema = database()
 """
-# MyISAM, Aria and the like keep what was written to them when a batch rolls back.
+# MyISAM, Aria and others keep what was written to them when a batch is rolled back.
 _MARIADB_ENGINE = """
     SELECT t.table_name FROM information_schema.tables t
     LEFT JOIN information_schema.engines e ON e.engine = t.engine
@@ -57,7 +57,7 @@ _MARIADB_ENGINE = """
 
 
 def effects(connection: sa.Connection, dialect: DialectName) -> Effects:
-    """Read them from a database."""
+    """Read the effects from a database."""
 
     def names(sql: str) -> frozenset[str]:
         return frozenset(row[0] for row in connection.exec_driver_sql(sql))
@@ -71,8 +71,8 @@ def effects(connection: sa.Connection, dialect: DialectName) -> Effects:
     return Effects(names(_POSTGRESQL_INDIRECT), read_only)
 
 
-# A constraint that drops a write, or other rows, without a word; and a row's reference to its own
-# table that follows a change of key after RETURNING has shown the row.
+# A constraint that drops a write, or other rows, without an error; and a reference of a table to
+# itself, which follows a change of key after RETURNING has shown the row.
 _SQLITE_INDIRECT = re.compile(
     r"ON\s+CONFLICT\s+(IGNORE|REPLACE)|ON\s+UPDATE\s+(CASCADE|SET)|^\s*CREATE\s+VIRTUAL",
     re.IGNORECASE,
@@ -88,7 +88,7 @@ def _sqlite_effects(connection: sa.Connection) -> Effects:
             by_folded[name.lower()] = name
             if _SQLITE_INDIRECT.search(sql or ""):
                 indirect.add(name)
-    # A trigger keeps its table's name as it was written, which may differ in case.
+    # A trigger keeps its table's name as it was written, which may differ in its letters' case.
     indirect |= {by_folded.get(row[2].lower(), row[2]) for row in rows if row[0] == "trigger"}
     listed = connection.exec_driver_sql("PRAGMA table_list").mappings().all()
     own = [row for row in listed if row["schema"] == "main"]

@@ -9,7 +9,7 @@ from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.values.codec import Codec
 from atomicbatch.server.values.kinds import Kind
 
-# Values of these kinds are of any length where the column does not say otherwise.
+# Values of these kinds may be of any length if the column does not say otherwise.
 _ANY_LENGTH = frozenset({Kind.TEXT, Kind.BYTES, Kind.JSON, Kind.ARRAY, Kind.ANY, Kind.OTHER})
 _SHORT = 1000
 
@@ -20,18 +20,18 @@ class Column:
     One column.
 
     Attributes:
-        length: Most characters (text) or bytes (bytes), or None.
-        precision: Most digits of a decimal, or None.
-        scale: Most digits after the point of a decimal, or None.
-        fraction_digits: Most digits of a second's fraction, or None where the database keeps any.
-        minimum: Smallest integer, or None.
-        maximum: Largest integer, or None.
+        length: The most characters (of text) or bytes (of bytes), or None.
+        precision: The most digits of a decimal, or None.
+        scale: The most digits after the point of a decimal, or None.
+        fraction_digits: The most digits of a fraction of a second; None: as many as one likes.
+        minimum: The smallest integer, or None.
+        maximum: The largest integer, or None.
         choices: The words of an enumeration, or None.
-        required: A create without it fails: not nullable, no default.
+        required: A create without it fails: it is not nullable and has no default.
         writable: False for computed columns.
-        select_sql: How the column is read where its plain name would lose something, or None.
-        default_sql: The default as SQL text; None where there is none, or where it gives another
-            value each time.
+        select_sql: How the column is read if its plain name would lose something, or None.
+        default_sql: The default as SQL text; None if there is none, or if it is another value each
+            time.
         item: The kind of an array's items.
         sql_type: The type's name as the database writes it, for people.
         codec: JSON values <-> the driver's.
@@ -58,7 +58,7 @@ class Column:
 
     @property
     def is_long(self) -> bool:
-        """Whether a value may be long, where the database keeps to types and lengths."""
+        """Whether a value may be long, in a database that keeps to types and lengths."""
         return self.kind in _ANY_LENGTH and (self.length is None or self.length > _SHORT)
 
 
@@ -79,12 +79,12 @@ class Table:
     Attributes:
         key: The primary key's columns, in key order; empty for views and tables without one.
         referenced_by: Foreign keys of other tables that point at this one, each with the name of
-            its own table (SQLite only, which does not say which it was).
+            its own table. For SQLite only, whose errors do not name the foreign key.
         nulls_equal: Those of ``uniques`` that take one NULL only (NULLS NOT DISTINCT).
-        has_triggers: Writes may do something else than they say: by triggers, by rules, by
-            SQLite's ON CONFLICT IGNORE. RETURNING may show a row before they changed it.
-        place: The database's own columns that tell where it keeps a row; empty where it has none.
-        read_only: Only GET and HEAD.
+        has_triggers: Writes may do something else than they say: because of triggers, rules, or
+            SQLite's ON CONFLICT IGNORE. RETURNING may show a row before they have changed it.
+        place: The database's own columns that say where it keeps a row; empty if it has none.
+        read_only: Only GET and HEAD are served.
         read_only_why: The reason, for people.
         schema: The database schema to qualify the name with, or None.
     """
@@ -121,4 +121,4 @@ class Schema:
     dialect: Dialect
     tables: dict[str, Table]
     database: str
-    """The database's name, for people: not where it is, and as whom it is opened."""
+    """The database's name, for people. It does not tell where it is kept, and by whom."""
