@@ -11,7 +11,10 @@ import sqlalchemy as sa
 from tests.drivers.lines import run
 
 TABLES = {
-    "sqlite": ["CREATE TABLE item (name VARCHAR(60) PRIMARY KEY)"],
+    "sqlite": [
+        "CREATE TABLE item (name VARCHAR(60) PRIMARY KEY)",
+        "CREATE TABLE strict (name VARCHAR(60) NOT NULL)",
+    ],
     "postgresql": [
         "CREATE TABLE item (name VARCHAR(60) PRIMARY KEY)",
         "CREATE TABLE late (name VARCHAR(60) REFERENCES item DEFERRABLE INITIALLY DEFERRED)",
