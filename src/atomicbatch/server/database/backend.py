@@ -67,7 +67,7 @@ class Backend(ABC):
         return False
 
     def takes_any_text(self, raw: Raw, error: Exception) -> bool:  # noqa: ARG002 - only SQLite
-        """Whether ``error`` came of a text that is not UTF-8, and ``raw`` reads such texts now."""
+        """Whether ``error`` came from text that is not UTF-8; ``raw`` now reads such text."""
         return False
 
     def leave(self, raw: Raw) -> None:
@@ -101,7 +101,7 @@ class Backend(ABC):
     def few(
         self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
     ) -> list[Row] | None:
-        """All rows of a SELECT that has few; None: some are long, so ``stream`` them."""
+        """All rows of a SELECT that gives few; None: some are long, so ``stream`` them."""
 
     @abstractmethod
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
@@ -171,7 +171,7 @@ def _with_names(error: CommitError) -> CommitError:
 
 
 def connect_arguments(url: sa.URL) -> dict[str, Any]:
-    """What SQLAlchemy would call the driver's ``connect`` with, options of the URL included."""
+    """What SQLAlchemy would give to the driver's ``connect``, with the options of the URL."""
     _, keywords = url.get_dialect()().create_connect_args(url)
     return dict(keywords)
 
@@ -181,6 +181,6 @@ def received(most_bytes: int) -> int:
     return most_bytes + most_bytes // 2 + 64 * 1024
 
 
-# A host that has gone without a word is noticed after about half a minute also where nobody waits.
+# A host that has gone silently is noticed after about half a minute, even if nobody waits for it.
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 USER_TIMEOUT_MILLISECONDS = 30_000

@@ -119,5 +119,5 @@ class PostgreSQLBackend(Backend):
 
 
 def _too_long(error: Exception) -> TooMuchError | None:
-    """PostgreSQL has refused to give a value that is too long, see ``Statements.read_sql``."""
+    """The error of ours, if PostgreSQL refused a value as too long; see ``Statements.read_sql``."""
     return TooMuchError() if TOO_LONG in str(error) else None

@@ -128,8 +128,8 @@ class SQLiteBackend(Backend):
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
         seconds = min(ticket.deadline - time.monotonic(), self.busy_seconds)
         if ticket.read_only:
-            # A file that is not in WAL mode locks readers out too. In steps, so that the driver's
-            # cache of statements is good for something.
+            # A file that is not in WAL mode locks readers out too. The wait is rounded to 100 ms,
+            # so that the driver's cache of statements is not filled by this one.
             raw.execute(f"PRAGMA busy_timeout={max(1, int(seconds * 10)) * 100}")
             raw.execute(BEGIN_TO_READ)
             return
@@ -141,7 +141,7 @@ class SQLiteBackend(Backend):
                 if not is_conflict(error):
                     raise
                 if time.monotonic() > deadline or ticket.over:
-                    # We have waited already: no use in running the batch again.
+                    # We have waited long enough: running the batch again would not help.
                     raise BusyError(
                         "the database is busy: another program holds its write lock"
                     ) from error
@@ -163,9 +163,10 @@ _SHORT_BYTES = 8 * 1024
 
 
 def _too_much(error: Exception) -> TooMuchError | None:
-    """SQLite has refused to make a value longer than it was told."""
+    """The error of ours, if SQLite refused a value for being longer than the limit set here."""
     return TooMuchError() if getattr(error, "sqlite_errorname", "") == "SQLITE_TOOBIG" else None
 
 
 def _fold(text: Any) -> Any:
+    """The SQL function ``atomicbatch_fold``: text as it compares when case does not matter."""
     return text.decode(errors="replace").casefold() if isinstance(text, bytes) else text
