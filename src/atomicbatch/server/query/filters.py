@@ -92,11 +92,11 @@ class Filters:
         if operand is None or operator not in OPERATORS:
             known = ", ".join(OPERATORS)
             raise QueryProblem(
-                f"a condition is 'operator.value', with an operator of {known}", parameter
+                f"a condition is 'operator.value', and the operators are {known}", parameter
             )
         if operator not in _ONLY.get(column.kind, OPERATORS):
             raise QueryProblem(
-                f"{operator} does not fit a column of kind {column.kind.value}", parameter
+                f"{operator!r} cannot be used on a column of kind {column.kind.value}", parameter
             )
         known_operator = cast("Operator", operator)
         if operator in _COMPARISONS:
@@ -127,15 +127,15 @@ def _word(column: Column, operand: str, parameter: str) -> str:
     words = _IS_BOOLEAN if column.kind is Kind.BOOLEAN else _IS
     word = operand.lower()
     if word not in words:
-        raise QueryProblem(f"is takes one of {', '.join(words)}", parameter)
+        raise QueryProblem(f"'is' takes one of {', '.join(words)}", parameter)
     return word
 
 
 def _check_pattern(column: Column, pattern: str, parameter: str) -> None:
     if column.kind not in _TEXT_LIKE:
-        raise QueryProblem("like and ilike fit text columns only", parameter)
+        raise QueryProblem("like and ilike work on text columns only", parameter)
     if "\0" in pattern:
-        raise QueryProblem("a pattern holds no NUL character", parameter)
+        raise QueryProblem("a pattern cannot contain a NUL character", parameter)
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise QueryProblem(f"a pattern has at most {MAX_PATTERN_LENGTH} characters", parameter)
 
@@ -160,7 +160,7 @@ class _Logic:
         negated, word = (bool(match[1]), match[2]) if match else (False, "and")
         group = self._group(word, 1)
         if self._at != len(self._text):
-            self._fail("something follows the last ')'")
+            self._fail("there is more text after the last ')'")
         return Not(group) if negated else group
 
     def _group(self, word: str, depth: int) -> Filter:
@@ -184,14 +184,14 @@ class _Logic:
         return self._condition()
 
     def _condition(self) -> Filter:
-        # PostgREST puts "not" behind the column; before it reads as well.
+        # PostgREST writes "not" after the column; before the column it is accepted too.
         before = self._text.startswith("not.", self._at)
         if before:
             self._at += 4
         column = find_column(self._filters.table, self._column_name(), self._name)
         match = _OPERATOR.match(self._text, self._at)
         if match is None:
-            self._fail("a condition in a tree is 'column.operator.value'")
+            self._fail("a condition in parentheses is 'column.operator.value'")
         self._at = match.end()
         operand = self._operand(match[2], blanks=column.kind in _BLANKS_MATTER)
         condition = self._filters.condition(column, match[2], operand, self._name)
@@ -209,18 +209,18 @@ class _Logic:
         if self._text[self._at : self._at + 1] == '"':
             quoted = QUOTED.match(self._text, self._at)
             if quoted is None:
-                self._fail("a quoted name is not closed")
+                self._fail("a quoted name has no closing quote")
             self._at = quoted.end()
             return unescaped(quoted[1])
         match = _NAME.match(self._text, self._at)
         if match is None:
-            self._fail("a condition starts with a column's name")
+            self._fail("a condition starts with the name of a column")
         self._at = match.end()
         return match[0]
 
     def _take(self, expected: str) -> None:
         if self._text[self._at : self._at + 1] != expected:
-            self._fail(f"{expected!r} is expected after {self._text[: self._at][-20:]!r}")
+            self._fail(f"{expected!r} is missing after {self._text[: self._at][-20:]!r}")
         self._at += 1
 
     def _fail(self, detail: str) -> NoReturn:

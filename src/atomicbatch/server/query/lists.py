@@ -34,21 +34,22 @@ def value_at(text: str, position: int, parameter: str, *, blanks: bool = True) -
     if match is not None:
         end = after_blanks(text, match.end())
         if text[end : end + 1] not in ("", ",", ")"):
-            raise QueryProblem("something follows a quoted value", parameter)
+            raise QueryProblem("there is more text after a quoted value", parameter)
         return unescaped(match[1]), end
     match = _UNQUOTED.match(text, position)
     end = position if match is None else match.end()
     value = text[position:end]
     if value.lstrip().startswith('"'):
-        raise QueryProblem("a quoted value is not closed", parameter)
+        raise QueryProblem("a quoted value has no closing quote", parameter)
     if '"' in value:
         raise QueryProblem(
-            'a value with quotes is written in quotes, with \\ before each: "5\\" pipe"', parameter
+            'a value that contains quotes must be quoted, with \\ before each: "5\\" pipe"',
+            parameter,
         )
     if value != value.strip():
         if blanks:
             raise QueryProblem(
-                'blanks at the ends of a value are written in quotes: " a"', parameter
+                'a value that starts or ends with a blank must be quoted: " a"', parameter
             )
         value = value.strip()
     return value, end
@@ -70,7 +71,7 @@ def list_at(
         QueryProblem: There is no list, it is too long, or a value can be read in two ways.
     """
     if text[position : position + 1] != "(":
-        raise QueryProblem("in takes a list: in.(1,2,3)", parameter)
+        raise QueryProblem("'in' takes a list: in.(1,2,3)", parameter)
     position += 1
     if text[position : position + 1] == ")":
         return [], position + 1
@@ -97,5 +98,5 @@ def list_values(text: str, parameter: str, *, blanks: bool = True) -> list[str]:
     """
     values, end = list_at(text, 0, parameter, blanks=blanks)
     if end != len(text):
-        raise QueryProblem("something follows the list", parameter)
+        raise QueryProblem("there is more text after the list", parameter)
     return values

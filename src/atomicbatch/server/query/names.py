@@ -61,5 +61,5 @@ def named_column(table: Table, name: str) -> Column:
     if name not in table.by_name:
         return find_column(table, plain, name)
     if plain in table.by_name:
-        raise QueryProblem("this may be one of two columns: write it in and=(...)", name)
+        raise QueryProblem("two columns match this name: write the condition in and=(...)", name)
     return table.by_name[name]

@@ -37,7 +37,7 @@ class Query(NamedTuple):
 # select and order together count as columns on PostgreSQL, which takes 1,664; SQLite takes 2,000.
 MAX_NAMES = 500
 
-# Google's clients add these to every call; they mean nothing here.
+# Google's clients add these to every call. They have no meaning here.
 _SYSTEM = frozenset({"alt", "prettyPrint", "key", "quotaUser", "userIp"})
 # What PostgREST takes as a condition, whether or not we know the operator.
 _CONDITION = re.compile(
@@ -53,8 +53,8 @@ def read_query(table: Table, query: bytes) -> Query:
     Read a query string, without its ``?``.
 
     Conditions on columns are joined by AND. ``select``, ``order``, ``limit``, ``offset``,
-    ``on_conflict``, ``and`` and ``or`` are no columns: a column with such a name is filtered
-    within ``and=(...)``.
+    ``on_conflict``, ``and`` and ``or`` are not columns: a column with such a name is filtered
+    inside ``and=(...)``.
 
     Raises:
         QueryProblem: It is not understood; ``parameter`` names the culprit.
@@ -66,24 +66,25 @@ def read_query(table: Table, query: bytes) -> Query:
     for name, value in _pairs(query):
         if name in _READERS:
             if name in once:
-                raise QueryProblem("is given twice", name)
+                raise QueryProblem("is given more than once", name)
             once[name] = value
         elif name in _TREES:
             filters.append(reader.logic(name, value))
         elif not _is_system(name, value, table):
             filters.append(reader.plain(name, value))
         elif name == "alt" and value not in ("", "json"):
-            raise QueryProblem("only alt=json is served", name)
+            raise QueryProblem("only alt=json is supported", name)
     chosen = {name: _READERS[name](value, table) for name, value in once.items()}
     return Query(filter=And(tuple(filters)) if filters else None, **chosen)
 
 
 def _is_system(name: str, value: str, table: Table) -> bool:
     """
-    Tell whether a parameter is one of Google's clients', which mean nothing here.
+    Whether a parameter is one that Google's clients add, and is ignored.
 
-    A condition that is taken for one would be dropped, and a write reach more rows. So it is none
-    where the table has such a column, in upper or lower case, or where the value is a condition.
+    If a condition were taken for one, it would be ignored, and a write would reach more rows. So a
+    parameter is not ignored if the table has such a column, in upper or lower case, or if its value
+    is a condition.
     """
     if not (name in _SYSTEM or name.startswith("$.")) or _CONDITION.match(value):
         return False
@@ -110,11 +111,11 @@ _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def _decode(text: bytes, parameter: str) -> str:
-    """Undo percent-encoding; ``parameter`` is the name that ``text`` is the value of, or empty."""
+    """Undo percent-encoding. ``parameter`` is the name, if ``text`` is a value; else empty."""
     if b"+" in text:
         text = text.replace(b"+", b" ")
     if b"%" in text:
-        # Guessing would find other rows: "%" in a pattern is a wildcard, and "%41" an "A".
+        # A guess would find other rows: "%" is a wildcard in a pattern, and "%41" is an "A".
         if _BAD_PERCENT.search(text):
             detail = "'%' is not followed by two hexadecimal digits; '%' itself is written %25"
             raise QueryProblem(detail, parameter or ascii(text[:50]))
@@ -122,10 +123,10 @@ def _decode(text: bytes, parameter: str) -> str:
     try:
         return text.decode()
     except UnicodeDecodeError:
-        raise QueryProblem("is not UTF-8", parameter or ascii(text[:50])) from None
+        raise QueryProblem("is not valid UTF-8", parameter or ascii(text[:50])) from None
 
 
-# A list of names, each perhaps in quotes; what is behind a name belongs to it: ``"a,b".desc``.
+# An item of a list: a name, perhaps in quotes, and what follows it: ``"a,b".desc``.
 _ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^",])*', re.DOTALL)
 _QUOTED_NAME = re.compile(r'(?:([^"]*):)?"((?:[^"\\]|\\.)*)"([^"]*)', re.DOTALL)
 
@@ -143,18 +144,18 @@ def _items(value: str, parameter: str) -> list[str]:
         end = len(value) if match is None else match.end()
         items.append("" if match is None else match[0])
         if value[end : end + 1] not in ("", ","):
-            raise QueryProblem("a quoted name is not closed", parameter)
+            raise QueryProblem("a quoted name has no closing quote", parameter)
     return items
 
 
 def _named(item: str, parameter: str) -> tuple[str | None, str, str] | None:
-    """``alias:"name"rest`` -> its three parts; None where nothing is quoted."""
+    """``alias:"name"rest`` -> its three parts; None if nothing is quoted."""
     if '"' not in item:
         return None
     match = _QUOTED_NAME.fullmatch(item)
     if match is None:
         raise QueryProblem(
-            "a name with quotes is written in quotes, with \\ before each", parameter
+            "a name that contains quotes must be quoted, with \\ before each", parameter
         )
     return match[1], unescaped(match[2]), match[3]
 
@@ -175,11 +176,11 @@ def _select(value: str, table: Table) -> tuple[tuple[Column, str], ...] | None:
 
 
 def _aliased(item: str, table: Table) -> tuple[str | None, str]:
-    """``alias:name`` -> both; the alias is None where there is none."""
+    """``alias:name`` -> both; the alias is None if there is none."""
     named = _named(item, "select")
     if named is not None and not named[2]:
         alias, name = named[:2]
-    elif item in table.by_name:  # a name may hold a colon
+    elif item in table.by_name:  # a name may contain a colon
         return None, item
     elif named is not None or "(" in item or "->" in item or "::" in item:
         raise QueryProblem(
@@ -234,7 +235,7 @@ def _on_conflict(value: str, table: Table) -> tuple[str, ...]:
     for item in _items(value, "on_conflict"):
         alias, name, rest = _named(item, "on_conflict") or (None, item, "")
         if alias is not None or rest:
-            raise QueryProblem("names are separated by commas", "on_conflict")
+            raise QueryProblem("a list of names, separated by commas, is expected", "on_conflict")
         names.append(find_column(table, name, "on_conflict").name)
     return tuple(names)
 

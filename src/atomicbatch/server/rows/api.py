@@ -17,7 +17,7 @@ from atomicbatch.server.rows.failures import (
 )
 from atomicbatch.server.rows.methods import on_collection, on_item
 from atomicbatch.server.rows.plan import First, Known, Outdated, Plan, Steps
-from atomicbatch.server.rows.refusals import refuse_unheard
+from atomicbatch.server.rows.refusals import refuse_unsupported
 from atomicbatch.server.rows.resource import Resource
 from atomicbatch.server.rows.run import run
 from atomicbatch.server.schema.tables import Schema
@@ -78,7 +78,7 @@ class Api:
             RowFault, ValueProblem, QueryProblem: The call's own fault; ``perform`` says so in its
                 reply, unless the schema has changed.
         """
-        refuse_unheard(call)
+        refuse_unsupported(call)
         path = call.path
         if b"%" in path:
             return self._plan_decoded(call)
@@ -92,7 +92,7 @@ class Api:
         return self._elsewhere(call)
 
     def _plan_decoded(self, call: Call) -> Plan:
-        """Where something is percent-encoded: each segment is decoded once, and on its own."""
+        """The plan for a path that is percent-encoded: each segment is decoded once, by itself."""
         *base, name, segment = (*call.path.split(b"/"), b"")[: self._base.count(b"/") + 2]
         whole = unquote_to_bytes(b"/".join(base)) + b"/"
         resource = self._resources.get(self._base + unquote_to_bytes(name))

@@ -1,7 +1,7 @@
 """
-Arrays: rows -> a JSON array, of which no more is ever held than may be sent.
+Arrays: rows -> a JSON array. No more of it is ever in memory than may be sent.
 
-Rows are written as they arrive, a few at a time, and counted as they are written.
+Rows are written as they arrive, a few at a time, and their bytes are counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from atomicbatch.server.database.bounds import TooMuchError
 from atomicbatch.server.rows.plan import Row
 from atomicbatch.server.rows.representation import Representation
 
-# Rows of a known size are written so many at a time, others once they come to so many bytes.
+# So many rows are written at a time; fewer, where their values come to so many bytes.
 _MOST_ROWS = 500
 _MOST_BYTES = 64 * 1024
 
@@ -107,7 +107,7 @@ class JsonArray:
         self._parts.append(part)
 
     def body(self) -> bytes:
-        """The array. It is written once."""
+        """The array; call it once, at the end."""
         self.flush()
         parts, self._parts = self._parts, []
         if len(parts) < 2:
@@ -118,7 +118,7 @@ class JsonArray:
 
 
 class Keys:
-    """The keys of many rows, packed: as Python's objects they take ten times as much."""
+    """The keys of many rows, packed: Python's objects take ten times as much memory."""
 
     __slots__ = ("_packed", "count")
 

@@ -58,7 +58,7 @@ def _check_type(call: Call, conditions: Conditions) -> None:
     elif not is_json(conditions.content_type):
         raise RowFault(415, "unsupported-media-type", "the body must be application/json")
     if conditions.content_encoding not in (None, b"identity"):
-        raise RowFault(415, "unsupported-media-type", "the body of a call is never compressed")
+        raise RowFault(415, "unsupported-media-type", "the body of a call cannot be compressed")
 
 
 def _with_documents(columns: tuple[Column, ...], body: Any, text: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""Change: UPDATE of one row, found by its key or by other columns that make it unique."""
+"""Change: UPDATE of one row, found by its key or by other unique columns."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def change(
         resource: Its table.
         key: The values that the row is found by.
         body: The changes.
-        before: The row as it is, where that is known.
+        before: The row as it is, if it has been read.
         by: The columns of ``key``; empty for the primary key.
 
     Returns:
-        The row as stored; ``before`` where nothing is to be changed.
+        The row as stored; ``before`` if there is nothing to change.
 
     Raises:
         RowFault: There is no such row, or the change was dropped.
@@ -68,12 +68,12 @@ def change(
 
 class Bound(NamedTuple):
     """
-    An UPDATE of one row, without the columns that are to be left alone.
+    An UPDATE of one row, without the columns to leave alone (see ``keeping.py``).
 
     Attributes:
         body: The changes that are left.
-        before: The row as it is, where it was read.
-        write: The statement; None where nothing is left to change.
+        before: The row as it is, if it has been read.
+        write: The statement; None if nothing is left to change.
         parameters: The values of ``body``.
     """
 
@@ -87,7 +87,7 @@ def bind(
     resource: Resource, where: str, key: Row, body: dict[str, Any], before: Row | None
 ) -> Steps[Bound]:
     """
-    The UPDATE for ``body``; the row is read first where a value may be just what it shows.
+    The UPDATE for ``body``. The row is read first if it may show just what ``body`` holds.
 
     Raises:
         RowFault: There is no such row.

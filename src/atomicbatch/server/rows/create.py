@@ -32,7 +32,7 @@ def create(resource: Resource, call: Call) -> Plan:
     body = json_body(resource, call, conditions)
     query = resource.query(call)
     if query.filter or query.order or query.limit is not None or query.offset:
-        raise RowFault(400, "invalid-query", "a create takes only select and on_conflict")
+        raise RowFault(400, "invalid-query", "POST takes only select and on_conflict")
     no_conditions(conditions)
     target = conflict_target(resource, query, conditions)
     if body.__class__ is list:

@@ -1,4 +1,4 @@
-"""Duplicates: what ``Prefer: resolution`` does with a new row that is there already."""
+"""Duplicates: what ``Prefer: resolution`` does with a row that exists already."""
 
 from __future__ import annotations
 
@@ -29,11 +29,17 @@ def conflict_target(resource: Resource, query: Query, conditions: Conditions) ->
     if not wanted:
         return None
     if not wanted <= {b"resolution=merge-duplicates", b"resolution=ignore-duplicates"}:
-        raise RowFault(400, "invalid-query", "resolution is merge-duplicates or ignore-duplicates")
+        raise RowFault(
+            400, "invalid-query", "resolution must be merge-duplicates or ignore-duplicates"
+        )
     table = resource.table
     if query.on_conflict is None:
         if not table.key:
-            raise RowFault(400, "invalid-query", "a table without a key needs on_conflict")
+            raise RowFault(
+                400,
+                "invalid-query",
+                "the table has no primary key: name unique columns in on_conflict",
+            )
         return table.key
     known = {frozenset(unique) for unique in table.uniques}
     known.add(frozenset(column.name for column in table.key))
@@ -50,7 +56,11 @@ def ignores(conditions: Conditions) -> bool:
 def store(
     resource: Resource, body: dict[str, Any], target: Target | None, conditions: Conditions
 ) -> Steps[tuple[Row | None, bool]]:
-    """INSERT, or what ``Prefer: resolution`` says; the row as stored, and whether it is new."""
+    """INSERT a row, or do what ``Prefer: resolution`` says with the one that is there.
+
+    Returns:
+        The row as stored, and whether it is new.
+    """
     if target is None:
         return (yield from insert(resource, body)), True
     found = yield from _find(resource, body, target)
@@ -71,9 +81,9 @@ def _insert_unless_raced(
     """
     INSERT a row that was looked for and not found.
 
-    A unique violation then means that somebody else has just stored the row, which PostgreSQL
-    shows only to a new transaction; or that other columns are taken. The first time it is a
-    conflict, which runs the batch again; the second time it is what it says.
+    A unique violation then means one of two things. Another transaction has just stored the row,
+    which PostgreSQL shows only to a new transaction; or other columns are not unique. So the first
+    time it is a conflict, and the batch is run again. The second time it is reported as it is.
     """
     try:
         return (yield from insert(resource, body))
@@ -99,6 +109,6 @@ def _find(resource: Resource, body: dict[str, Any], target: Target) -> Steps[Row
         elif nulls_equal:
             terms.append(f"{quoted} IS NULL")
         else:
-            return None  # a NULL is like no other, and a number is given anew each time
+            return None  # a NULL equals no other, and the database gives a new number each time
     row: Row | None = yield One(f"{resource.sql.select} WHERE {' AND '.join(terms)}", parameters)
     return row

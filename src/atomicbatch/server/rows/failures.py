@@ -23,9 +23,9 @@ from atomicbatch.server.values.codec import ValueProblem
 _log = logging.getLogger("atomicbatch.server")
 
 FAULTS = (RowFault, ValueProblem, QueryProblem, TooMuchError, UnicodeEncodeError)
-"""What a call raises that is its own fault; beside the errors of the database's driver."""
+"""What a call raises that is its own fault. The errors of the driver come in addition."""
 
-# What the schema decides. A row that is not there, or a condition that does not hold, is not it.
+# These depend on the schema. A missing row, or a condition that does not hold, does not.
 _BY_SCHEMA = frozenset(
     {
         *("not-found", "method-not-allowed", "unknown-column", "read-only-column", "invalid-query"),
@@ -44,13 +44,13 @@ def reply_to(error: Exception, session: Session, max_bytes: int) -> Reply:
         max_bytes: How many bytes the replies of one batch may take together.
 
     Raises:
-        TransactionError: The error concerns the whole batch, which may have to run again: the
-            database was in the way, or the schema is not what the call was planned by.
+        TransactionError: The error concerns the whole batch, which may run again: another
+            transaction was in the way, or the schema has changed since the call was planned.
     """
     if isinstance(error, TooMuchError):
         return too_much(max_bytes)
     if isinstance(error, UnicodeEncodeError):  # SQLite keeps any bytes as text
-        detail = "a key that is not UTF-8 cannot be used: use filters and return=minimal"
+        detail = "a key is not valid UTF-8: use filters and Prefer: return=minimal"
         return problem(RowFault(400, "invalid-key", detail))
     fault = _own_fault(error)
     if fault is None:
@@ -73,8 +73,8 @@ def _own_fault(error: Exception) -> RowFault | None:
 def _driver_fault(error: Exception, session: Session) -> RowFault:
     trouble = session.trouble(error)
     if isinstance(trouble, TimeoutExceededError):
-        # We have interrupted the statement ourselves, often because the client has hung up:
-        # its error says nothing that the log should tell.
+        # We have interrupted the statement ourselves, often because the client has hung up. Its
+        # error would tell the reader of a log nothing.
         raise trouble from None
     if trouble is not None:
         raise trouble from error
@@ -108,13 +108,13 @@ def too_much(max_bytes: int) -> Reply:
 
 TITLES = {
     "not-found": "There is no such resource",
-    "method-not-allowed": "The resource does not take this method",
+    "method-not-allowed": "The resource does not support this method",
     "unknown-column": "There is no such column",
     "wrong-type": "A value has the wrong type",
-    "value-out-of-range": "A value is outside what its column can hold",
+    "value-out-of-range": "A value is out of range for its column",
     "value-too-long": "A value is too long for its column",
     "unique-violation": "The row exists already",
-    "foreign-key-violation": "The row's references do not hold",
+    "foreign-key-violation": "A reference between rows does not hold",
     "not-null-violation": "A value is missing",
     "check-violation": "A value breaks a rule of the table",
     "trigger-refused": "The database refused the row",
@@ -122,17 +122,17 @@ TITLES = {
     "read-only": "The database is read-only",
     "invalid-query": "The query is not understood",
     "invalid-key": "The key in the path is not understood",
-    "key-mismatch": "The body's key is not the path's",
-    "invalid-precondition": "The precondition does not fit",
+    "key-mismatch": "The body has another key than the path",
+    "invalid-precondition": "The precondition cannot be used here",
     "precondition-failed": "The precondition does not hold",
     "filter-required": "A filter is required",
     "invalid-preference": "A preference is not understood or not honoured",
-    "not-supported": "The server does not do this",
-    "too-many-affected": "The write would reach more rows than it may",
+    "not-supported": "The server does not support this",
+    "too-many-affected": "The write would change more rows than allowed",
     "unexpected-body": "The method takes no body",
     "malformed-json": "The body is not JSON",
-    "unsupported-media-type": "The body's media type is not taken",
-    "forbidden": "The server may not do this",
+    "unsupported-media-type": "The body's media type is not supported",
+    "forbidden": "The server is not allowed to do this",
     "database-full": "The database is full",
     "limit-exceeded": "A limit is exceeded",
     "internal-error": "Something went wrong in the server",

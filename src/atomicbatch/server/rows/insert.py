@@ -1,4 +1,4 @@
-"""Insert: one new row, and how it is stored in the end."""
+"""Insert: INSERT of one row, and the row as it is stored in the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def insert(resource: Resource, body: dict[str, Any]) -> Steps[Row | None]:
     INSERT one row.
 
     Returns:
-        The row as stored; None where there is no way to find it again.
+        The row as stored; None if there is no way to find it again.
 
     Raises:
         ValueProblem: A value does not fit its column.
@@ -55,14 +55,14 @@ def _place(resource: Resource, sent: dict[str, Any], answer: Any) -> One | None:
     """
     sql = resource.sql
     if resource.dialect.insert_returning:
-        # Without a key there is no way to see what the database made of the row.
+        # Without a key there is no way to find the row again.
         return None if sql.select_back is None else One(sql.select_back, answer)
     if not resource.table.key:
         return None
     key = [sent.get(column.name) for column in resource.table.key]
     if None in key:
-        if not answer:  # a default that is no number: nobody tells us which
+        if not answer:  # a default that is not a number: nobody tells us its value
             return None
-        # The database numbers one column of a key at most.
+        # The database numbers at most one column of a key.
         key = [answer if part is None else part for part in key]
     return One(sql.select_by_key, key)

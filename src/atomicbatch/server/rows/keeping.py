@@ -1,10 +1,10 @@
 """
-Keeping: what GET shows can be sent back, and the row stays as it is.
+Keeping: a client can send back what GET has shown, and the row stays as it is.
 
-Not everything that a column can hold can be written into it by its JSON form. SQLite lets any
-column hold anything, and other programs write dates in forms of their own; a database may hold
-what it would not take from us today; and computed columns take nothing at all. A value that is
-sent as it is shown leaves such a column alone.
+A column may hold a value that cannot be written by its JSON form. SQLite lets a column hold values
+of any type; other programs write dates in forms of their own; a database may hold what it would
+refuse today; and computed columns cannot be written at all. Such a column is left alone when its
+value is sent as it is shown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from atomicbatch.server.schema.tables import Column
 from atomicbatch.server.values.codec import ValueProblem, decode_json, encode_json
 from atomicbatch.server.values.kinds import Kind
 
-# A text is stored in one form only, or it shows bytes in base64, or infinity.
+# In these a text is stored in one form only, unless it shows bytes in base64, or infinity.
 _ONE_FORM = frozenset({Kind.TEXT, Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.OTHER, Kind.ANY})
 _OTHERWISE = re.compile(
     r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?|-?inf", re.ASCII
@@ -29,7 +29,7 @@ _OTHERWISE = re.compile(
 
 
 def may_be_kept(resource: Resource, body: dict[str, Any]) -> bool:
-    """Whether a value of ``body`` may be stored otherwise than in the row that shows it so."""
+    """Whether the row may show a value of ``body`` while it holds another one."""
     sqlite, by_name = resource.dialect.name == "sqlite", resource.table.by_name
     for name, value in body.items():
         if value.__class__ is str:
@@ -48,7 +48,7 @@ def may_be_kept(resource: Resource, body: dict[str, Any]) -> bool:
 
 
 def kept(resource: Resource, before: Row, body: dict[str, Any]) -> set[str]:
-    """The columns that ``body`` gives as ``before`` shows them, to be left alone."""
+    """The columns to leave alone: ``body`` has for them what ``before`` shows."""
     names = set()
     for name, value in body.items():
         column = resource.table.by_name.get(name)
@@ -80,7 +80,7 @@ def _stores(resource: Resource, column: Column, value: Any, stored: Any) -> bool
 
 
 def _holds_json(column: Column) -> bool:
-    """Whether a column's text has blanks, and forms of numbers, that no JSON value tells."""
+    """Whether a column keeps a JSON text as it is: its blanks, and how its numbers are written."""
     return Kind.JSON in (column.kind, column.item)
 
 

@@ -33,7 +33,7 @@ def key_texts(resource: Resource, segment: bytes) -> list[str]:
     try:
         return [unquote_to_bytes(part).decode() for part in parts]
     except UnicodeDecodeError:
-        raise RowFault(400, "invalid-key", "the key is not UTF-8") from None
+        raise RowFault(400, "invalid-key", "the key is not valid UTF-8") from None
 
 
 def read_key(resource: Resource, segment: bytes) -> list[Any]:
@@ -126,7 +126,9 @@ def with_key(resource: Resource, body: dict[str, Any], key: Row, segment: bytes)
         elif body[column.name] is None or not _is_same(
             column, column.codec.from_json(body[column.name]), part
         ):
-            raise RowFault(400, "key-mismatch", f"column {column.name!r} is not the key in the URL")
+            raise RowFault(
+                400, "key-mismatch", f"column {column.name!r} differs from the key in the path"
+            )
     return whole
 
 

@@ -35,7 +35,7 @@ class Numbered(NamedTuple):
     """
     An INSERT that returns nothing.
 
-    The answer is the number that the database has given the row; 0 or None where it gave none.
+    The answer is the number that the database has given the row; 0 or None if it gave none.
     """
 
     sql: str
@@ -69,7 +69,7 @@ class Few(NamedTuple):
     """
     A SELECT of a few rows.
 
-    The answer is a list of them; or None where some are long, and a ``Stream`` has to read them.
+    The answer is a list of them; or None if some are long, and a ``Stream`` has to read them.
     """
 
     sql: str
@@ -118,10 +118,10 @@ class Known(NamedTuple):
 
     Attributes:
         statement: The statement.
-        finish: The statement's answer -> the reply. It gives steps instead where only the database
-            can tell what the answer means: why no row was reached, or that rows are long.
-        explain: An error of the driver from ``statement`` -> steps that raise a fault which says
-            more, or come to nothing; None where the error says enough.
+        finish: The statement's answer -> the reply. It gives steps instead if the database has to
+            be asked again: why no row was reached, or for rows that turned out to be long.
+        explain: An error of the driver from ``statement`` -> steps, which raise a fault that says
+            more or simply end; None if the error says enough.
     """
 
     statement: Statement

@@ -24,7 +24,7 @@ class Conditions(NamedTuple):
 
     @property
     def of_row(self) -> bool:
-        """Whether one of them can only be checked against the row as it is."""
+        """Whether there is a condition on the row as it is."""
         return self.if_match is not None or self.if_none_match is not None
 
     @property
@@ -83,12 +83,12 @@ _TAGS = re.compile(
 
 
 def _check_tags(name: bytes, value: bytes) -> None:
-    # A quoted star, a tag without quotes: read as tags they would match nothing, and
-    # If-None-Match hold where it was meant not to.
+    # A quoted star, or a tag without quotes, would match nothing: then If-None-Match would hold
+    # although its sender meant that it should not.
     if not _TAGS.fullmatch(value):
         said = "If-Match" if name == b"if-match" else "If-None-Match"
         raise RowFault(
-            400, "invalid-precondition", f'{said} is one *, or a list of tags in quotes: "a", "b"'
+            400, "invalid-precondition", f'{said} must be * or a list of quoted tags: "a", "b"'
         )
 
 
@@ -112,13 +112,13 @@ def matches(condition: bytes, tag: bytes, *, weak: bool) -> bool:
 
 def no_conditions(conditions: Conditions) -> None:
     """
-    Refuse If-Match and If-None-Match where they cannot hold for one row.
+    Refuse If-Match and If-None-Match in a call that is not about one row.
 
-    Whoever ignored them would let a client believe that they held.
+    If they were ignored, the client would believe that they held.
     """
     if conditions.of_row:
         raise RowFault(
-            400, "invalid-precondition", "If-Match and If-None-Match fit single rows only"
+            400, "invalid-precondition", "If-Match and If-None-Match work on single rows only"
         )
 
 
@@ -173,7 +173,11 @@ def applied(conditions: Conditions, *kinds: bytes) -> list[Header]:
 
 def precondition_failed() -> RowFault:
     """The fault of a call whose condition does not hold."""
-    return RowFault(412, "precondition-failed", "the row is not in the state that was asked for")
+    return RowFault(
+        412,
+        "precondition-failed",
+        "the row is not in the state that If-Match or If-None-Match asks for",
+    )
 
 
 def is_json(content_type: bytes) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 
 from atomicbatch.server.database.faults import RowFault
 
-# What each kind of call honours. A read changes nothing, whatever the limit on that.
+# What each kind of call honours. A read is within any limit on changes.
 ON_LISTS = frozenset({b"return=representation", b"count=exact", b"max-affected"})
 ON_ROWS = frozenset({b"return=representation", b"max-affected"})
 ON_CHANGES = frozenset({b"return=representation", b"return=minimal", b"max-affected"})
@@ -16,7 +16,7 @@ ON_CREATES = ON_CHANGES | {
     b"resolution=ignore-duplicates",
     b"missing=default",
 }
-# They would undo the write, or say what it would do; done without, it cannot be taken back.
+# They ask for a write that is undone, or only described. A write that ignores them is final.
 _REFUSED = frozenset({b"tx", b"all-errors", b"diff"})
 _SAID_ONCE = frozenset(wish.partition(b"=")[0] for wish in ON_LISTS | ON_CREATES | {b"handling"})
 _COUNT = re.compile(rb"[0-9]{1,18}")
@@ -35,7 +35,7 @@ class Preferences(NamedTuple):
     max_affected: int | None = None
     """How many rows a write may change at most."""
     strict: bool = False
-    """Whether ``handling=strict`` was asked for, so that nothing else was."""
+    """Whether ``handling=strict`` was asked for; then all that was asked for is honoured."""
 
     def applied(self, *kinds: bytes) -> bytes:
         """The value of Preference-Applied, for wishes that start so; empty where there is none."""
@@ -59,16 +59,15 @@ def read_preferences(value: bytes, honoured: frozenset[bytes]) -> Preferences:
         honoured: What the kind of call honours, one of ``ON_...``.
 
     Raises:
-        RowFault: 400. It asks for what would narrow or undo the write and is not done or not
-            understood; it says two things at once; or with ``handling=strict`` it asks for
-            anything that is not honoured.
+        RowFault: 400. A preference would narrow or undo the write, and is not supported or not
+            understood; one has two values; or one is not honoured, with ``handling=strict``.
     """
     said = _said(value)
     for name in _REFUSED & said.keys():
         _refuse(name + (b"=" if said[name] else b"") + said[name], "is not supported")
     handling = said.pop(b"handling", b"")
     if handling not in (b"", b"strict", b"lenient"):
-        _refuse(b"handling=" + handling, "handling is strict or lenient")
+        _refuse(b"handling=" + handling, "handling must be strict or lenient")
     most = _max_affected(said.get(b"max-affected"), handling)
     wishes = set()
     for name, wish in said.items():
@@ -76,9 +75,11 @@ def read_preferences(value: bytes, honoured: frozenset[bytes]) -> Preferences:
         if whole in honoured:
             wishes.add(whole)
         elif name == b"resolution" and any(known.startswith(b"resolution=") for known in honoured):
-            _refuse(whole, "resolution is merge-duplicates or ignore-duplicates")
+            _refuse(whole, "resolution must be merge-duplicates or ignore-duplicates")
         elif handling == b"strict" and name not in honoured:
-            _refuse(whole.removesuffix(b"="), "is not honoured here, and handling is strict")
+            _refuse(
+                whole.removesuffix(b"="), "is not honoured here, and handling=strict was asked for"
+            )
     return Preferences(frozenset(wishes), most, handling == b"strict")
 
 
@@ -87,8 +88,8 @@ def _max_affected(text: bytes | None, handling: bytes) -> int | None:
         return None
     if not _COUNT.fullmatch(text):
         _refuse(b"max-affected=" + text, "must be a whole number")
-    # As with PostgREST, handling=lenient turns the limit off. Without a word about the handling
-    # PostgREST ignores it too; we keep it, since nobody asks for a limit to have it dropped.
+    # As with PostgREST, handling=lenient turns the limit off. Without any handling, PostgREST
+    # ignores the limit too. We keep it: nobody asks for a limit to have it ignored.
     return None if handling == b"lenient" else int(text)
 
 
@@ -100,7 +101,7 @@ def _said(value: bytes) -> dict[bytes, bytes]:
     while position < len(value):
         element = _ELEMENT.match(value, position)
         if element is None:
-            _refuse(value[position:], "a quote is not closed")
+            _refuse(value[position:], "a quoted string has no closing quote")
         position = element.end()
         name, _, what = element[1].translate(None, b' \t"').partition(b"=")
         if not name:

@@ -1,4 +1,4 @@
-"""Reach: which rows a write has reached, and what it means where it has not reached them."""
+"""Reach: which rows a write has reached, and what it means if some were not reached."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from atomicbatch.server.rows.resource import Resource
 
 def dropped() -> RowFault:
     """
-    The fault of a write that came to nothing, without an error.
+    The fault of a write that had no effect, and no error.
 
-    RAISE(IGNORE) and ON CONFLICT IGNORE on SQLite, RETURN NULL on PostgreSQL.
+    SQLite: RAISE(IGNORE) and ON CONFLICT IGNORE. PostgreSQL: a trigger that returns NULL.
     """
     return RowFault(
         422, "trigger-refused", "a trigger or rule of the database dropped or undid the change"
@@ -24,13 +24,13 @@ def dropped() -> RowFault:
 
 
 def not_reached(resource: Resource, where: str, parameters: Row) -> Steps[NoReturn]:
-    """A write of one row has reached none: say whether there is none, or the write was dropped."""
+    """A write has reached no row: say whether there is none, or the write was dropped."""
     row = yield One(f"{resource.sql.select} WHERE {where}", parameters)
     raise resource.no_row() if row is None else dropped()
 
 
 def matching(resource: Resource, query: Query) -> Steps[int | None]:
-    """How many rows a write must reach; None where nothing can silently drop some of it."""
+    """How many rows a write must reach; None if nothing can silently drop a part of it."""
     if not resource.table.has_triggers:
         return None
     where, parameters = resource.where(query)
@@ -51,7 +51,7 @@ def check_affected(conditions: Conditions, count: int) -> None:
         raise RowFault(
             400,
             "too-many-affected",
-            f"{count} rows would be changed, and Prefer: max-affected={most} allows fewer",
+            f"{count} rows would be changed, but Prefer: max-affected={most} allows fewer",
         )
 
 
@@ -67,7 +67,7 @@ def filter_of(resource: Resource, call: Call, conditions: Conditions) -> Query:
         raise RowFault(
             400,
             "filter-required",
-            f"{call.method} without a filter would reach every row of {resource.table.name!r}",
+            f"{call.method} without a filter would affect every row of {resource.table.name!r}",
         )
     if query.order or query.limit is not None or query.offset or query.on_conflict:
         raise RowFault(

@@ -1,4 +1,4 @@
-"""References: which reference a write would break, where the database does not say (SQLite)."""
+"""References: which reference between rows a write breaks. SQLite says only that one is broken."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from atomicbatch.server.rows.resource import Resource
 
 def explain(resource: Resource, error: Exception, sent: Mapping[str, Any], key: Row) -> Steps[None]:
     """
-    Say which reference it was, where SQLite has said only that some reference does not hold.
+    Say which reference it is, after SQLite has said only that one does not hold.
 
     Args:
         resource: The table.
-        error: What a write of one row has raised; nothing is done where it is another error.
+        error: What a write of one row has raised; any other error is left as it is.
         sent: The new values of the row's columns, as parameters.
         key: The primary key's values of a row that is there, or empty.
 
     Raises:
-        RowFault: This one.
+        RowFault: It names the reference.
     """
     if getattr(error, "sqlite_errorname", "") != "SQLITE_CONSTRAINT_FOREIGNKEY":
         return

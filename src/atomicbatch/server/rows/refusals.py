@@ -1,9 +1,9 @@
 """
-Refusals: what a call asks for beyond its method, path and query, and this server does not do.
+Refusals: headers and bodies that ask for what this server does not do.
 
-Whoever narrows or guards a write by a header must not get the write without it. So what we know
-and do not do is refused before anything is read or written; what nobody has heard of is ignored,
-as HTTP wants it.
+A client that narrows or guards a write by a header must not get the write without that. So a
+header that we know and do not support is refused before anything is read or written. An unknown
+header is ignored, as HTTP requires.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _OVERRIDES = frozenset({b"x-http-method", b"x-http-method-override", b"x-method-
 _ALWAYS = {
     b"accept-profile": "only the database's default schema is served",
     b"content-profile": "only the database's default schema is served",
-    b"batch-references": "calls cannot refer to earlier replies",
-    b"batch-if": "there are no dry runs",
+    b"batch-references": "references to earlier replies are not built yet",
+    b"batch-if": "dry runs are not built yet",
 }
 _ON_WRITES = {
     b"idempotency-key": "a request that is sent twice runs twice",
@@ -33,31 +33,31 @@ _ONE_OBJECT = b"application/vnd.pgrst.object"
 _WATCHED = frozenset({*_OVERRIDES, *_ALWAYS, *_ON_WRITES, b"accept", b"if-unmodified-since"})
 
 
-def refuse_unheard(call: Call) -> None:
+def refuse_unsupported(call: Call) -> None:
     """
-    Refuse a call that says more than this server listens to.
+    Refuse a call that asks for what this server does not do.
 
     Raises:
-        RowFault: 400, with the name of what is not done.
+        RowFault: 400, with the name of the header or the method.
     """
     method = call.method
     if call.body and method in _NO_BODY:
-        # Other servers drop it. More often than not it is the next request, whose delimiter is
-        # broken.
-        raise RowFault(400, "unexpected-body", f"{method} takes no body, and this one has one")
+        # Other servers drop it. Most often it is the next request, and the delimiter before that
+        # is broken.
+        raise RowFault(400, "unexpected-body", f"{method} takes no body, but this call has one")
     for name, value in call.headers:
         if name in _WATCHED:
-            _look_at(call, name, value, writes=method not in _READS)
+            _check(call, name, value, writes=method not in _READS)
 
 
-def _look_at(call: Call, name: bytes, value: bytes, *, writes: bool) -> None:
+def _check(call: Call, name: bytes, value: bytes, *, writes: bool) -> None:
     why = _ALWAYS.get(name) or (_ON_WRITES.get(name) if writes else None)
     if name in _OVERRIDES and value.upper() != call.method.encode():
-        why = f"the method is the request's own, {call.method}"
+        why = f"what counts is the request's own method, {call.method}"
     elif name == b"accept" and writes and _ONE_OBJECT in value.lower():
         why = "this server answers with arrays; use Prefer: max-affected=1"
     elif name == b"if-unmodified-since" and writes and b"if-match" not in dict(call.headers):
-        # RFC 9110, section 13.1.4: beside If-Match it does not count.
+        # RFC 9110, section 13.1.4: next to If-Match it is ignored.
         detail = "If-Unmodified-Since: rows have no modification date; use If-Match"
         raise RowFault(400, "invalid-precondition", detail)
     if why is not None:

@@ -1,4 +1,4 @@
-"""Replace: PUT of one row, which creates it where it is not there."""
+"""Replace: PUT of one row; it creates the row if there is none."""
 
 from __future__ import annotations
 

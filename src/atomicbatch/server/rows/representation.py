@@ -17,10 +17,10 @@ class Representation:
 
     Args:
         names: Other names for the columns.
-        typed: The database keeps to the types and lengths of columns.
+        typed: Whether the database enforces the types and lengths of columns.
 
     Attributes:
-        large: Where in a row values may be long.
+        large: The positions in a row whose values may be long.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ def _encode(value: Any) -> bytes:
 
 
 def _texts(value: Any) -> Any:
-    """Rows whose texts are not all UTF-8, with those in base64."""
+    """A row or rows, with base64 for texts that are not valid UTF-8."""
     if value.__class__ is list:
         return [_texts(row) for row in value]
     return {name: _text(v) if v.__class__ is str else v for name, v in value.items()}
 
 
 def _text(text: str) -> str:
-    """A text; in base64 where SQLite holds bytes for it that are not UTF-8."""
+    """A text; in base64 if SQLite holds bytes that are not valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -56,7 +56,9 @@ class Resource:
         query = read_query(self.table, call.query)
         others = query.filter or query.order or query.limit is not None or query.offset
         if others or query.on_conflict:
-            raise RowFault(400, "invalid-query", "a single row takes no filters, only select")
+            raise RowFault(
+                400, "invalid-query", "a single row takes no filters or order, only select"
+            )
         return query
 
     def where(self, query: Query) -> Where:

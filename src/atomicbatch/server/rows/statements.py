@@ -58,7 +58,7 @@ class Statements:
         select_back: Reads a row that was just created, by what INSERT has returned; or None.
     """
 
-    # A client may send the columns of a table in any order; we do not keep more orders than this.
+    # A client may send columns in any order. We keep no more different orders than this.
     _MOST_KEPT = 256
 
     def __init__(self, table: Table, dialect: Dialect, *, most_bytes: int) -> None:
@@ -74,9 +74,9 @@ class Statements:
         self.select_by_key = f"{self.select} WHERE {self.by_key}"
         self.delete = f"DELETE FROM {self.name}"
         self.delete_by_key = f"{self.delete} WHERE {self.by_key}"
-        # RETURNING shows a row as it was before AFTER triggers ran, and on MariaDB computed
-        # columns as they were before the row was numbered: then only its key is asked for, and
-        # the row is read back.
+        # RETURNING shows a row as it was before AFTER triggers ran; on MariaDB it also shows
+        # computed columns as they were before the row got its number. Such a row is read back:
+        # RETURNING is asked for its key only.
         self.returns_stale = table.has_triggers or (
             dialect.name == "mysql" and any(not column.writable for column in table.columns)
         )
@@ -102,7 +102,7 @@ class Statements:
         return " AND ".join(terms), [value for value in values if value is not None]
 
     def _read_back(self) -> tuple[str, str | None]:
-        """What tells where a new row is, and the SELECT that reads it from there."""
+        """The columns that say where a new row is, and the SELECT that reads it from there."""
         if not self.returns_stale:
             return "", None
         if self.table.key:
@@ -129,13 +129,13 @@ class Statements:
         sql = column.select_sql or name
         if self.dialect.name != "postgresql" or not column.is_long:
             return sql
-        # libpq holds a value whole before anybody sees how long it is. What is short as it is
-        # stored needs no look at its text: PostgreSQL's compression saves 99 percent at best.
+        # libpq receives the whole value before anybody can see how long it is. A value whose
+        # stored form is short cannot be too long: PostgreSQL's compression saves 99 percent at most.
         size = f"octet_length({name}::text)"
         if column.kind is Kind.BYTES or column.sql_type.lower() in _OCTETS:
             size = f"octet_length({name})"
         short = min(8192, self._most_bytes // 128)
-        # One CASE in the other, since AND may look at both of its sides.
+        # One CASE inside the other, since AND may evaluate both of its sides.
         return (
             f"CASE WHEN CASE WHEN pg_column_size({name}) > {short} AND {size} > {self._most_bytes}"
             f" THEN CAST(left({name}::text, 0) || '{TOO_LONG}' AS boolean) END"

@@ -154,7 +154,7 @@ def _update_and_read_back(
 ) -> Steps[JsonArray]:
     if not resource.table.key or any(column.name in body for column in resource.table.key):
         raise RowFault(
-            400, "invalid-query", "these rows cannot be read back: use Prefer: return=minimal"
+            400, "invalid-query", "the changed rows cannot be read back: use Prefer: return=minimal"
         )
     shown, columns_sql = resource.shown(query)
     table, order = resource.sql.name, resource.sql.key_order

@@ -43,7 +43,7 @@ def array_codec(name: str, bounds: Bounds, item: Codec) -> Codec:
             return "NULL"
         if value.__class__ is list and not of_json:
             if not value:
-                raise ValueProblem(name, "holds an empty array within an array")
+                raise ValueProblem(name, "contains an empty array inside an array")
             return "{" + delimiter.join([write(v) for v in value]) + "}"
         return _quoted(_text(item.from_json(value)))
 

@@ -58,7 +58,7 @@ def time_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         _check_fraction(name, text, bounds.fraction_digits)
         if value.tzinfo is not None and not bounds.zone:
             # PostgreSQL would drop the offset without a word.
-            raise ValueProblem(name, "keeps no time zone: leave the offset out")
+            raise ValueProblem(name, "has no time zone: leave the offset out")
         return value.isoformat()
 
     return _calendar(dialect, name, Kind.TIME, bounds, parse, "a time such as 17:45:00")
@@ -72,7 +72,7 @@ def datetime_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         _check_fraction(name, text, bounds.fraction_digits)
         if value.tzinfo is not None:
             # PostgreSQL would drop the offset without a word and keep the wrong hour.
-            raise ValueProblem(name, "keeps no time zone: leave the offset out")
+            raise ValueProblem(name, "has no time zone: leave the offset out")
         if sqlite and _SQLITE_MOMENT.fullmatch(text):
             return f"{text[:10]} {text[11:]}"  # with as many digits as were sent
         return value.isoformat(sep=" ")
@@ -159,4 +159,4 @@ def _check_fraction(name: str, text: str, digits: int | None) -> None:
     most = 6 if digits is None else digits
     found = _FRACTION.search(text)
     if found and len(found[1]) > most:
-        raise ValueProblem(name, f"keeps {most} digits of a second's fraction", status=422)
+        raise ValueProblem(name, f"keeps at most {most} fractional digits of a second", status=422)

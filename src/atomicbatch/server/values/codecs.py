@@ -56,7 +56,7 @@ def _text(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
             )
         if no_nul and "\0" in text:
             raise ValueProblem(
-                name, "holds a NUL character, which PostgreSQL cannot store", status=422
+                name, "contains a NUL character, which PostgreSQL cannot store", status=422
             )
         if choices is not None and text not in choices:
             raise ValueProblem(name, f"must be one of {', '.join(choices)}", status=422)
@@ -195,7 +195,7 @@ def _other(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
 
     def from_text(text: str) -> str:
         if "\0" in text:
-            raise ValueProblem(name, "holds a NUL character", status=422)
+            raise ValueProblem(name, "contains a NUL character", status=422)
         return text
 
     def to_json(value: Any) -> Any:
