@@ -15,9 +15,8 @@ from atomicbatch.server.query.query import read_query
 from atomicbatch.server.query.sql import order_by, where
 from atomicbatch.server.query.tree import And, Condition, Filter, Not, Or, Order
 from atomicbatch.server.schema.tables import Column, Table
-from atomicbatch.server.values.codec import Bounds
 from atomicbatch.server.values.codecs import codec_for
-from atomicbatch.server.values.kinds import Kind
+from atomicbatch.server.values.kinds import Bounds, Kind
 
 ROWS = [(1, None), (2, "a"), (3, "b"), (4, "a")]
 

@@ -15,9 +15,8 @@ from atomicbatch.server.dialect import SQLITE
 from atomicbatch.server.rows.arrays import JsonArray, Keys
 from atomicbatch.server.rows.representation import Representation
 from atomicbatch.server.schema.tables import Column
-from atomicbatch.server.values.codec import Bounds
 from atomicbatch.server.values.codecs import codec_for
-from atomicbatch.server.values.kinds import Kind
+from atomicbatch.server.values.kinds import Bounds, Kind
 
 
 def column(name: str, kind: Kind, length: int | None = None) -> Column:

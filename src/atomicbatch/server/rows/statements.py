@@ -129,8 +129,8 @@ class Statements:
         sql = column.select_sql or name
         if self.dialect.name != "postgresql" or not column.is_long:
             return sql
-        # libpq receives the whole value before anybody can see how long it is. A value whose
-        # stored form is short cannot be too long: PostgreSQL's compression saves 99 percent at most.
+        # libpq receives the whole value before anybody can see how long it is. A value that is
+        # short as stored cannot be too long: PostgreSQL's compression saves 99 percent at most.
         size = f"octet_length({name}::text)"
         if column.kind is Kind.BYTES or column.sql_type.lower() in _OCTETS:
             size = f"octet_length({name})"

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from atomicbatch.server.dialect import Dialect
-from atomicbatch.server.values.codec import Bounds
-from atomicbatch.server.values.kinds import Kind
+from atomicbatch.server.values.kinds import Bounds, Kind
 
 
 class ColumnType(NamedTuple):

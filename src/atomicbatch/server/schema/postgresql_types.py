@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from atomicbatch.server.schema.column_types import ColumnType
-from atomicbatch.server.values.codec import Bounds
-from atomicbatch.server.values.kinds import Kind
+from atomicbatch.server.values.kinds import Bounds, Kind
 
 
 class _Type(NamedTuple):

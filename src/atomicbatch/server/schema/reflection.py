@@ -25,8 +25,8 @@ from atomicbatch.server.schema.mariadb_details import MariaDBDetails, unescape_n
 from atomicbatch.server.schema.postgresql_details import PostgreSQLDetails
 from atomicbatch.server.schema.sqlite_details import SQLiteDetails
 from atomicbatch.server.schema.tables import Column, ForeignKey, Schema, Table
-from atomicbatch.server.values.codec import Bounds
 from atomicbatch.server.values.codecs import codec_for
+from atomicbatch.server.values.kinds import Bounds
 
 # What a type declares and a column has an attribute for.
 _BOUNDS = tuple(name for name in Bounds.__slots__ if name in Column.__slots__)

@@ -1,8 +1,10 @@
 """
 JSON values <-> what the database driver takes and gives. In reading order::
 
-    kinds.py      what a column can hold
-    codec.py      what a codec is, and the bounds of a column's values
-    codecs.py     the conversions of each kind of column; text, bytes, JSON and the rest here
-    numbers.py, calendars.py, arrays.py
+    kinds.py   what a column can hold, and what its type declares
+    codec.py   what a codec is: the conversions of one column
+    codecs.py  which codec each kind has
+    numbers.py texts.py calendars.py documents.py arrays.py untyped.py  the codecs
+
+How each kind is written in JSON stands in ``docs/reference/values.md``.
 """

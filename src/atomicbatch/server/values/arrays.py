@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from atomicbatch.server.values.codec import Bounds, Codec, ValueProblem, json_type
-from atomicbatch.server.values.kinds import Kind
+from atomicbatch.server.values.codec import Codec, ValueProblem, json_type
+from atomicbatch.server.values.kinds import Bounds, Kind
 
 
 def array_codec(name: str, bounds: Bounds, item: Codec) -> Codec:
     """
     The conversions of an array's column.
 
-    What a JSON array cannot say is written as the server's text form, within a JSON text: arrays
+    What a JSON array cannot express is written as the server's text form, in a JSON text: arrays
     that do not count from 1, several dimensions of JSON, and JSON's null within one.
 
     Args:
@@ -77,7 +77,7 @@ _LOADERS: dict[Kind, Callable[[str], Any]] = {
 # Where an array does not count from 1: "[0:1]={a,b}".
 _BOUNDS = re.compile(r"(\[-?[0-9]+(:-?[0-9]+)?\])+=")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-# What the server takes for blanks around items. Python's strip() takes more, which may be data.
+# What the server reads as blanks around items. Python's strip() removes more, which may be data.
 _BLANKS = " \t\n\r\v\f"
 
 

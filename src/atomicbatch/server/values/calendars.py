@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from atomicbatch.server.dialect import Dialect, DialectName
-from atomicbatch.server.values.codec import Bounds, Codec, ValueProblem, as_stored, json_type
-from atomicbatch.server.values.kinds import Kind
+from atomicbatch.server.values.codec import Codec, ValueProblem, as_stored, json_type
+from atomicbatch.server.values.kinds import Bounds, Kind
 
 # What the databases hold and write beyond Python's years 1 to 9999 and the hours of one day. Only
 # the shape is looked at; the database refuses what does not exist.

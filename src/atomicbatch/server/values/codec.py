@@ -1,9 +1,8 @@
 """
-Values: JSON values <-> what the database driver takes and gives.
+Codec: the conversions of one column, and what all codecs have in common.
 
 The rule: whatever a column holds survives database -> JSON -> database, digit for digit. What
-would be rounded, cut or reinterpreted on the way in is refused. How each kind is written in JSON
-is told in ``docs/reference/values.md``; the conversions are in ``codecs*.py``.
+would be rounded, cut or read as something else on the way in is refused.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-
-from atomicbatch.server.values.kinds import Kind
 
 
 class ValueProblem(Exception):
@@ -58,27 +55,7 @@ class Codec:
     to_json: Callable[[Any], Any] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """What a column's type declares; see ``schema.Column`` for each."""
-
-    length: int | None = None
-    precision: int | None = None
-    scale: int | None = None
-    fraction_digits: int | None = None
-    minimum: int | None = None
-    maximum: int | None = None
-    choices: tuple[str, ...] | None = None
-    zone: bool = False
-    """Whether times are kept with their offset."""
-    item: Kind | None = None
-    items: Bounds | None = None
-    """What the type of an array's items declares."""
-    delimiter: str = ","
-    """What stands between an array's items in the database's text form."""
-
-
-# Arithmetic on floats is never wanted between JSON and a column: 0.1 stays "0.1".
+# A float would change some of the digits: 0.1 stays 0.1.
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
 decode_json: Callable[[bytes], Any] = _decoder.decode
@@ -95,7 +72,7 @@ DECIMAL = re.compile(
 
 
 def as_stored(value: Any) -> Any:
-    """A value that may not be of its column's declared type, which SQLite allows."""
+    """A value as JSON can show it. SQLite lets a column hold values of any type."""
     if value.__class__ is int:
         return value
     if value.__class__ is bytes:

@@ -12,12 +12,12 @@ from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.values.codec import (
     DECIMAL,
     WHOLE,
-    Bounds,
     Codec,
     ValueProblem,
     as_stored,
     json_type,
 )
+from atomicbatch.server.values.kinds import Bounds
 
 
 def integer_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
@@ -47,7 +47,7 @@ def integer_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
             raise ValueProblem(name, "must be a whole number")
         return from_json(int(text))
 
-    # SQLite lets any column hold anything, and infinity would be shown as null.
+    # SQLite lets a column hold values of any type; infinity would be shown as null.
     return Codec(from_json, from_text, as_stored if dialect.name == "sqlite" else None)
 
 
@@ -93,7 +93,7 @@ def _plain_amounts(precision: int | None, scale: int | None) -> re.Pattern[str] 
     """
     What fits NUMERIC(precision, scale) as it is written, and a double digit for digit.
 
-    Up to 15 digits survive the way through a double (DBL_DIG); most amounts are that short, and
+    A double keeps 15 digits (DBL_DIG). Most amounts are that short, and
     a Decimal each would take longer than the rest of the call's conversions together.
     """
     if precision is None or not scale or precision <= scale or precision > 15:
@@ -102,12 +102,12 @@ def _plain_amounts(precision: int | None, scale: int | None) -> re.Pattern[str] 
 
 
 def _decimal_text(value: Any) -> str:
-    """The drivers hand decimals over as the server's own text, see database.py."""
+    """Drivers give a decimal as the database's own text; see ``server/database/``."""
     return value if isinstance(value, str) else str(value)
 
 
 def _sqlite_number(name: str) -> Callable[[Decimal], int | float]:
-    """SQLite keeps a NUMERIC as a 64-bit integer or a double; what is neither would be rounded."""
+    """SQLite keeps a NUMERIC as a 64-bit integer or a double; it would round anything else."""
 
     def number(value: Decimal) -> int | float:
         if abs(value) < 2**63 and value == (whole := int(value)):
@@ -140,7 +140,7 @@ def _sqlite_decimal(scale: int | None) -> Callable[[Any], Any]:
             return format(Decimal(repr(value)), "f")
         if value.__class__ is int:
             return f"{value}.{'0' * scale}" if scale else str(value)
-        return as_stored(value)  # SQLite lets any column hold anything
+        return as_stored(value)  # SQLite lets a column hold values of any type
 
     return to_json
 
@@ -159,7 +159,7 @@ def float_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
             number = math.inf
         if not math.isfinite(number):
             raise ValueProblem(name, "is out of range", status=422)
-        # As text it takes on the column's own precision: 0.1 as a double is no single 0.1.
+        # As text it is read with the column's precision: the double 0.1 is not the single 0.1.
         return repr(number) if special else number
 
     def from_text(text: str) -> Any:
