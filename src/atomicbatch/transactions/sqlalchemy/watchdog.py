@@ -116,7 +116,7 @@ class Watchdog:
             waits[thread] = wait
             if wait.real is None:
                 self._judge(wait, now - wait.since, by_thread[thread])
-            else:
+            elif not wait.real.joined.is_sync:  # else no loop is blocked: there is none
                 self._judge_own(wait, wait.real.joined, now - wait.since)
         self._waits = waits
         return bool(by_thread)
