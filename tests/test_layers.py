@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
+import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,11 @@ ROOMS = {
 # One knows what time it is, and one counts what several threads take.
 CLOCKED = {"response", "holding"}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+# Files that import each other for types' sake; to be cut, and to be taken off here then.
+KNOT = {
+    f"transactions/sqlalchemy/{name}.py"
+    for name in ("checkout", "connection", "joined", "own", "real", "waiting", "watchdog")
+}
 
 
 def name_of(path: Path) -> str:
@@ -82,8 +90,13 @@ def unit_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,6 +106,58 @@ def imports_of(path: Path) -> Iterator[str]:
                 yield from (f"atomicbatch.{alias.name}" for alias in node.names)
             else:
                 yield module
+
+
+def file_of(module: str) -> str | None:
+    """The file of a module of ours, as ``name_of`` writes it."""
+    place = SOURCE.parent.joinpath(*module.split("."))
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if path.is_relative_to(SOURCE) and path.exists():
+            return name_of(path)
+    return None
+
+
+def files_imported_by(path: Path) -> set[str]:
+    """The files that a file imports from: at its top, in a function, or for its types only."""
+    found = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found |= {file_of(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = node.module or ""
+            found |= {
+                file_of(f"{package}.{alias.name}") or file_of(package) for alias in node.names
+            }
+    return {name for name in found if name is not None}
+
+
+def circle_in(arrows: Mapping[str, set[str]]) -> list[str]:
+    """A way along the arrows that leads back to where it began; empty if there is none."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Nor by way of others, nor in a function, nor under TYPE_CHECKING."""
+    arrows = {
+        name_of(path): files_imported_by(path) - {name_of(path)} for path in SOURCE.rglob("*.py")
+    }
+    knot = {name: arrows[name] & KNOT for name in KNOT}
+    assert not KNOT or circle_in(knot), "there is no knot any more: let KNOT be empty"
+    for name in KNOT:
+        arrows[name] -= KNOT
+    assert circle_in(arrows) == []
+
+
+@pytest.mark.parametrize("arrows", [ALLOWED, ROOMS], ids=["packages", "rooms of the server"])
+def test_what_is_allowed_has_no_circle(arrows: Mapping[str, set[str]]) -> None:
+    """Each package can be understood by those below it, and what is named exists."""
+    assert circle_in(arrows) == []
+    assert set(itertools.chain(*arrows.values())) <= set(arrows)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -137,7 +202,7 @@ def test_the_core_needs_the_standard_library_alone(path: Path) -> None:
 )
 def test_what_never_waits(path: Path) -> None:
     """The wire and the state machine have no async, no clock and no socket."""
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = tree_of(path)
     waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
     assert not [node for node in ast.walk(tree) if isinstance(node, waiting)]
     roots = {name.partition(".")[0] for name in imports_of(path)}
@@ -147,7 +212,7 @@ def test_what_never_waits(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in MODULES if unit_of(path) == "join"], ids=name_of)
 def test_the_join_decides_and_never_sends(path: Path) -> None:
     """It has no clock, no socket, no thread and no library; one shell of it awaits."""
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = tree_of(path)
     waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
     if path.name != "awaiting.py":
         assert not [node for node in ast.walk(tree) if isinstance(node, waiting)]
