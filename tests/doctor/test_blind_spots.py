@@ -90,7 +90,7 @@ def test_drivers_on_postgresql(
             verdict, (reason,) = found[f"POST /{path}"]
             driver = path.removesuffix("-async")
             assert verdict is Verdict.UNSAFE
-            assert reason.startswith(f"uses a database by {driver} itself (refused here)")
+            assert reason.startswith(f"uses a database by {driver} directly (refused here)")
         verdict, (reason,) = found["POST /asyncpg"]
         assert (verdict, reason.startswith("talks to ")) == (Verdict.UNSAFE, True)
         assert other.execute("SELECT * FROM item").fetchall() == []
@@ -160,7 +160,7 @@ def test_aiosqlite(write_app: Callable[[str], str]) -> None:
     for operation in ("POST /both", "GET /read", "GET /again"):
         verdict, (reason,) = found[operation]
         assert verdict is Verdict.UNSAFE
-        assert reason.startswith("uses SQLite's two.sqlite itself (refused here)")
+        assert reason.startswith("uses SQLite's two.sqlite directly (refused here)")
     assert sys.modules[name].app.state.found == []
 
 

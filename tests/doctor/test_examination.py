@@ -80,7 +80,7 @@ def test_sqlite_without_an_engine(found: Found) -> None:
     """Opened by the handler, or open before; to read is bad enough, as it sees no batch."""
     for operation in ("POST /raw", "POST /direct", "POST /opened", "GET /opened"):
         (reason,) = found[operation][1]
-        assert reason.startswith("uses SQLite's one.sqlite itself (refused here)")
+        assert reason.startswith("uses SQLite's one.sqlite directly (refused here)")
 
 
 def test_two_engines(found: Found) -> None:
@@ -110,7 +110,7 @@ def test_talking_to_those_that_are_allowed(
     address = f"127.0.0.1:{port}"
     calls = clinic.http(f"POST /outward\nport: {port}")
     found = clinic.examine(http_file=calls, allowed=[address])
-    note = f"note: talks to {address}, as it may; a rollback does not undo that"
+    note = f"note: talks to {address}, which is allowed; a rollback does not undo that"
     assert found == {"POST /outward": (SAFE, [note])}
     listener.accept()[0].close()
 
@@ -129,10 +129,10 @@ def test_a_sync_engine_in_an_async_handler(found: Found) -> None:
 def test_a_refusal_is_no_verdict(found: Found) -> None:
     """The status is told, and what to do."""
     assert found["POST /strict"][1] == [
-        "answered 422 Unprocessable Entity: give a call that it accepts in an .http file (--http)"
+        "answered 422 Unprocessable Entity: put a call that it accepts into an .http file (--http)"
     ]
     assert found["POST /protected"][1] == [
-        "answered 401 Unauthorized: sign in by --header 'Authorization: ...'"
+        "answered 401 Unauthorized: sign in with --header 'Authorization: ...'"
     ]
     assert found["POST /raises"][1] == ["raised RuntimeError: boom"]
 
@@ -193,7 +193,10 @@ def test_an_app_that_has_batches_already(clinic: Clinic) -> None:
         SAFE,
         [
             "note: uses 2 engines: sqlite:///one.sqlite, sqlite:///two.sqlite",
-            "note: sqlite:///two.sqlite is outside of batches; what is done there is not undone",
+            (
+                "note: sqlite:///two.sqlite is outside of batches; "
+                "what is done there is not rolled back"
+            ),
         ],
     )
     assert clinic.stored() == ["before", "before"]

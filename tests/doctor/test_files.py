@@ -127,6 +127,6 @@ def test_files_that_are_allowed(write_app: Callable[[str], str], tmp_path: Path)
     bodies = ("Path('folder/new').write_text('x')", "Path('kept').unlink()")
     first, second = found(write_app, tmp_path, "post", *bodies, allowed="folder")
     assert first[0] is Verdict.WARNING  # it has changed no database
-    assert first[1][-1] == f"note: writes folder/new, as it may{_END}"
+    assert first[1][-1] == f"note: writes folder/new, which is allowed{_END}"
     assert (tmp_path / "folder/new").read_text() == "x"
     assert second == (Verdict.UNSAFE, [f"deletes kept{_REFUSED}"])

@@ -16,7 +16,7 @@ from atomicbatch.doctor.loading import DoctorError, load_app, running
 @pytest.mark.parametrize(
     ("source", "attribute", "told"),
     [
-        ("app = 1", "app", "is no ASGI app but 'int'"),
+        ("app = 1", "app", "is not an ASGI app, but of type 'int'"),
         ("", "app", "has no 'app'"),
         ("class made: pass", "made.app", "has no 'made.app'"),
         ("import nowhere_at_all", "app", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
@@ -38,7 +38,7 @@ def test_what_cannot_be_loaded(
 @pytest.mark.parametrize("name", ["app", "app:", ":app", ""])
 def test_what_names_no_app(name: str) -> None:
     """Module and attribute must both be there."""
-    with pytest.raises(DoctorError, match="is no MODULE:APP"):
+    with pytest.raises(DoctorError, match="is not of the form MODULE:APP"):
         load_app(name)
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 NOT_SEEN = (
     "safe: as far as can be seen from outside. Not seen: work that a handler puts into a queue "
-    "for a thread or task that ran before its call."
+    "for a thread or task that was running before its call."
 )
 
 
@@ -47,7 +47,7 @@ def test_the_report(clinic: Clinic) -> None:
     )
     both = "sqlite:///one.sqlite, sqlite:///two.sqlite"
     nothing = "used no database that batches can see; does it use another driver?"
-    protected = "answered 401 Unauthorized: sign in by --header 'Authorization: ...'"
+    protected = "answered 401 Unauthorized: sign in with --header 'Authorization: ...'"
     assert done.stdout.splitlines() == [
         "safe        POST /items  (Take one)",
         "unsafe      POST /both",
@@ -218,7 +218,7 @@ def test_an_app_that_knows_nothing_of_batches(
     )
     first, second, *_ = done.stdout.splitlines()
     assert first == "safe        GET /later"
-    assert second.startswith("unsafe      GET /thread: uses SQLite's plain.sqlite itself")
+    assert second.startswith("unsafe      GET /thread: uses SQLite's plain.sqlite directly")
     assert not (tmp_path / "later").exists()
 
 

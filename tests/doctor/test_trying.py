@@ -69,5 +69,5 @@ def test_what_ends_before_it_is_used(write_app: Callable[[str], str]) -> None:
     for path, kind in (("session", "Session"), ("on-commit", "Session"), ("expired", "Item")):
         verdict, (reason,) = found[f"POST /{path}"]
         assert verdict is Verdict.WARNING
-        assert reason.startswith(f"gives a background task or on_commit its {kind}, which has end")
+        assert reason.startswith(f"gives its {kind} to a background task or on_commit, which runs ")
     assert found["POST /loaded"] == (Verdict.SAFE, [])

@@ -1,11 +1,11 @@
 """
-Blind spots: what no audit hook is told, and is watched by other means while an examination runs.
+Blind spots: what audit hooks do not see is watched by other means while an examination runs.
 
-- SQLite's connections that are open already: each is asked to authorize its statements; and
-  aiosqlite gives them to threads of its own, which know nothing of the call.
-- psycopg and psycopg2 connect by PostgreSQL's own library: what calls it is wrapped.
-- Processes of multiprocessing start by means of their own, and some wait for work.
-- Tasks: the event loop's factory sees them start. Threads have a method for it.
+- SQLite connections that are already open: SQLite asks us to authorize their statements. aiosqlite
+  hands them to threads of its own, which have to be told about the call.
+- psycopg and psycopg2 connect by PostgreSQL's own library: the functions that call it are wrapped.
+- multiprocessing has its own ways to start processes, and some processes wait for work.
+- Tasks: the event loop's task factory sees them start. Threads: their ``start`` method does.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from atomicbatch import patches
 from atomicbatch.doctor.watching import IN_MEMORY, current_watch, refuse
 from atomicbatch.engine.current import inside_batch
 
-_WHY = "an examination watches what leaves the transaction"
-# Beside SELECT itself; the rest changes something or holds a lock.
+_WHY = "an examination watches what a call does outside of the transaction"
+# What SELECT needs. Everything else changes something or holds a lock.
 _READING = {
     sqlite3.SQLITE_SELECT,
     sqlite3.SQLITE_READ,
@@ -37,12 +37,12 @@ _READING = {
 }
 _POSTGRESQL = (("psycopg2", "_connect"), ("psycopg.generators", "connect"))
 
-# Its place among the arguments of sqlite3.connect(), after the database.
+# The position of cached_statements in sqlite3.connect(), after the database.
 _CACHED_STATEMENTS = 6
-# Their threads wait for work of any call; aiosqlite's belong to connections, which are seen.
+# Their threads wait for work of any call. aiosqlite's belong to connections, which are watched.
 _POOLS = ("anyio.", "aiosqlite.", "concurrent.futures.")
-# A start is refused wherever it comes from; what has been started before is given work by the
-# others, a pool's all by way of its _check_running().
+# Starting a process is refused. Processes that already run get their work through the others; all
+# ways into a pool go through its _check_running().
 _MULTIPROCESSING = (
     ("multiprocessing.process", "BaseProcess", "start"),
     ("multiprocessing.pool", "Pool", "_check_running"),
@@ -52,7 +52,7 @@ _MULTIPROCESSING = (
 
 @contextmanager
 def sqlite_connections() -> Iterator[None]:
-    """Let each connection that is opened inside the block ask whether it may do what it does."""
+    """Inside the block, make each new connection ask whether it may execute a statement."""
     with patches.changed((sqlite3, "connect"), (sqlite3.dbapi2, "connect"), make=_asking, why=_WHY):
         yield
 
@@ -60,7 +60,7 @@ def sqlite_connections() -> Iterator[None]:
 def _asking(found: Callable[..., sqlite3.Connection]) -> Callable[..., sqlite3.Connection]:
     def connect(database: Any, *args: Any, **options: Any) -> sqlite3.Connection:
         if len(args) < _CACHED_STATEMENTS:
-            # It asks when it prepares a statement, and not again for one that it has kept.
+            # SQLite asks when it prepares a statement, and not again for one from its cache.
             options.setdefault("cached_statements", 0)
         connection = found(database, *args, **options)
         try:
@@ -87,7 +87,7 @@ def _authorizer(connection: int, name: str) -> Callable[..., int]:
 
 @contextmanager
 def aiosqlite_connections() -> Iterator[None]:
-    """Let the threads of aiosqlite's connections know, inside the block, whom they work for."""
+    """Inside the block, tell the threads of aiosqlite's connections which call they work for."""
     connections = getattr(sys.modules.get("aiosqlite"), "Connection", None)
     with patches.changed((connections, "_execute"), make=_telling, why=_WHY):
         yield
@@ -105,7 +105,7 @@ def _telling(found: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def postgresql_connections() -> Iterator[None]:
-    """Watch, inside the block, the drivers on PostgreSQL's library that have been imported."""
+    """Inside the block, watch the imported drivers that use PostgreSQL's own library."""
     with ExitStack() as stack:
         for module, name in _POSTGRESQL:
             make = partial(_refusing, driver=module.partition(".")[0])
@@ -127,7 +127,7 @@ def _refusing(found: Callable[..., Any], driver: str) -> Callable[..., Any]:
 
 @contextmanager
 def processes() -> Iterator[None]:
-    """Watch, inside the block, whoever starts a process of multiprocessing or gives it work."""
+    """Inside the block, watch whoever starts a process of multiprocessing or gives it work."""
     places = [
         (getattr(sys.modules.get(module), owner, None), name)
         for module, owner, name in _MULTIPROCESSING
@@ -148,7 +148,7 @@ def _in_this_process(found: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def tasks() -> Iterator[None]:
-    """Watch, inside the block, the tasks that calls start in this event loop."""
+    """Inside the block, watch the tasks that calls start in this event loop."""
     loop = asyncio.get_running_loop()
     before = loop.get_task_factory()
 
@@ -171,7 +171,7 @@ def tasks() -> Iterator[None]:
 
 @contextmanager
 def threads() -> Iterator[None]:
-    """Watch, inside the block, the threads that calls start; pools of threads are none of them."""
+    """Inside the block, watch the threads that calls start, except those of thread pools."""
     with patches.changed((threading.Thread, "start"), make=_taken_down, why=_WHY):
         yield
 

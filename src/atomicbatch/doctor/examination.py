@@ -1,4 +1,4 @@
-"""Examination: the name of an app -> what there is to say about each of its operations."""
+"""Examination: the name of an app -> a finding for each of its operations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 
 
 class Examination(NamedTuple):
-    """What came of it."""
+    """The findings about one app."""
 
     findings: tuple[Finding, ...]
 
@@ -57,12 +57,13 @@ def examine(
     Try each operation of an app as a batch that is rolled back.
 
     Args:
-        name: ``module:attribute``; the app is imported, started up, and shut down at the end.
-        http_file: Has the calls to try; None: they are made from the app's OpenAPI document.
-        headers: Sent with each call, unless it has one of that name itself.
-        variables: Of the file.
-        prefix: Where the paths of the OpenAPI document begin; None: find it out.
-        allowed: Addresses (``host:port``) that handlers may talk to.
+        name: ``module:attribute``; the app is imported, started, and shut down at the end.
+        http_file: The calls to try; None: they are made from the app's OpenAPI document.
+        headers: Sent with each call that does not have one of that name.
+        variables: Values for the variables of the file.
+        prefix: Where the paths of the OpenAPI document begin; None: the doctor finds out.
+        allowed: Addresses (``host:port``) that handlers may talk to, and files and folders that
+            they may change.
 
     Raises:
         DoctorError: There is no such app, it does not start, or there is nothing to try.
@@ -77,7 +78,7 @@ def examine(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to the report: every rollback would be logged, and why a handler raised."""
+    """Log nothing: otherwise every rollback, and every error of a handler, would be logged."""
     logger, before = logging.getLogger("atomicbatch"), logging.getLogger("atomicbatch").disabled
     logger.disabled = True
     try:
@@ -111,7 +112,7 @@ async def _examine(
             if operation.obstacle:
                 findings.append(not_tried(operation))
                 continue
-            # Not earlier: startup may have imported what is watched.
+            # Not earlier: the app may import what is watched while it starts.
             with (
                 blind_spots.aiosqlite_connections(),
                 blind_spots.processes(),
@@ -132,7 +133,7 @@ async def _examine(
 
 def _transaction(loaded: Loaded) -> AsyncTransaction[Any]:
     transaction = loaded.transaction or SQLAlchemyTransaction()
-    # Makes threads and background tasks of this app's framework known to batches, as it would
-    # where the app is served.
+    # Constructed for its side effect: batches follow calls into the threads and background tasks
+    # of the app's framework, as they do when the app is served.
     AtomicBatch(loaded.inner, transaction=transaction)
     return transaction

@@ -1,4 +1,4 @@
-"""Files: what an audit event says about changes that a rollback would not undo."""
+"""Files: audit events -> changes to files, which a rollback would not undo."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 # Python's own cache of compiled modules.
 _CACHE = "__pycache__"
 
-# For good, and not for one call only: what one call has left to the garbage collector may be
-# removed during another one.
+# Kept for all calls: a temporary file that one call leaves to the garbage collector may be removed
+# during another call.
 _temporary: set[str] = set()
 
 
 class Change(NamedTuple):
-    """One change, before it is made."""
+    """One change that is about to be made."""
 
     verb: str
     paths: tuple[str, ...]
     adds: bool = False
-    """What was there stays: lines are appended."""
+    """Nothing is lost: lines are appended."""
 
     def __str__(self) -> str:
         return f"{self.verb} {' to '.join(self.paths)}"
 
     def is_among(self, allowed: Collection[str]) -> bool:
-        """Tell whether all of it is one of these files, or in one of these folders."""
+        """Whether each path is one of these files, or in one of these folders."""
         folders = {os.path.abspath(name) for name in allowed}
         return all(_is_below(path, folders) for path in self.paths)
 
 
 def prepare() -> None:
-    """Let Python look for its folder of temporary files now: it tries to write there."""
+    """Make Python choose its folder for temporary files now, since it tries to write there."""
     tempfile.gettempdir()
 
 
@@ -44,11 +44,11 @@ def change(event: str, arguments: tuple[Any, ...]) -> Change | None:
     """
     Tell what is about to be changed; None: nothing, or nothing that matters.
 
-    Temporary files (of Python's own ``tempfile``) and compiled modules do not matter.
+    Temporary files (those of Python's ``tempfile``) and compiled modules do not matter.
 
     Args:
         event: One of ``EVENTS``.
-        arguments: As the audit hook was given them.
+        arguments: The event's, as the audit hook got them.
     """
     found = EVENTS[event](*arguments)
     if found is None or all(_does_not_matter(path) for path in found.paths):
@@ -57,7 +57,7 @@ def change(event: str, arguments: tuple[Any, ...]) -> Change | None:
 
 
 def name_of(what: object) -> str:
-    """A path, or the program that a list of arguments starts with, for people."""
+    """For people: a path, or the program at the start of a list of arguments."""
     if isinstance(what, (list, tuple)):
         what = what[0] if what else ""
     try:
@@ -83,15 +83,16 @@ def _is_below(path: str, folders: Collection[str]) -> bool:
 
 def _path(path: object, folder: object = -1) -> str | None:
     """
-    Give a path its name.
+    Return a path as text.
 
     Args:
-        path: As the handler has given it, or the number of an open file.
-        folder: The number of the open folder that a path starts from; -1 or None: the current one.
+        path: What the handler has given, or the number of an open file.
+        folder: The number of the open folder that the path starts from; -1 or None: the current
+            one.
 
     Returns:
-        None if it cannot be told, which is so for numbers on other systems than Linux. Of what
-        they stand for, the opening was seen: a file's for writing, a folder's by rmtree.
+        None if it is not known, as for numbers on systems other than Linux. That loses nothing: the
+        file or folder was seen when it was opened.
     """
     if isinstance(path, int):
         return _opened(path)
@@ -107,7 +108,7 @@ def _opened(number: int) -> str | None:
         name = os.readlink(f"/proc/self/fd/{number}")
     except OSError:
         return None
-    # A file without a name is temporary by nature; others are sockets and pipes.
+    # What has no name is a temporary file, a socket or a pipe.
     return name if os.path.lexists(name) else None
 
 
@@ -127,10 +128,10 @@ def _opening(path: object, mode: object, flags: object) -> Change | None:
 
 def _keeps(name: str) -> bool:
     """
-    Tell whether what is written there stays; a file may yet have to be made.
+    Whether what is written there is kept. The file may not exist yet.
 
-    It does not on a terminal or in os.devnull; and whoever opens a folder for writing wants a
-    temporary file without a name (O_TMPFILE), or opens another file (``opener=``), as is seen then.
+    A terminal and os.devnull keep nothing. Whoever opens a folder for writing wants a temporary
+    file without a name (O_TMPFILE), or opens another file (``opener=``), which is seen then.
     """
     try:
         kind = os.stat(name).st_mode
@@ -141,7 +142,7 @@ def _keeps(name: str) -> bool:
 
 def _making_folder(path: object, _: object, folder: object) -> Change | None:
     name = _path(path, folder)
-    # mkdir(exist_ok=True) tries first.
+    # mkdir(exist_ok=True) tries to make a folder that exists.
     return None if name is None or os.path.isdir(name) else Change("makes the folder", (name,))
 
 
@@ -157,7 +158,7 @@ def _linking(_: object, path: object, *folders: object) -> Change | None:
 
 
 def _with(verb: str, folder: int | None = None) -> Callable[..., Change | None]:
-    """What has the path first, and perhaps the number of its folder."""
+    """For events whose first argument is the path; ``folder``: which one is its folder's number."""
 
     def changing(*arguments: object) -> Change | None:
         path = _path(arguments[0], -1 if folder is None else arguments[folder])

@@ -1,4 +1,4 @@
-"""Loading: ``module:attribute`` -> the app; its lifespan; the transaction that it has already."""
+"""Loading: ``module:attribute`` -> the app; its lifespan; the transaction that it already has."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from atomicbatch.asgi import AtomicBatch
 from atomicbatch.asgi.types import App, Message, Scope
 from atomicbatch.engine import AsyncTransaction
 
-# Of an app that has said that its lifespan is over; most end at once.
+# For an app that has said that its lifespan is over. Most end at once.
 _MOST_SECONDS_TO_END = 1
 
 
 class DoctorError(Exception):
-    """There is nothing to examine; the message names what is missing."""
+    """The app cannot be examined; the message says why."""
 
 
 class Loaded(NamedTuple):
-    """An app, as it was found."""
+    """An app, and what is known of it before it starts."""
 
     outermost: App
-    """What a server would be given."""
+    """What a server would run."""
     inner: App
-    """Where calls of a batch start."""
+    """What the calls of a batch go to."""
     transaction: AsyncTransaction[Any] | None
-    """What the app's own AtomicBatch begins, or None where it has none."""
+    """The transaction of the app's own AtomicBatch; None if it has none."""
 
 
 def load_app(name: str) -> Loaded:
@@ -37,14 +37,14 @@ def load_app(name: str) -> Loaded:
     Import an app.
 
     Args:
-        name: ``module:attribute``, as servers take it; the current folder is looked in first.
+        name: ``module:attribute``, as servers take it; the current folder comes first.
 
     Raises:
         DoctorError: There is no such app.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise DoctorError(f"{name!r} is no MODULE:APP, like shop.main:app")
+        raise DoctorError(f"{name!r} is not of the form MODULE:APP, like shop.main:app")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
@@ -61,7 +61,7 @@ def load_app(name: str) -> Loaded:
         except AttributeError:
             raise DoctorError(f"the module {module_name!r} has no {attribute!r}") from None
     if not callable(found):
-        raise DoctorError(f"{name} is no ASGI app but {type(found).__name__!r}")
+        raise DoctorError(f"{name} is not an ASGI app, but of type {type(found).__name__!r}")
     return _look_inside(found)
 
 
@@ -72,12 +72,12 @@ def _not_imported(module_name: str, error: BaseException) -> DoctorError:
 
 
 def _look_inside(app: App) -> Loaded:
-    """Find an AtomicBatch among the app and what it wraps."""
+    """Look for an AtomicBatch in the app and in what it wraps."""
     one: Any = app
     while one is not None:
         if isinstance(one, AtomicBatch):
             return Loaded(app, one.app, one.transaction)
-        # Starlette and FastAPI make their middleware when the first request comes.
+        # Starlette and FastAPI construct their middleware at the first request.
         for middleware in getattr(one, "user_middleware", ()):
             if getattr(middleware, "cls", None) is AtomicBatch:
                 return Loaded(app, one, middleware.kwargs["transaction"])
@@ -88,9 +88,9 @@ def _look_inside(app: App) -> Loaded:
 @asynccontextmanager
 async def running(app: App) -> AsyncIterator[dict[str, Any]]:
     """
-    Start an app up, and shut it down at the end of the block; gives the state of its lifespan.
+    Start an app, and shut it down at the end of the block. The block gets its lifespan's state.
 
-    An app that knows no lifespan is used as it is, as servers do.
+    An app without a lifespan is used as it is, as servers do.
 
     Raises:
         DoctorError: It failed to start, or raised while it shut down.
@@ -133,8 +133,8 @@ class _Lifespan:
             await self._end()
 
     async def _end(self) -> None:
-        """Whatever the app raises now, it has told us already: nobody is to log it."""
-        # It has the chance to end by itself, as what failed raises next.
+        """End the task. What the app raises now, it has already told us: nobody is to log it."""
+        # It may end by itself: an app that has failed raises next.
         await asyncio.wait((self._task,), timeout=_MOST_SECONDS_TO_END)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -147,7 +147,7 @@ class _Lifespan:
         answer = asyncio.create_task(self._from_app.get())
         await asyncio.wait((answer, self._task), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            # It has raised or returned: it takes no lifespan, or has no more to say.
+            # It has raised or returned: it has no lifespan, or is done with it.
             answer.cancel()
             return
         message = answer.result()

@@ -20,10 +20,10 @@ from atomicbatch.model import Call, Header
 from atomicbatch.openapi.calls import Operation, operations_of
 
 logger = logging.getLogger("atomicbatch")
-# Where Litestar has it is the second.
+# The second is Litestar's.
 _DOCUMENTS = (b"/openapi.json", b"/schema/openapi.json")
-_BY_FILE = "; write the calls into an .http file and give it by --http"
-# Of apps in apps, and of middleware.
+_BY_FILE = "; write the calls into an .http file and pass it with --http"
+# How deep apps and middleware may be nested.
 _DEEPEST = 20
 
 
@@ -52,10 +52,10 @@ async def from_openapi(app: App, scope: Scope, *, prefix: str | None = None) -> 
     Make a call for each operation of the app's own OpenAPI documents.
 
     Args:
-        app: FastAPI's has the document itself, as have apps that are mounted in it; others are
-            asked for it.
-        scope: Of the request by which they are asked.
-        prefix: Where the document's paths begin, such as ``/api``; None: find it out.
+        app: FastAPI apps, and those mounted in them, have the document as an attribute. Others
+            are sent a request for it.
+        scope: The ASGI scope of that request.
+        prefix: Where the document's paths begin, such as ``/api``; None: find out.
 
     Raises:
         DoctorError: There is no such document.
@@ -80,8 +80,8 @@ def with_headers(operation: Operation, headers: Mapping[str, str]) -> Call:
     """
     Add headers to an operation's call, and those that every request has.
 
-    What a file says stands, as in a batch whose outer request has such headers; what we have made
-    up does not.
+    A header that a file has stays, as in a batch whose outer request has such headers. A header
+    that we have generated is replaced.
     """
     call = operation.call
     given = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -105,9 +105,9 @@ def _prefix(
     document: Mapping[str, Any], operations: Iterable[Operation], mount: str, routes: set[str]
 ) -> str:
     """
-    Find what the paths of a document lack.
+    Find the prefix that the paths of a document lack.
 
-    A document may be of an app that is mounted in this one, or may name a server below a path.
+    The document may belong to an app that is mounted in this one, or name a server below a path.
     """
     paths = {operation.path for operation in operations}
     counts = Counter({"": 0})
@@ -120,13 +120,13 @@ def _prefix(
         return best
     if counts[""] or not isinstance(servers := document.get("servers"), list):
         return ""
-    # Nothing is known of the routes: what the document says itself.
+    # The routes tell nothing, so the document's own word counts.
     urls = (one.get("url") for one in servers if isinstance(one, Mapping))
     return next((urlsplit(url).path.rstrip("/") for url in urls if isinstance(url, str)), "")
 
 
 def _routes(app: Any, prefix: str, depth: int = 0) -> Iterator[str]:
-    """The paths of the routes of an app and of the apps mounted in it, as Starlette has them."""
+    """The routes' paths of an app and of the apps mounted in it, in Starlette's form."""
     app = _unwrapped(app)
     for route in getattr(app, "routes", None) or ():
         path = getattr(route, "path_format", None) or getattr(route, "path", None)
@@ -142,7 +142,7 @@ def _routes(app: Any, prefix: str, depth: int = 0) -> Iterator[str]:
 
 def _own_documents(app: Any, mount: str, depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """
-    Give the documents that an app and the apps mounted in it make themselves, with their mounts.
+    Yield the documents that an app and the apps mounted in it make, each with its mount.
 
     Raises:
         DoctorError: A document cannot be made.
@@ -167,7 +167,7 @@ def _own_documents(app: Any, mount: str, depth: int = 0) -> Iterator[tuple[str, 
 
 
 def _unwrapped(app: Any) -> Any:
-    """Look for the app with the routes behind middleware, which calls it ``app``."""
+    """Return the app with the routes, which middleware keeps as ``app``."""
     for _ in range(_DEEPEST):
         if hasattr(app, "routes") or not hasattr(app, "app"):
             break

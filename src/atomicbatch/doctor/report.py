@@ -32,17 +32,17 @@ _COLOURS = {
 }
 _NOT_SEEN = (
     "safe: as far as can be seen from outside. Not seen: work that a handler puts into a queue for "
-    "a thread or task that ran before its call."
+    "a thread or task that was running before its call."
 )
 _NOTHING_JUDGED = (
-    "No call was judged. If all of them answered 404, the app is below another path: give it by "
-    "--prefix. Else sign in by --header, or give calls that the app accepts by --http."
+    "No call was judged. If all of them answered 404, the app is below another path: name it with "
+    "--prefix. Otherwise sign in with --header, or pass calls that the app accepts with --http."
 )
 _WIDTH = max(len(verdict.value) for verdict in Verdict) + 2
 
 
 class Finding(NamedTuple):
-    """What there is to say about one operation."""
+    """The verdict on one operation, and why."""
 
     operation: Operation
     verdict: Verdict
@@ -50,7 +50,7 @@ class Finding(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line for people: a part in colour, where colours are possible, and the rest."""
+    """One line for people: a coloured part, if the terminal has colours, and the rest."""
 
     coloured: str
     colour: str
@@ -58,12 +58,12 @@ class Line(NamedTuple):
 
 
 def judge(operation: Operation, tried: Tried) -> Finding:
-    """Weigh what was seen: the worst of it is the verdict."""
+    """Weigh what was seen: the worst of it decides."""
     unsafe = [*_unsafe(tried)]
     outward = [*_outward(tried)]
     warnings = []
     if tried.call.method in _SAFE_METHODS:
-        # By HTTP's rules there is nothing to undo; what is read is not the batch's, though.
+        # By HTTP's rules there is nothing to undo. But what is read is not the batch's own data.
         warnings = outward
     else:
         unsafe += outward
@@ -74,7 +74,7 @@ def judge(operation: Operation, tried: Tried) -> Finding:
     notes = _notes(tried)
     if unsafe:
         verdict = Verdict.UNSAFE
-        # Why it failed is no question of its own then.
+        # Then it does not matter why the call itself failed.
         obstacles = []
     elif obstacles:
         verdict = Verdict.NOT_JUDGED
@@ -84,8 +84,8 @@ def judge(operation: Operation, tried: Tried) -> Finding:
 
 
 def not_tried(operation: Operation) -> Finding:
-    """An operation for which no call could be made up."""
-    reason = f"{operation.obstacle}: give a call for it in an .http file (--http)"
+    """The finding on an operation for which no call could be made."""
+    reason = f"{operation.obstacle}: put a call for it into an .http file (--http)"
     return Finding(operation, Verdict.NOT_JUDGED, (reason,))
 
 
@@ -100,7 +100,7 @@ def _unsafe(tried: Tried) -> Iterator[str]:
         )
     for database in tried.watch.databases:
         yield (
-            f"uses {database} itself (refused here), outside of the transaction; take the "
+            f"uses {database} directly (refused here), outside of the transaction; take the "
             f"connection from an engine"
         )
 
@@ -123,36 +123,36 @@ def _left_running(tried: Tried) -> Iterator[str]:
     for task in tried.watch.tasks:
         yield (
             f"leaves a task running ({task}), which goes on although the batch is rolled back; "
-            f"await it, or start it by on_commit"
+            f"await it, or start it with on_commit"
         )
     for thread in tried.watch.threads:
         yield (
             f"leaves a thread running ({thread}), which goes on although the batch is rolled back; "
-            f"join it, or start it by on_commit"
+            f"join it, or start it with on_commit"
         )
 
 
 def _outlived(tried: Tried) -> Iterator[str]:
     for kind in dict.fromkeys(tried.outlived):
         yield (
-            f"gives a background task or on_commit its {kind}, which has ended when that runs, "
-            f"after COMMIT; let it open its own"
+            f"gives its {kind} to a background task or on_commit, which runs after COMMIT: by then "
+            f"the {kind} has ended; let it open its own"
         )
 
 
 def _obstacles(tried: Tried) -> Iterator[str]:
-    """Why nothing can be said about a handler that nothing bad was seen of."""
+    """Why a handler cannot be judged although nothing bad was seen."""
     reply, raised = tried.reply, tried.raised
     if raised is not None and (reply is None or reply.status >= 500):
         yield f"raised {type(raised).__name__}: {raised}"
     elif reply is None or tried.error is not None:
         yield f"no reply: {tried.error.message if tried.error else 'it gave none'}"
     elif reply.status in (401, 403):
-        yield f"{_answered(reply.status)}: sign in by --header 'Authorization: ...'"
+        yield f"{_answered(reply.status)}: sign in with --header 'Authorization: ...'"
     elif reply.status >= 400:
-        yield f"{_answered(reply.status)}: give a call that it accepts in an .http file (--http)"
+        yield f"{_answered(reply.status)}: put a call that it accepts into an .http file (--http)"
     elif reply.status in (301, 302, 307, 308):
-        yield f"{_answered(reply.status)}: give the place it points to in an .http file (--http)"
+        yield f"{_answered(reply.status)}: put a call to the new place into an .http file (--http)"
 
 
 def _answered(status: int) -> str:
@@ -163,7 +163,7 @@ def _answered(status: int) -> str:
 
 
 def _unseen_changes(tried: Tried) -> Iterator[str]:
-    # A handler that has read by an engine, and written nothing, only reads.
+    # A handler that has used an engine and written nothing only reads.
     if tried.engines == () and tried.call.method not in _SAFE_METHODS:
         yield "used no database that batches can see; does it use another driver?"
 
@@ -174,9 +174,9 @@ def _notes(tried: Tried) -> Iterator[str]:
         yield f"note: uses {len(engines)} engines: " + ", ".join(one.url for one in engines)
     for engine in engines:
         if engine.outside:
-            yield f"note: {engine.url} is outside of batches; what is done there is not undone"
+            yield f"note: {engine.url} is outside of batches; what is done there is not rolled back"
     for act in tried.watch.allowed:
-        yield f"note: {act}, as it may; a rollback does not undo that"
+        yield f"note: {act}, which is allowed; a rollback does not undo that"
 
 
 def lines(findings: Iterable[Finding]) -> Iterator[Line]:
