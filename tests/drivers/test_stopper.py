@@ -37,7 +37,7 @@ Databases = Callable[[str], str]
 
 
 @contextmanager
-def running(name: str, url: str, server: str) -> Iterator[tuple[Stopper, Callable[[], Any]]]:
+def running(name: str, url: str, server: str) -> Iterator[tuple[Stopper, Callable[..., Any]]]:
     """
     A long statement in another thread.
 
@@ -74,8 +74,8 @@ def running(name: str, url: str, server: str) -> Iterator[tuple[Stopper, Callabl
     thread.start()
     assert started.wait(30)
 
-    def end() -> Any:
-        thread.join(SOON)
+    def end(seconds: float = SOON) -> Any:
+        thread.join(seconds)
         assert not thread.is_alive(), "it still waits"
         return found[1]
 
@@ -112,9 +112,9 @@ def test_a_running_statement_is_stopped(name: str, drivers_databases: Databases)
         assert isinstance(result, Exception) or family == "mysql"
 
 
-def has_ended(end: Callable[[], Any]) -> bool:
+def has_ended(end: Callable[..., Any]) -> bool:
     try:
-        end()
+        end(0.05)
     except AssertionError:
         return False
     return True
