@@ -41,7 +41,7 @@ def test_what_the_client_knows_is_not_logged(caplog: pytest.LogCaptureFixture) -
     LOGS.rolled_back(BATCH, OUTCOME._replace(fate=Fate.DRY_RUN))
     LOGS.rolled_back(BATCH, OUTCOME._replace(error=AtomicBatchError("said already")))
     LOGS.not_started(BATCH, BusyError("no connection"))
-    LOGS.abandoned(BATCH, None)
+    LOGS.abandoned(BATCH, Fate.ROLLED_BACK, None)
     assert caplog.records == []
 
 
@@ -52,7 +52,7 @@ def test_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     LOGS.committed(BATCH, OUTCOME._replace(fate=Fate.COMMITTED), conflict)
     LOGS.rolled_back(BATCH, OUTCOME._replace(error=error))
     LOGS.unknown(BATCH, UnknownOutcomeError("lost"))
-    LOGS.abandoned(BATCH, CommitError("no"))
+    LOGS.abandoned(BATCH, Fate.ROLLED_BACK, CommitError("no"))
     lines = caplog.records
     assert [(line.levelname, line.getMessage().partition(":")[0]) for line in lines] == [
         ("WARNING", "batch committed, 3 attempts"),

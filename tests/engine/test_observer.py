@@ -16,13 +16,14 @@ from atomicbatch import (
     Call,
     CommitError,
     ConflictError,
+    Fate,
     Outcome,
     Reply,
     UnknownOutcomeError,
 )
-from atomicbatch.engine import Observer, Observers, Policy, Replay, execute_async
+from atomicbatch.engine import Observer, Observers, Policy, Replay, Turns, execute_async
 from atomicbatch.engine.logs import Logs
-from tests.engine.fakes import CONFLICT, FAILED, OK, Fake, Run
+from tests.engine.fakes import CONFLICT, FAILED, OK, AsyncFake, Fake, Run
 
 BATCH = Batch(tuple(Call("POST", b"/%d" % i, b"", (), b"") for i in range(3)))
 
@@ -61,8 +62,8 @@ class Heard(Observer):
     def not_started(self, batch: Batch, error: Exception) -> None:
         self.events.append(("not started", error))
 
-    def abandoned(self, batch: Batch, error: BaseException | None) -> None:
-        self.events.append(("abandoned", error))
+    def abandoned(self, batch: Batch, fate: Fate, error: BaseException | None) -> None:
+        self.events.append(("abandoned", fate, error))
 
 
 CALLS = [("call", 0, OK, None), ("call", 1, OK, None), ("call", 2, OK, None)]
@@ -144,8 +145,17 @@ def test_a_batch_that_did_not_start(run: Run, error: Exception) -> None:
     assert heard.events == [("begun", 1), ("not started", error)]
 
 
-@pytest.mark.parametrize("error", [None, CommitError("no")], ids=["committed", "refused"])
-def test_a_cancelled_batch(error: Exception | None) -> None:
+@pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        (None, Fate.COMMITTED),
+        (CommitError("no"), Fate.ROLLED_BACK),
+        (UnknownOutcomeError("lost"), Fate.UNKNOWN),
+        (OSError(), Fate.UNKNOWN),
+    ],
+    ids=["committed", "refused", "unknown", "a driver's error"],
+)
+def test_a_cancelled_batch(error: Exception | None, fate: Fate) -> None:
     """Of a batch that was cancelled, the last thing told is how its transaction ended."""
 
     class Waiting(Fake):
@@ -187,7 +197,66 @@ def test_a_cancelled_batch(error: Exception | None) -> None:
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
-    assert heard.events[-1] == ("abandoned", error)
+    assert heard.events[4:] == [("abandoned", fate, error)]
+
+
+def test_a_batch_that_is_cancelled_in_a_call() -> None:
+    """It is undone, and told once."""
+    heard = Heard()
+
+    async def perform(call: Call, connection: Fake) -> Reply:
+        await asyncio.Event().wait()
+        return OK
+
+    async def main() -> None:
+        task = asyncio.create_task(
+            execute_async(BATCH, AsyncFake(Fake()), perform, timeout_seconds=30, observer=heard)
+        )
+        while len(heard.events) < 1:
+            await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert heard.events == [("begun", 1), ("abandoned", Fate.ROLLED_BACK, None)]
+
+
+def test_a_batch_that_is_cancelled_in_the_line() -> None:
+    """A batch whose turn has not come is given up before its first attempt."""
+    turns, heard = Turns(), Heard()
+    turns.ask(BATCH)
+
+    async def perform(call: Call, connection: Fake) -> Reply:
+        raise AssertionError
+
+    async def main() -> None:
+        task = asyncio.create_task(
+            execute_async(
+                BATCH, AsyncFake(Fake()), perform, timeout_seconds=30, turns=turns, observer=heard
+            )
+        )
+        while len(turns) < 2:
+            await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    assert heard.events == [("abandoned", Fate.ROLLED_BACK, None)]
+
+
+@pytest.mark.parametrize("at", ["call", "commit"])
+def test_an_interrupt(run: Run, at: str) -> None:
+    """Ctrl-C ends a batch without an outcome; once COMMIT has begun nobody knows."""
+    heard = Heard()
+    interrupt = KeyboardInterrupt()
+    fake = Fake(commit=[interrupt] if at == "commit" else [])
+    with pytest.raises(KeyboardInterrupt):
+        run(fake, [OK, OK, OK if at == "commit" else interrupt], observer=heard)
+    fate = Fate.UNKNOWN if at == "commit" else Fate.ROLLED_BACK
+    assert heard.events[-1][:2] == ("abandoned", fate)
+    assert [event[0] for event in heard.events].count("abandoned") == 1
 
 
 class Broken(Observer):

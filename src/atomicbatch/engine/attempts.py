@@ -102,13 +102,9 @@ class Attempt:
         return Rollback()
 
     @property
-    def is_left_behind(self) -> bool:
-        return self._left_behind_by is not None
-
-    def result(self) -> None:
-        """Raise what leaving the attempt behind comes to."""
-        if self._left_behind_by is not None:
-            raise self._left_behind_by
+    def left_behind_by(self) -> Exception | None:
+        """What leaving the attempt behind comes to; None: it was not left behind."""
+        return self._left_behind_by
 
 
 class Attempts:
@@ -121,6 +117,7 @@ class Attempts:
     """
 
     __slots__ = (
+        "_is_abandoned",
         "_last_conflict",
         "_last_error",
         "_number",
@@ -157,6 +154,7 @@ class Attempts:
         self._turns = turns
         self._turn: Turn | None = None
         self._number = 0
+        self._is_abandoned = False
         # A call has been handed out, so that the batch has run.
         self._started = False
         self._last_error: TransactionError | None = None
@@ -243,8 +241,24 @@ class Attempts:
         self.observers.rolled_back(self.batch, outcome)
         return outcome
 
+    def abandon(self, fate: Fate | None = None, error: BaseException | None = None) -> None:
+        """
+        Take note that nobody waits for an outcome; a second time changes nothing.
+
+        Args:
+            fate: What became of the batch; None: unknown where COMMIT was begun, else undone.
+            error: What its transaction ended with.
+        """
+        if self._is_abandoned:
+            return
+        self._is_abandoned = True
+        if fate is None:
+            is_committing = self._number > 0 and self.current.is_committing
+            fate = Fate.UNKNOWN if is_committing else Fate.ROLLED_BACK
+        self.observers.abandoned(self.batch, fate, error)
+
     def end(self) -> None:
-        """Nobody waits for the batch any more."""
+        """Let go of the clock and of the place in the line."""
         self.deadline.close()
         if self._turn is not None:
             self._turn.leave()

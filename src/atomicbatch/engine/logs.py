@@ -12,7 +12,7 @@ from atomicbatch.errors import (
     UnknownOutcomeError,
     kind_of,
 )
-from atomicbatch.model import Batch, Outcome
+from atomicbatch.model import Batch, Fate, Outcome
 
 logger = logging.getLogger("atomicbatch")
 
@@ -48,7 +48,12 @@ class Logs(Observer):
     def unknown(self, batch: Batch, error: UnknownOutcomeError) -> None:  # noqa: ARG002
         logger.error("%s", in_short(error))
 
-    def abandoned(self, batch: Batch, error: BaseException | None) -> None:  # noqa: ARG002
+    def abandoned(
+        self,
+        batch: Batch,  # noqa: ARG002
+        fate: Fate,  # noqa: ARG002
+        error: BaseException | None,
+    ) -> None:
         if error is not None:
             logger.warning("a cancelled batch ended with an error: %s", in_short(error))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from atomicbatch.errors import ConflictError, UnknownOutcomeError
-from atomicbatch.model import Batch, Outcome, Reply
+from atomicbatch.model import Batch, Fate, Outcome, Reply
 
 logger = logging.getLogger("atomicbatch")
 
@@ -18,9 +18,9 @@ class Observer:
     """
     Listens to what happens to batches. Its methods do nothing; override those you want.
 
-    They are called in the thread, or the task, and with the context variables that the batch runs
-    in, and hold it up. Each batch ends with exactly one of ``committed``, ``rolled_back``,
-    ``unknown``, ``not_started`` and ``abandoned``.
+    They are called in the thread or task of the batch, with its context variables, and hold it up.
+    The last of them, for each batch, is exactly one of ``committed``, ``rolled_back``, ``unknown``,
+    ``not_started`` and ``abandoned``.
     """
 
     def attempt_begun(self, batch: Batch, attempt: int) -> None:
@@ -51,8 +51,8 @@ class Observer:
     def not_started(self, batch: Batch, error: Exception) -> None:
         """Tell that a batch was given up before its first call was performed."""
 
-    def abandoned(self, batch: Batch, error: BaseException | None) -> None:
-        """Tell that nobody waits for a batch any more: it was cancelled, and ended with this."""
+    def abandoned(self, batch: Batch, fate: Fate, error: BaseException | None) -> None:
+        """Tell that a batch was cancelled, or interrupted by Ctrl-C, and how it ended."""
 
 
 _EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
@@ -111,8 +111,8 @@ class Observers(Observer):
     def not_started(self, batch: Batch, error: Exception) -> None:
         self._tell("not_started", batch, error)
 
-    def abandoned(self, batch: Batch, error: BaseException | None) -> None:
-        self._tell("abandoned", batch, error)
+    def abandoned(self, batch: Batch, fate: Fate, error: BaseException | None) -> None:
+        self._tell("abandoned", batch, fate, error)
 
     def _tell(self, event: str, *what: object) -> None:
         for listener in self._heard[event]:

@@ -83,6 +83,11 @@ def execute(
     )
     try:
         return _attempts(attempts, transaction, perform, seal)
+    except Exception:
+        raise
+    except BaseException:
+        attempts.abandon()
+        raise
     finally:
         attempts.end()
 
@@ -175,6 +180,11 @@ async def execute_async(
     )
     try:
         return await _attempts_async(attempts, transaction, perform, seal)
+    except Exception:
+        raise
+    except BaseException:
+        attempts.abandon()
+        raise
     finally:
         attempts.end()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from atomicbatch.engine.attempts import Attempts, Phase
+from atomicbatch.engine.attempts import Attempt, Attempts, Phase
 from atomicbatch.engine.transaction import Rollback
-from atomicbatch.errors import UnknownOutcomeError
+from atomicbatch.errors import TransactionError, UnknownOutcomeError
+from atomicbatch.model import Fate
 
 # Attempts that nobody waits for any more; asyncio keeps tasks by weak references only.
 _left_behind: set[asyncio.Task[None]] = set()
@@ -21,7 +22,7 @@ async def wait_to_the_end(task: asyncio.Task[None], attempts: Attempts) -> None:
     """
     attempt, deadline = attempts.current, attempts.deadline
     cancelled: asyncio.CancelledError | None = None
-    while not task.done() and not attempt.is_left_behind:
+    while not task.done() and attempt.left_behind_by is None:
         try:
             await asyncio.wait((task,), timeout=deadline.seconds_until_given_up)
         except asyncio.CancelledError as error:
@@ -37,20 +38,26 @@ async def wait_to_the_end(task: asyncio.Task[None], attempts: Attempts) -> None:
                 task.add_done_callback(_forget)
                 attempt.leave_behind()
     if cancelled is not None:
-        attempts.observers.abandoned(attempts.batch, _error_of(task) if task.done() else None)
+        attempts.abandon(*_end_of(task, attempt))
         raise cancelled
-    if attempt.is_left_behind:
-        return attempt.result()
+    if attempt.left_behind_by is not None:
+        raise attempt.left_behind_by
     if task.cancelled() and attempt.is_committing:
         # Not by us: the event loop's end, or code that cancels every task it finds.
         raise UnknownOutcomeError("COMMIT was cancelled before the database had answered it")
     return task.result()
 
 
-def _error_of(task: asyncio.Task[None]) -> BaseException | None:
-    """Return the error that a task ended with, unless it only did what it was told."""
-    error = None if task.cancelled() else task.exception()
-    return None if isinstance(error, Rollback) else error
+def _end_of(task: asyncio.Task[None], attempt: Attempt) -> tuple[Fate | None, BaseException | None]:
+    """Tell what became of a cancelled attempt (None: see ``Attempts.abandon``), and its error."""
+    error: BaseException | None = attempt.left_behind_by
+    if error is None and not task.cancelled():
+        error = task.exception()
+        if error is None and attempt.is_committing:
+            return Fate.COMMITTED, None
+    if isinstance(error, TransactionError) and not isinstance(error, UnknownOutcomeError):
+        return Fate.ROLLED_BACK, error
+    return None, None if isinstance(error, Rollback) else error
 
 
 def _forget(task: asyncio.Task[None]) -> None:
