@@ -193,15 +193,16 @@ def test_the_core_needs_the_standard_library_alone(path: Path) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *(path for path in MODULES if unit_of(path) == "wire"),
+        *(path for path in MODULES if unit_of(path) in ("wire", "sql")),
         *(path for path in MODULES if unit_of(path) == "exchange" and path.stem not in CLOCKED),
         SOURCE / "engine" / "execution.py",
+        SOURCE / "engine" / "policy.py",
         SOURCE / "problems.py",
     ],
     ids=name_of,
 )
 def test_what_never_waits(path: Path) -> None:
-    """The wire and the state machine have no async, no clock and no socket."""
+    """The wire, SQL and the state machine have no async, no clock and no socket."""
     tree = tree_of(path)
     waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
     assert not [node for node in ast.walk(tree) if isinstance(node, waiting)]

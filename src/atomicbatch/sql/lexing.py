@@ -78,9 +78,9 @@ def bare(sql: str, family: Family) -> str:
     return _BARE[family].sub(blank, sql).upper()
 
 
-def has_executable_comment(bare: str, family: Family) -> bool:
-    """Tell whether bare text holds a comment that some servers execute and others skip (MySQL)."""
-    return family is Family.MYSQL and _EXECUTABLE.search(bare) is not None
+def has_executable_comment(bare: str) -> bool:
+    """Tell whether MySQL's bare text holds a comment that some servers execute and others skip."""
+    return _EXECUTABLE.search(bare) is not None
 
 
 def uncommented(sql: str, family: Family) -> str:

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 from atomicbatch.sql import refusals
-from atomicbatch.sql.families import DML, GRAMMARS
+from atomicbatch.sql.families import DML, GRAMMARS, Grammar
 from atomicbatch.sql.kinds import CONTROL, Family, Kind, Statement, refused
 from atomicbatch.sql.lexing import Text, bare, has_executable_comment
 
@@ -34,19 +34,16 @@ def read_statement(sql: str, family: Family) -> Statement:
 @lru_cache(maxsize=2048)
 def _read(sql: str, family: Family) -> Statement:
     whole = bare(sql, family)
-    if has_executable_comment(whole, family):
+    if family is Family.MYSQL and has_executable_comment(whole):
         return refused(refusals.EXECUTABLE)
+    grammar = GRAMMARS[family]
     parts = [stripped for part in whole.split(";") if (stripped := part.strip())]
+    if not parts:
+        return _NOTHING
     if len(parts) > 1:
         parts = _with_bodies(parts, family)
     texts = [Text.of(part, sql, family) for part in parts]
-    if not texts:
-        return _NOTHING
-    return _read_one(texts[0]) if len(texts) == 1 else _read_several(texts)
-
-
-def _read_one(one: Text) -> Statement:
-    return GRAMMARS[one.family].read(one)
+    return grammar.read(texts[0]) if len(texts) == 1 else _read_several(texts, grammar)
 
 
 # Several statements in one text -----------------------------------------------------------------
@@ -76,11 +73,11 @@ def _with_bodies(parts: list[str], family: Family) -> list[str]:
     return [parts[0], *parts[parts.index("END") + 1 :]]
 
 
-def _read_several(texts: list[Text]) -> Statement:
+def _read_several(texts: list[Text], grammar: Grammar) -> Statement:
     """Read statements that are sent as one text: as much as the heaviest of them."""
     statements = []
     for one in texts:
-        statement = _read_one(one)
+        statement = grammar.read(one)
         if statement.kind is Kind.REFUSED:
             return statement
         if statement.kind not in _WEIGHT or statement.settings:
