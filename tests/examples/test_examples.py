@@ -81,6 +81,28 @@ def test_the_shop_answers_plain_requests_as_before(shop: Program, tmp_path: Path
     assert mails == ["mail to ada@example.org: We have your order 1."]
 
 
+# sqlite-notes ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def notes_of_sqlite(tmp_path: Path) -> Iterator[Program]:
+    with running("sqlite-notes", tmp_path) as program:
+        yield program
+
+
+def test_sqlite3_and_peewee_in_one_batch(notes_of_sqlite: Program, tmp_path: Path) -> None:
+    """The committing file stores all, the failing one nothing."""
+    status, output = notes_of_sqlite.send("notes.http")
+    assert (status, output[-1]) == (0, "committed")
+    stored = tmp_path / "notes.sqlite"
+    titles = [("Buy tea",), ("Mend the bicycle",)]
+    assert rows(stored, "SELECT title FROM note ORDER BY title") == titles
+    assert rows(stored, "SELECT name FROM tag") == [("shopping",)]
+    status, output = notes_of_sqlite.send("no-such-note.http")
+    assert (status, output[-1]) == (1, "rolled-back; failed=2; status=404")
+    assert rows(stored, "SELECT title FROM note ORDER BY title") == titles
+
+
 # fastapi-ledger --------------------------------------------------------------------------------
 
 

@@ -24,12 +24,14 @@ PAGES = {
     "litestar.md": "litestar-notes",
     "quart.md": "quart-todo",
     "flask.md": "flask-shop",
+    "use-sqlite-libraries.md": "sqlite-notes",
 }
 APPS: dict[str, Any] = {
     "fastapi": FastAPI,
     "litestar": Litestar,
     "quart": lambda: Quart("x"),
     "flask": lambda: Flask("x"),
+    "use": FastAPI,
 }
 
 
@@ -63,7 +65,7 @@ def test_the_commands_of_a_page_do_what_it_says(
 def test_the_line_of_a_page_adds_batches(page: str) -> None:
     """The Python of a page works as it stands, on an app of the framework that it is about."""
     blocks = [block.text for block in blocks_of(text_of(page)) if block.kind == "python"]
-    adding = [block for block in blocks if "SQLAlchemyTransaction(" in block]
+    adding = [block for block in blocks if "Transaction()" in block]
     assert adding
     imports, _, _ = adding[0].rpartition("\n\n")
     for block in adding:
