@@ -47,6 +47,7 @@ ALLOWED = {
         "asgi",
         "engine",
         "transactions",
+        "join",
         "client",
         "exchange",
         "problems",

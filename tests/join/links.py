@@ -25,8 +25,7 @@ class SQLiteLink:
         self.status = Status()
         self.transaction = Transaction(Family.SQLITE, self.status)
         self.transaction.connection.state = self
-        self.connection.execute("BEGIN IMMEDIATE")
-        self.send(self.transaction.savepoints.begin())
+        run(self.transaction.begin(), self)
 
     def send(self, texts: Sequence[str]) -> None:
         for text in texts:
@@ -36,6 +35,17 @@ class SQLiteLink:
     def ask(self, text: str) -> Any:
         row = self.connection.execute(text).fetchone()
         return None if row is None else row[0]
+
+    def begin(self) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self.sent.append("COMMIT")
+        self.connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        self.sent.append("ROLLBACK")
+        self.connection.execute("ROLLBACK")
 
     def is_in_transaction(self) -> bool:
         return self.connection.in_transaction

@@ -27,6 +27,15 @@ class _Link:
             row = await cursor.fetchone()
         return None if row is None else row[0]
 
+    async def begin(self) -> None:
+        await self.connection.execute("BEGIN")
+
+    async def commit(self) -> None:
+        await self.connection.commit()
+
+    async def rollback(self) -> None:
+        await self.connection.rollback()
+
     def is_in_transaction(self) -> bool:
         return self.connection.in_transaction
 

@@ -10,6 +10,7 @@ import pytest
 
 from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
 from atomicbatch.join.checkout import Checkout
+from atomicbatch.join.status import Phase
 from tests.join.links import SQLiteLink
 
 
@@ -110,9 +111,9 @@ def test_a_session_does_not_outlive_its_call(link: SQLiteLink) -> None:
     link.execute(checkout, "INSERT INTO items VALUES ('a')")
     link.run(checkout.close())
     assert names(link) == []
-    link.status.active = False
+    link.status.phase = Phase.ENDED
     with pytest.raises(TransactionError, match="over"):
         link.execute(checkout, "SELECT 1")
-    link.status.active = True
+    link.status.phase = Phase.RUNNING
     with pytest.raises(NotBatchableError, match="outlives"):
         link.execute(checkout, "SELECT 1")

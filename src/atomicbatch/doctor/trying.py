@@ -13,10 +13,10 @@ from atomicbatch.engine import AsyncTransaction, Replay, execute_async
 from atomicbatch.engine.after_commit import Act
 from atomicbatch.engine.current import RunningBatch, running_batch
 from atomicbatch.errors import AtomicBatchError, TransactionError
+from atomicbatch.join.diagnosis import Diagnosis
 from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Reply
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
-from atomicbatch.transactions.sqlalchemy.joined import Joined
 
 _SESSIONS = ("Session", "AsyncSession", "Connection", "AsyncConnection")
 
@@ -95,16 +95,15 @@ async def try_call(
         reply,
         error,
         undone.raised,
-        _engines(joined, outside) if isinstance(joined, Joined) else None,
+        _engines(joined, outside) if isinstance(joined, Diagnosis) else None,
         watch,
         undone.running.outlived,
     )
 
 
-def _engines(joined: Joined, outside: Collection[object]) -> tuple[Engine, ...]:
+def _engines(joined: Diagnosis, outside: Collection[object]) -> tuple[Engine, ...]:
     return tuple(
-        Engine(real.url.render_as_string(hide_password=True), real.wrote, real.url in outside)
-        for real in joined.reals
+        Engine(used.name, used.wrote, used.place in outside) for used in joined.databases()
     )
 
 
@@ -175,8 +174,8 @@ class _Undone:
                 # Inside the block: leaving it by this error is what undoes the work.
                 raise _Rehearsed("only tried")
         finally:
-            if isinstance(self._watch.joined, Joined):
-                self._watch.joined.shut()
+            if isinstance(self._watch.joined, Diagnosis):
+                self._watch.joined.reopen_to_refuse()
             await self._watch.end()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from atomicbatch.doctor import files
 from atomicbatch.doctor.files import name_of
-from atomicbatch.transactions.sqlalchemy.joined import Joined, current_call
+from atomicbatch.join.diagnosis import Diagnosis
 
 # For tasks that clean up, but not for those that do not listen.
 _MOST_SECONDS_TO_CANCEL = 5
@@ -76,10 +76,7 @@ class Watch:
 
     def has_joined(self, connection: int) -> bool:
         """Tell whether a driver's connection, by its id(), is one that the transaction uses."""
-        if not isinstance(self.joined, Joined):
-            return False
-        reals = (real for real in self.joined.begun if real.is_open)
-        return any(id(real.fairy.driver_connection) == connection for real in reals)
+        return isinstance(self.joined, Diagnosis) and self.joined.works_on(connection)
 
     def refuse_program(self, what: str) -> Exception:
         """Take down what the call wanted to start, and make the exception that it meets."""
@@ -140,7 +137,8 @@ def current_watch() -> Watch | None:
     """Return the watch on the call that runs this code, or None; also where the join does."""
     watch = _watch.get()
     # The join steps out of its call to get connections.
-    own = watch is not None and isinstance(watch.joined, Joined) and current_call.get() is None
+    joined = watch.joined if watch is not None else None
+    own = isinstance(joined, Diagnosis) and joined.is_aside()
     return None if own else watch
 
 

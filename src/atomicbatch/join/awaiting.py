@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from atomicbatch.join.steps import PERFORM, LinkState, Send, Steps
+from atomicbatch.join.steps import PERFORM, Ask, Bound, LinkState, Send, Step, Steps
 
 T = TypeVar("T")
 
@@ -18,6 +18,15 @@ class AsyncLink(LinkState, Protocol):
 
     async def ask(self, text: str) -> Any:
         """Run a query; return the first column of its one row, or None."""
+
+    async def begin(self) -> None:
+        """Begin the transaction."""
+
+    async def commit(self) -> None:
+        """Send COMMIT, without any proof before it."""
+
+    async def rollback(self) -> None:
+        """Roll the transaction back, if one is open."""
 
 
 async def run_async(
@@ -34,8 +43,11 @@ async def run_async(
                 elif type(step) is Send:
                     await link.send(step.texts)
                     answer = None
+                elif type(step) is Ask:
+                    answer = await link.ask(step.text)
                 else:
-                    answer = await link.ask(step.text)  # type: ignore[union-attr]
+                    await _bound(link, step)()
+                    answer = None
             except BaseException as error:
                 step = steps.throw(error)
             else:
@@ -43,3 +55,9 @@ async def run_async(
     except StopIteration as end:
         returned: T = end.value
         return returned
+
+
+def _bound(link: AsyncLink, step: Step) -> Callable[[], Awaitable[None]]:
+    if step is Bound.BEGIN:
+        return link.begin
+    return link.commit if step is Bound.COMMIT else link.rollback

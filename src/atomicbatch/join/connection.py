@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from atomicbatch.drivers.conflicts import statement_error
 from atomicbatch.drivers.endings import CANCELLED, savepoint_failed, says_gone
 from atomicbatch.errors import BrokenTransactionError, ConflictError, TransactionError
-from atomicbatch.join.status import Status
+from atomicbatch.join.status import Health, Status
 from atomicbatch.join.steps import LinkState, Send, Steps
 from atomicbatch.sql.kinds import Family
 
@@ -25,16 +25,36 @@ class Connection:
         family: What kind of database it leads to.
         status: Of the attempt. A failure of ours dooms it.
         state: What the driver knows of the connection.
-        lost: It is of no more use: nothing more is sent, and its pool does not get it back.
     """
 
-    __slots__ = ("family", "lost", "state", "status")
+    __slots__ = ("_suffered", "family", "state", "status")
 
     def __init__(self, family: Family, status: Status) -> None:
         self.family = family
         self.status = status
         self.state: LinkState
-        self.lost = False
+        # A set, since two threads may add to it at a time, and none may hide the other's.
+        self._suffered: set[Health] = set()
+
+    @property
+    def is_reusable(self) -> bool:
+        """Tell whether somebody else may have it after the batch."""
+        if self.family is Family.SQLITE:
+            return self.health <= Health.INTERRUPTED  # which hits nothing later
+        return self.health is Health.SOUND
+
+    @property
+    def health(self) -> Health:
+        """The worst that has happened to it."""
+        return max(self._suffered, default=Health.SOUND)
+
+    def worsen(self, health: Health) -> None:
+        """Note what has happened to it; in any thread."""
+        self._suffered.add(health)
+
+    def recover(self) -> None:
+        """It was only our waiting for it that was cancelled: it is not lost."""
+        self._suffered.discard(Health.LOST)
 
     def check(self) -> None:
         """Refuse to go on after an error, or if the transaction has ended behind our back."""
@@ -83,7 +103,7 @@ class Connection:
         """The library of a handler has declared the connection invalid."""
         if not self.status.active:
             return
-        self.lost = True
+        self.worsen(Health.LOST)
         problem: TransactionError | None = None
         if error is not None:
             problem = statement_error(error, by_driver=True)
@@ -104,7 +124,7 @@ class Connection:
         return None
 
     def _mark_cancelled(self) -> None:
-        self.lost = True
+        self.worsen(Health.LOST)
         # The driver closes the connection, which the server sees when the statement has ended, and
         # holds its locks until then. Some ask the server to stop it first, as we do; but closing
         # the connection, which is next, makes asyncpg forget to.

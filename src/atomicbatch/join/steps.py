@@ -19,6 +19,7 @@ Whoever runs the steps lets in one at a time on one connection: the lock is not 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -40,11 +41,19 @@ class Perform(NamedTuple):
     """Now run the handler's own statement. The answer is its result."""
 
 
+class Bound(Enum):
+    """Begin or end the real transaction, in the driver's own way."""
+
+    BEGIN = "BEGIN"
+    COMMIT = "COMMIT"
+    ROLLBACK = "ROLLBACK"
+
+
 PERFORM: Final = Perform()
 NOT_SENT: Final = object()
 """What a use returns if the handler's statement was about its transaction, and is not sent."""
 
-Step: TypeAlias = Send | Ask | Perform
+Step: TypeAlias = Send | Ask | Perform | Bound
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
@@ -77,6 +86,15 @@ class Link(LinkState, Protocol):
     def ask(self, text: str) -> Any:
         """Run a query; return the first column of its one row, or None."""
 
+    def begin(self) -> None:
+        """Begin the transaction."""
+
+    def commit(self) -> None:
+        """Send COMMIT, without any proof before it."""
+
+    def rollback(self) -> None:
+        """Roll the transaction back, if one is open."""
+
 
 def run(steps: Steps[T], link: Link, perform: Callable[[], Any] | None = None) -> T:
     """
@@ -100,8 +118,11 @@ def run(steps: Steps[T], link: Link, perform: Callable[[], Any] | None = None) -
                 elif type(step) is Send:
                     link.send(step.texts)
                     answer = None
+                elif type(step) is Ask:
+                    answer = link.ask(step.text)
                 else:
-                    answer = link.ask(step.text)  # type: ignore[union-attr]
+                    _bound(link, step)()
+                    answer = None
             except BaseException as error:
                 step = steps.throw(error)
             else:
@@ -109,3 +130,9 @@ def run(steps: Steps[T], link: Link, perform: Callable[[], Any] | None = None) -
     except StopIteration as end:
         returned: T = end.value
         return returned
+
+
+def _bound(link: Link, step: Step) -> Callable[[], None]:
+    if step is Bound.BEGIN:
+        return link.begin
+    return link.commit if step is Bound.COMMIT else link.rollback

@@ -1,15 +1,28 @@
-"""The one real transaction, as those who use it see it: its state, and what they may not do."""
+"""The real transaction: what begins, proves and ends it, and what those who share it may do."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
+from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.endings import savepoint_failed, says_gone
+from atomicbatch.errors import (
+    BrokenTransactionError,
+    ConflictError,
+    TransactionError,
+    UnknownOutcomeError,
+    kind_of,
+)
 from atomicbatch.join.connection import ENDED, Connection
 from atomicbatch.join.savepoints import Savepoints
 from atomicbatch.join.settings import Settings
 from atomicbatch.join.stack import Virtual
-from atomicbatch.join.status import Status
-from atomicbatch.join.steps import PERFORM, Send, Steps
+from atomicbatch.join.status import Health, Stage, Status
+from atomicbatch.join.steps import PERFORM, Bound, Send, Steps
 from atomicbatch.sql.kinds import Family
 
+logger = logging.getLogger("atomicbatch")
 _LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 
 
@@ -26,6 +39,10 @@ class Transaction:
         resets_by_commit: A connection that is given back is committed, not rolled back.
         level: The isolation level, where it is known.
         has_called: A stored procedure has run, which may have ended the transaction.
+        stage: How far it has come.
+        gave_way: Why it was undone from another thread, or None.
+        stays_open_when_cancelled: A cancellation of the driver's call leaves the connection as it
+            is: its own thread goes on (aiosqlite).
     """
 
     def __init__(self, family: Family, status: Status, *, level: str | None = None) -> None:
@@ -39,11 +56,26 @@ class Transaction:
         self.resets_by_commit = False
         self.level = level
         self.has_called = False
+        self.stage = Stage.NEW
+        self.gave_way: TransactionError | None = None
+        self.stays_open_when_cancelled = False
 
     @property
     def wrote(self) -> bool:
         """Something in it may have changed the database."""
         return self.savepoints.wrote
+
+    @property
+    def is_open(self) -> bool:
+        """It has the connection."""
+        return Stage.OPEN <= self.stage <= Stage.COMMITTING
+
+    @property
+    def commit_sent(self) -> bool:
+        """COMMIT is being sent, or has been."""
+        return self.stage in (Stage.COMMITTING, Stage.SENT)
+
+    # Statements --------------------------------------------------------------------------------
 
     def check_call(self) -> Steps[None]:
         """After a call of a stored procedure: fail if that has ended the transaction."""
@@ -90,3 +122,161 @@ class Transaction:
                 f"a handler asks for {wanted}, but the batch runs at {real or 'another level'}; "
                 f'give SQLAlchemyTransaction(isolation_level="{wanted}")'
             )
+
+    # Begin and end -----------------------------------------------------------------------------
+
+    def begin(self) -> Steps[None]:
+        """
+        Begin, with a savepoint from the first moment.
+
+        It is there at the end if nobody has ended the transaction meanwhile.
+        """
+        yield Bound.BEGIN
+        yield Send(self.savepoints.begin())
+
+    def mark_open(self) -> None:
+        """It has begun, and sessions may use it."""
+        self.stage = Stage.OPEN
+
+    def mark_committing(self) -> None:
+        """COMMIT is about to be sent."""
+        self.stage = Stage.COMMITTING
+
+    def mark_given_back(self) -> None:
+        """The connection is somebody else's, or closed."""
+        self.stage = Stage.SENT if self.commit_sent else Stage.OVER
+
+    def give_way(self, error: TransactionError) -> bool:
+        """Tell whether it may be undone from another thread; then it is not committed any more."""
+        if self.stage not in (Stage.OPEN, Stage.ENDING) or self.gave_way is not None:
+            return False
+        self.gave_way = error
+        return True
+
+    def seal(self) -> TransactionError | None:
+        """Tell why it cannot be committed. If nothing, it does not give way any more."""
+        if self.gave_way is None:
+            self.stage = max(self.stage, Stage.SEALED)
+        return self.gave_way
+
+    def commit(self, may_not: Callable[[], TransactionError | None]) -> Steps[None]:
+        """
+        COMMIT, after the proof that the transaction is still the one that was begun.
+
+        Args:
+            may_not: Called in the last moment before COMMIT is sent: why it must not be. If it
+                may, it has called :meth:`mark_committing`.
+
+        Raises:
+            TransactionError: As transactions/contract.py says; it is rolled back, if it can be.
+        """
+        self.stage = max(self.stage, Stage.ENDING)
+        try:
+            yield from self._prove_for_commit()
+            if (why_not := may_not()) is not None:
+                raise why_not
+        except BaseException:
+            yield from self._roll_back()
+            raise
+        try:
+            yield Bound.COMMIT
+        except BaseException as error:
+            outcome = commit_error(error)
+            yield from self._roll_back_after_commit(outcome)
+            raise outcome from error
+
+    def rollback(self) -> Steps[None]:
+        """ROLLBACK, after a look at whether there is anything to roll back."""
+        self.stage = max(self.stage, Stage.ENDING)
+        yield from self._prove_for_rollback()
+        yield from self._roll_back()
+
+    def _prove_for_commit(self) -> Steps[None]:
+        """Put back what sessions have set; fail if the transaction is not the one begun."""
+        what = "a setting that a handler has made could not be put back before COMMIT"
+        try:
+            yield from self.settings.end()
+            what = ""
+            yield Send(self.savepoints.end())
+        except BaseException as error:
+            problem = (
+                self.gave_way
+                or self.status.time_is_up()
+                or self.connection.meaning(error)
+                or BrokenTransactionError(
+                    what or (ENDED if says_gone(error) else savepoint_failed(error)),
+                    may_be_stored=says_gone(error),
+                )
+            )
+            if not isinstance(error, Exception):
+                self.connection.worsen(Health.LOST)
+            raise problem from error
+
+    def _prove_for_rollback(self) -> Steps[None]:
+        """
+        Take note where the transaction is not the one any more that was begun.
+
+        A statement that nobody could read may have committed it, and what was done until then.
+        """
+        if not self._is_to_be_proved():
+            return
+        connection = self.connection
+        try:
+            try:
+                yield Send(self.savepoints.undo())
+            except Exception:
+                if connection.health is not Health.INTERRUPTED:
+                    raise
+                # The interruption may have come late, and stopped the proof itself.
+                yield Send(self.savepoints.undo())
+        except BaseException as error:
+            if (
+                connection.health is Health.SEVERED
+                or connection.meaning(error) is not None
+                or not isinstance(error, Exception)
+            ):
+                connection.worsen(Health.LOST)
+                return
+            logger.error("the batch's transaction had ended before ROLLBACK (%s)", kind_of(error))
+            self.status.escaped(ENDED).__cause__ = error
+
+    def _is_to_be_proved(self) -> bool:
+        health, error = self.connection.health, self.status.error
+        if health >= Health.LOST or isinstance(error, BrokenTransactionError):
+            return False
+        if self.family is Family.MYSQL and isinstance(error, ConflictError):
+            return False  # InnoDB has rolled back by itself, savepoints and all
+        # So has SQLite, if the statement that was interrupted was a write.
+        return self.family is not Family.SQLITE or health is Health.SOUND
+
+    def _roll_back(self) -> Steps[None]:
+        connection = self.connection
+        if connection.health is Health.LOST and self.stays_open_when_cancelled:
+            # A connection that is closed may keep its lock for as long as somebody still knows a
+            # cursor of it.
+            connection.state.interrupt()
+            connection.recover()
+        if connection.health >= Health.LOST:
+            return
+        try:
+            yield Bound.ROLLBACK
+        except BaseException as error:
+            # The database rolls back by itself when the connection is gone.
+            logger.debug("ROLLBACK failed; the connection is closed (%s)", kind_of(error))
+            connection.worsen(Health.LOST)
+            if not isinstance(error, Exception):
+                raise
+
+    def _roll_back_after_commit(self, outcome: TransactionError) -> Steps[None]:
+        if not isinstance(outcome, UnknownOutcomeError):
+            yield from self._roll_back()
+            return
+        # Nobody knows what COMMIT has come to: the connection is thrown away.
+        if self.family is Family.SQLITE:
+            # Nothing is lost on the way to a file, and a connection that is closed may keep its
+            # lock for as long as somebody still knows a cursor of it.
+            try:
+                yield Bound.ROLLBACK
+            except Exception as error:
+                logger.debug("ROLLBACK failed after COMMIT (%s)", kind_of(error))
+        self.connection.worsen(Health.LOST)

@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from atomicbatch import Call, Limits, NotBatchableError
 from atomicbatch.asgi import AtomicBatch
-from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, joined
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, attempt
 from atomicbatch.transactions.sqlalchemy.engines import are_alike
 from tests.asgi.asking import Answer, ask, call
 from tests.transactions.sqlalchemy import async_patterns, patterns
@@ -570,10 +570,10 @@ def test_a_transaction_that_ends_unseen(slow: bool, driver: str, databases: Data
     begun, go_on = threading.Event(), threading.Event()
 
     def act(_: World) -> None:
-        current = joined.current_call.get()
+        current = attempt.current_call.get()
         assert current is not None
         # Nothing that a handler can get at does that.
-        connection: Any = current.joined.reals[0].fairy.dbapi_connection
+        connection: Any = current.attempt.reals[0].fairy.dbapi_connection
         connection.commit()
         if world.family == "sqlite":
             connection.cursor().execute("BEGIN")

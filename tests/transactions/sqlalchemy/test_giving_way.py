@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from atomicbatch import ConflictError
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
-from atomicbatch.transactions.sqlalchemy.joined import Joined
+from atomicbatch.transactions.sqlalchemy.attempt import SQLAlchemyAttempt
 from tests.asgi.asking import ask, call
 from tests.transactions.sqlalchemy.oracle import Databases
 from tests.transactions.sqlalchemy.worlds import DRIVERS, World
@@ -40,7 +40,7 @@ class Pushing(SQLAlchemyTransaction):
 
     def __init__(self) -> None:
         super().__init__()
-        self.attempts: list[Joined] = []
+        self.attempts: list[SQLAlchemyAttempt] = []
 
     def begin(self, *args: Any, **kwargs: Any) -> Any:
         begun = super().begin(*args, **kwargs)

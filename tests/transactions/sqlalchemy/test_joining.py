@@ -18,7 +18,7 @@ from atomicbatch.engine import execute
 from atomicbatch.errors import NotBatchableError, TimeoutExceededError
 from atomicbatch.model import Outcome
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
-from atomicbatch.transactions.sqlalchemy.joined import Joined
+from atomicbatch.transactions.sqlalchemy.attempt import SQLAlchemyAttempt
 from tests.transactions.sqlalchemy.oracle import Databases
 from tests.transactions.sqlalchemy.worlds import ASYNC, SEED, SYNC, Item, World
 
@@ -34,7 +34,7 @@ def run(*handlers: Handler, seconds: float = 30) -> Outcome:
     """Run handlers as the calls of a batch; each tells its reply's status."""
     batch, acts = batch_of(*handlers)
 
-    def perform(call: Call, joined: Joined) -> Reply:
+    def perform(call: Call, joined: SQLAlchemyAttempt) -> Reply:
         with joined.call():
             return Reply(acts[call.path](), (), b"")
 

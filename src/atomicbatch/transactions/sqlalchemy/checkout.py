@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from sqlalchemy.exc import MissingGreenlet
 
 from atomicbatch.errors import NotBatchableError
+from atomicbatch.join.acts import Place
 from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.steps import NOT_SENT, run
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import text_of
-from atomicbatch.transactions.sqlalchemy.connection import VirtualCursor
 from atomicbatch.transactions.sqlalchemy.dialects import buffered
-
-if TYPE_CHECKING:
-    from atomicbatch.transactions.sqlalchemy.real import RealTransaction
+from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 
 # psycopg2.extensions.ISOLATION_LEVEL_*; None is 5: as the server has it.
 _PSYCOPG2_LEVELS = {
@@ -46,15 +44,31 @@ class SessionCheckout:
         self._attributes: dict[str, Any] = {}
 
     @property
-    def needs_closing(self) -> bool:
-        """It has something open that its end has to undo."""
-        return self.checkout.virtual is not None
+    def place(self) -> Place:
+        """Where it is closed at the end of its call."""
+        return self.real.place
+
+    def is_at_rest(self) -> bool:
+        """Tell whether there is nothing to undo, and nobody is in a statement."""
+        real = self.real
+        if self.checkout.virtual is not None or real.transaction.has_called:
+            return False
+        # A thread that was left behind may be in one: then wait until it is through it.
+        if not real.gate.enter_now():
+            return False
+        real.gate.leave()
+        return True
+
+    def mark_stale(self) -> None:
+        """Its call is over."""
+        self.checkout.closed = True
 
     # Statements --------------------------------------------------------------------------------
 
-    def cursor(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> VirtualCursor:
+    def cursor(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, bool]:
+        """Make a cursor of the driver's; tell whether its rows may stay in the server."""
         real = self.real
-        if self.checkout.closed or not real.joined.active:
+        if self.checkout.closed or not real.attempt.active:
             self.checkout.refuse_stale()
         streams = bool(args or kwargs)
         if streams and real.family is Family.MYSQL:
@@ -63,14 +77,14 @@ class SessionCheckout:
             args = () if real.dialect.is_async else tuple(buffered(arg) for arg in args)
             kwargs, streams = {}, False
         if not self._attributes:
-            return VirtualCursor(self, real.fairy.cursor(*args, **kwargs), streams)
+            return real.fairy.cursor(*args, **kwargs), streams
         with real.inside:
             connection = real.fairy.dbapi_connection
             before = {name: getattr(connection, name) for name in self._attributes}
             try:
                 for name, value in self._attributes.items():
                     setattr(connection, name, value)
-                return VirtualCursor(self, real.fairy.cursor(*args, **kwargs), streams)
+                return real.fairy.cursor(*args, **kwargs), streams
             finally:
                 for name, value in before.items():
                     setattr(connection, name, value)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import await_only
 
 from atomicbatch.transactions.sqlalchemy.attributes import CHANGING, HARMLESS, OF_CURSORS
+from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 from atomicbatch.transactions.sqlalchemy.own import OwnConnection
-
-if TYPE_CHECKING:
-    from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 
 _set = object.__setattr__
 
@@ -28,7 +26,7 @@ class VirtualConnection:
         _set(self, "_checkout", checkout)
 
     def cursor(self, *args: Any, **kwargs: Any) -> VirtualCursor:
-        return self._checkout.cursor(args, kwargs)
+        return VirtualCursor(self._checkout, *self._checkout.cursor(args, kwargs))
 
     def execute(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """A shortcut that sqlite3 and psycopg have."""
@@ -269,7 +267,7 @@ class ProxiedConnection(PoolProxiedConnection):
         return False
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
-        return self._checkout.cursor(args, kwargs)
+        return VirtualCursor(self._checkout, *self._checkout.cursor(args, kwargs))
 
     def commit(self) -> None:
         self._checkout.commit()

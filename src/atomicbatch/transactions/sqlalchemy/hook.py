@@ -23,8 +23,9 @@ from sqlalchemy.util import immutabledict
 from atomicbatch import patches
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.guard import aside, let_pass
+from atomicbatch.join.status import Phase
+from atomicbatch.transactions.sqlalchemy.attempt import Call, current_call
 from atomicbatch.transactions.sqlalchemy.connection import VirtualConnection
-from atomicbatch.transactions.sqlalchemy.joined import Call, current_call
 
 _WHY = "sessions inside a batch work in its transaction"
 
@@ -50,16 +51,16 @@ def _raw_connection(
         call = current_call.get()
         if call is None:
             return found(self)
-        if call.joined.is_outside(self.dialect):
+        if call.attempt.is_outside(self.dialect):
             with aside():
                 return found(self)
-        joined = call.joined
-        if not joined.active:
-            if joined.undone:
-                joined.refuse_left_behind()
+        attempt = call.attempt
+        if not attempt.active:
+            if attempt.phase is Phase.UNDONE:
+                attempt.refuse_left_behind()
             return found(self)
         _guard_characteristics(self.dialect)
-        return joined.connection(self, call)
+        return attempt.connection(self, call)
 
     return raw_connection
 
@@ -75,14 +76,14 @@ def _pool_connect(
         if (
             call is not None
             and isinstance(dialect, Dialect)
-            and not call.joined.is_outside(dialect)
+            and not call.attempt.is_outside(dialect)
         ):
-            if call.joined.active:
-                call.joined.refuse(
+            if call.attempt.active:
+                call.attempt.refuse(
                     "a handler takes a connection from the pool itself; take it from the engine"
                 )
-            if call.joined.undone:
-                call.joined.refuse_left_behind()
+            if call.attempt.phase is Phase.UNDONE:
+                call.attempt.refuse_left_behind()
         return found(self)
 
     return connect
@@ -123,13 +124,13 @@ def _commit(
 
 def _refuse_older(fairy: _ConnectionFairy, call: Call) -> None:
     """A session that was opened before the batch would carry its work past it."""
-    joined = call.joined
-    if joined.is_outside(fairy._pool._dialect):  # type: ignore[arg-type]
+    attempt = call.attempt
+    if attempt.is_outside(fairy._pool._dialect):  # type: ignore[arg-type]
         let_pass(fairy.driver_connection)
         return
-    if not joined.active or any(fairy is own for own in joined.fairies):
+    if not attempt.active or any(fairy is own for own in attempt.fairies):
         return
-    joined.refuse(
+    attempt.refuse(
         "a handler uses a session or connection that was opened before the batch; open it "
         "within the call"
     )

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-from atomicbatch.transactions.sqlalchemy.joined import Call, Joined
-from atomicbatch.transactions.sqlalchemy.places import Acts, do, do_async
+from sqlalchemy.util import greenlet_spawn
+
+from atomicbatch.join.acts import Acts, do
+from atomicbatch.transactions.places import do_async
+from atomicbatch.transactions.sqlalchemy.attempt import Call, SQLAlchemyAttempt
 
 
-class Joining(AbstractContextManager[Joined], AbstractAsyncContextManager[Joined]):
+class Joining(
+    AbstractContextManager[SQLAlchemyAttempt], AbstractAsyncContextManager[SQLAlchemyAttempt]
+):
     """
     The block of one attempt, and what stops it when time is up.
 
@@ -17,35 +22,35 @@ class Joining(AbstractContextManager[Joined], AbstractAsyncContextManager[Joined
     app's. ``async with`` does what would block the event loop in threads.
     """
 
-    def __init__(self, joined: Joined) -> None:
-        self._joined = joined
+    def __init__(self, attempt: SQLAlchemyAttempt) -> None:
+        self._attempt = attempt
         self._call: Call
-        self.interrupt, self.sever, self.give_up = joined.interrupt, joined.sever, joined.give_up
+        self.interrupt, self.sever, self.give_up = attempt.interrupt, attempt.sever, attempt.give_up
 
-    def __enter__(self) -> Joined:
+    def __enter__(self) -> SQLAlchemyAttempt:
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("this thread has an event loop; use 'async with' or execute_async()")
         do(self._enter())
-        return self._joined
+        return self._attempt
 
-    async def __aenter__(self) -> Joined:
-        self._joined.enter_loop()
-        await do_async(self._enter())
-        return self._joined
+    async def __aenter__(self) -> SQLAlchemyAttempt:
+        self._attempt.enter_loop()
+        await do_async(self._enter(), greenlet_spawn)
+        return self._attempt
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         do(self._leave(error))
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        await do_async(self._leave(error))
+        await do_async(self._leave(error), greenlet_spawn)
 
     def _enter(self) -> Acts:
         try:
-            yield from self._joined.prepare()
+            yield from self._attempt.prepare()
         except BaseException as error:
             yield from self._undo(error)
             raise
-        self._call = self._joined.call().__enter__()
+        self._call = self._attempt.call().__enter__()
 
     def _leave(self, error: BaseException | None) -> Acts:
         try:
@@ -54,19 +59,19 @@ class Joining(AbstractContextManager[Joined], AbstractAsyncContextManager[Joined
             yield from self._undo(problem)
             raise
         if error is None:
-            yield from self._joined.commit()
+            yield from self._attempt.commit()
         else:
             yield from self._undo(error)
 
     def _undo(self, error: BaseException) -> Acts:
         """Roll back; raise what counts more than the error that left the block."""
-        joined = self._joined
-        yield from joined.rollback()
-        problem = joined.error
+        attempt = self._attempt
+        yield from attempt.rollback()
+        problem = attempt.error
         if problem is None or problem is error:
             return
         if isinstance(error, Exception) or (
             # A time limit, say: that something may be stored is worse.
-            joined.has_escaped and isinstance(error, asyncio.CancelledError)
+            attempt.has_escaped and isinstance(error, asyncio.CancelledError)
         ):
             raise problem from error

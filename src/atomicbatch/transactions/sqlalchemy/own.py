@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from atomicbatch.transactions.sqlalchemy.attributes import CHANGING, OF_ASYNC_DRIVERS
-
-if TYPE_CHECKING:
-    from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
+from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 
 # asyncpg's methods that run one statement, and those whose statement we do not see.
 _QUERIES = frozenset({"execute", "executemany", "fetch", "fetchrow", "fetchval"})

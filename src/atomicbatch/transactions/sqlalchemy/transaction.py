@@ -18,9 +18,10 @@ from sqlalchemy.pool import StaticPool
 
 from atomicbatch import doors, guard
 from atomicbatch.model import Batch
+from atomicbatch.transactions.sqlalchemy.attempt import SQLAlchemyAttempt
 from atomicbatch.transactions.sqlalchemy.hook import install
-from atomicbatch.transactions.sqlalchemy.joined import Joined, Options
 from atomicbatch.transactions.sqlalchemy.joining import Joining
+from atomicbatch.transactions.sqlalchemy.options import Options
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -97,7 +98,7 @@ class SQLAlchemyTransaction:
         The databases' transactions are begun when they are first used. ``async with`` is for apps
         on an event loop; ``with`` is for those in threads, whose handlers use sync engines.
         """
-        return Joining(Joined(self._options, deadline))
+        return Joining(SQLAlchemyAttempt(self._options, deadline))
 
     def wants_alone(self) -> bool:
         """Tell whether batches of this event loop are to run while nothing else runs, for now."""
@@ -166,7 +167,7 @@ def _check() -> None:
 
         options = Options()
         for error, expected in ((_Fails(), 0), (None, 1)):
-            with suppress(_Fails), Joining(Joined(options, time.monotonic() + 60)):
+            with suppress(_Fails), Joining(SQLAlchemyAttempt(options, time.monotonic() + 60)):
                 with engine.begin() as connection:
                     connection.execute(sa.text("INSERT INTO scratch VALUES (1)"))
                 if error is not None:

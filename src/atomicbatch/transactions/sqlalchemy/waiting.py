@@ -214,4 +214,4 @@ _USES = (
     *(SessionCheckout.commit, SessionCheckout.rollback, SessionCheckout.close),
 )
 _READERS |= dict.fromkeys((use.__code__ for use in _USES), _checkout)
-_READERS[RealTransaction.check_out.__code__] = _real
+_READERS[RealTransaction.begin.__code__] = _real

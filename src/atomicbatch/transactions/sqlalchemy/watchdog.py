@@ -17,15 +17,12 @@ import sys
 import threading
 import time
 from contextvars import Context
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from atomicbatch.errors import ConflictError
 from atomicbatch.sql.statements import Family
+from atomicbatch.transactions.sqlalchemy.real import Host
 from atomicbatch.transactions.sqlalchemy.waiting import Wait, wait_of
-
-if TYPE_CHECKING:
-    from atomicbatch.transactions.sqlalchemy.joined import Joined
 
 logger = logging.getLogger("atomicbatch")
 
@@ -53,14 +50,14 @@ class Watchdog:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._watched: WeakSet[Joined] = WeakSet()
+        self._watched: WeakSet[Host] = WeakSet()
         self._waits: dict[int, Wait] = {}
         self._has_warned = False
 
-    def watch(self, joined: Joined) -> None:
+    def watch(self, attempt: Host) -> None:
         """Look after a batch, from when it opens its first transaction."""
         with self._lock:
-            self._watched.add(joined)
+            self._watched.add(attempt)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="atomicbatch-watchdog", daemon=True
@@ -70,10 +67,10 @@ class Watchdog:
         if not self._wake.is_set():
             self._wake.set()
 
-    def forget(self, joined: Joined) -> None:
+    def forget(self, attempt: Host) -> None:
         """Its transactions have ended."""
         with self._lock:
-            self._watched.discard(joined)
+            self._watched.discard(attempt)
 
     @property
     def is_awake(self) -> bool:
@@ -96,10 +93,10 @@ class Watchdog:
 
     def _look(self) -> bool:
         """Look once; tell whether any batch is open."""
-        by_thread: dict[int, list[Joined]] = {}
+        by_thread: dict[int, list[Host]] = {}
         with self._lock:
-            for joined in self._watched:
-                by_thread.setdefault(joined.thread, []).append(joined)
+            for attempt in self._watched:
+                by_thread.setdefault(attempt.thread, []).append(attempt)
         frames = sys._current_frames()
         seen = {thread: wait_of(frames.get(thread)) for thread in by_thread}
         del frames  # they hold what functions have in hand
@@ -116,12 +113,12 @@ class Watchdog:
             waits[thread] = wait
             if wait.real is None:
                 self._judge(wait, now - wait.since, by_thread[thread])
-            elif not wait.real.joined.is_sync:  # else no loop is blocked: there is none
-                self._judge_own(wait, wait.real.joined, now - wait.since)
+            elif not wait.real.attempt.is_sync:  # else no loop is blocked: there is none
+                self._judge_own(wait, wait.real.attempt, now - wait.since)
         self._waits = waits
         return bool(by_thread)
 
-    def _judge(self, wait: Wait, seconds: float, batches: list[Joined]) -> None:
+    def _judge(self, wait: Wait, seconds: float, batches: list[Host]) -> None:
         """A request outside of batches, or a task, has blocked the loop for some time."""
         if not wait.may_wait:
             limit = _READ_SECONDS
@@ -137,19 +134,19 @@ class Watchdog:
             f"or use an async engine"
         )
         # All of them: any of them may hold what it waits for.
-        if sum(joined.give_way(_conflict(what), wait.url) for joined in batches):
+        if sum(attempt.give_way(_conflict(what), wait.url) for attempt in batches):
             self._warn(what)
 
-    def _judge_own(self, wait: Wait, joined: Joined, seconds: float) -> None:
+    def _judge_own(self, wait: Wait, attempt: Host, seconds: float) -> None:
         """A batch's own statement has blocked the loop: whom it waits for may need the loop."""
         if wait.family is Family.SQLITE:
             return  # it has the only lock
-        if joined.is_alone():
-            limit = _OWN_SECONDS * 2.0**joined.number
+        if attempt.is_alone():
+            limit = _OWN_SECONDS * 2.0**attempt.number
         else:
             limit = _WAITED_SECONDS if wait.may_wait else _READ_SECONDS
         if seconds >= limit:
-            joined.give_way(
+            attempt.give_way(
                 _conflict(
                     f"a statement on the event loop, in {wait.function or 'a library'}, took "
                     f"{limit:g} s, in which nothing else could go on; make that function 'def', "
