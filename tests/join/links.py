@@ -19,10 +19,10 @@ T = TypeVar("T")
 class SQLiteLink:
     """The batch's connection to a file, in its transaction."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, status: Status | None = None) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
         self.sent: list[str] = []
-        self.status = Status()
+        self.status = Status() if status is None else status
         self.transaction = Transaction(Family.SQLITE, self.status)
         self.transaction.connection.state = self
         run(self.transaction.begin(), self)
@@ -37,6 +37,7 @@ class SQLiteLink:
         return None if row is None else row[0]
 
     def begin(self) -> None:
+        self.connection.execute("PRAGMA foreign_keys=1")
         self.connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:

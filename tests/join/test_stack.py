@@ -102,7 +102,7 @@ class Play:
         # Whose statement has broken the real transaction.
         self.suspect: Virtual | None = None
         self.sent: list[str] = []
-        self.run(self.stack.begin())
+        self.run(self.stack.after_begin())
 
     def run(self, sql: list[str]) -> None:
         """Run what the stack says."""
@@ -171,7 +171,7 @@ class Play:
             self.run(self.stack.before(virtual, Kind.WRITE))
             self.run(self.stack.commit(virtual))
         else:
-            self.stack.alone()
+            self.stack.note_alone()
         self.database.entries.append(Entry(self.count, is_write=True))
         self.committed.add(self.count)
 
@@ -182,7 +182,7 @@ class Play:
         if not session.native.broken:
             self.make_way(session.virtual)
             session.native.run([f"SAVEPOINT {name}"])
-            self.run(self.stack.savepoint(session.virtual, name))
+            self.run(self.stack.set_savepoint(session.virtual, name))
 
     def release(self, number: int, name: str) -> None:
         session = self.sessions[number]
@@ -253,7 +253,7 @@ class Play:
             (self.commit if commit else self.rollback)(number)
             self.check()
         assert self.database.numbers() == sorted(self.committed)
-        self.run(self.stack.end())
+        self.run(self.stack.before_commit())
         assert not self.database.savepoints
 
 
@@ -350,7 +350,7 @@ def test_foreign_savepoint(family: Family) -> None:
     """A savepoint of another session does not exist for this one."""
     stack = Stack(family)
     one, other = Virtual(), Virtual()
-    stack.savepoint(one, "a")
+    stack.set_savepoint(one, "a")
     with pytest.raises(KeyError):
         stack.rollback_to(other, "a")
     with pytest.raises(KeyError):
@@ -362,9 +362,9 @@ def test_same_savepoint_twice(family: Family) -> None:
     """A name set twice means the newer savepoint; only MySQL forgets the older one."""
     stack = Stack(family)
     virtual = Virtual()
-    stack.savepoint(virtual, "a")
+    stack.set_savepoint(virtual, "a")
     stack.before(virtual, Kind.WRITE)
-    stack.savepoint(virtual, "a")
+    stack.set_savepoint(virtual, "a")
     newer = stack.rollback_to(virtual, "a")
     stack.release(virtual, "a")
     if family is Family.MYSQL:
@@ -381,7 +381,7 @@ def test_released_with_later_ones(family: Family) -> None:
     stack = Stack(family)
     virtual = Virtual()
     for name in "abc":
-        stack.savepoint(virtual, name)
+        stack.set_savepoint(virtual, name)
     stack.release(virtual, "b")
     with pytest.raises(KeyError):
         stack.rollback_to(virtual, "c")
@@ -393,8 +393,8 @@ def test_release_is_ones_own(family: Family) -> None:
     """Releasing a savepoint leaves alone those that another session has set after it."""
     stack = Stack(family)
     one, other = Virtual(), Virtual()
-    stack.savepoint(one, "a")
-    stack.savepoint(other, "a")
+    stack.set_savepoint(one, "a")
+    stack.set_savepoint(other, "a")
     stack.release(one, "a")
     assert stack.rollback_to(other, "a") == ["ROLLBACK TO SAVEPOINT ab_4"]
 
@@ -490,7 +490,7 @@ def test_wrote(family: Family) -> None:
     virtual = Virtual()
     stack.before(virtual, Kind.READ)
     stack.before(virtual, Kind.HOLD)
-    stack.savepoint(virtual, "a")
+    stack.set_savepoint(virtual, "a")
     assert not stack.wrote
     stack.before(virtual, Kind.WRITE)
     assert stack.wrote
@@ -501,7 +501,7 @@ def test_autocommit_wrote() -> None:
     stack = Stack(Family.SQLITE)
     virtual = Virtual()
     stack.before(virtual, Kind.WRITE)
-    stack.alone()
+    stack.note_alone()
     assert stack.wrote
     with pytest.raises(OverlapError):
         stack.rollback(virtual)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from atomicbatch.drivers.conflicts import conflict_behind
 from atomicbatch.errors import (
@@ -247,12 +247,11 @@ class Call:
         if self.ended:
             # The end of the call may not have seen it.
             held.mark_stale()
-            self.check()
+            self.refuse_left_behind()
 
-    def check(self) -> None:
-        """Refuse what the call has left behind."""
-        if self.ended:
-            self._attempt.refuse(_LEFT_BEHIND)
+    def refuse_left_behind(self) -> NoReturn:
+        """Refuse what the call has left behind, after its end."""
+        self._attempt.refuse(_LEFT_BEHIND)
 
     def leave(self, error: BaseException | None) -> Acts:
         """

@@ -273,7 +273,12 @@ class Checkout:
         self._check()
         if self.transaction.has_called:
             yield from self.transaction.check_call()
-        yield from self._end(commit=True)
+        virtual = self._leave_transaction(commit=True)
+        if virtual is not None:
+            if self.transaction.savepoints.is_suspicious:
+                yield from self.transaction.savepoints.commit(virtual)
+            else:
+                self.transaction.savepoints.forget(virtual)
 
     def rollback(self) -> Steps[None]:
         """The session rolls back."""
@@ -298,20 +303,18 @@ class Checkout:
             self.closed = True
 
     def _end(self, *, commit: bool) -> Steps[None]:
+        virtual = self._leave_transaction(commit=commit)
+        if virtual is not None:
+            savepoints = self.transaction.savepoints
+            yield from (savepoints.commit if commit else savepoints.rollback)(virtual)
+
+    def _leave_transaction(self, *, commit: bool) -> Virtual | None:
         virtual, self.virtual = self.virtual, None
         self._explicit = self._read_only_transaction = False
         self._by_savepoint = False
         if self._settings is not None:
             self._settings.end(commit=commit)
-        if virtual is None:
-            return
-        savepoints = self.transaction.savepoints
-        if not commit:
-            yield from savepoints.rollback(virtual)
-        elif savepoints.is_suspicious:
-            yield from savepoints.commit(virtual)
-        else:
-            savepoints.forget(virtual)
+        return virtual
 
     # What its library sets without SQL ---------------------------------------------------------
 

@@ -43,17 +43,17 @@ class Savepoints:
         """Something may have changed the database."""
         return self._stack.wrote
 
-    def begin(self) -> list[str]:
+    def after_begin(self) -> list[str]:
         """What to run right after BEGIN."""
-        return self._stack.begin()
+        return self._stack.after_begin()
 
-    def end(self) -> list[str]:
+    def before_commit(self) -> list[str]:
         """What to run right before COMMIT; it fails where the transaction is not in order."""
-        return self._stack.end()
+        return self._stack.before_commit()
 
-    def undo(self) -> list[str]:
+    def before_rollback(self) -> list[str]:
         """What to run right before ROLLBACK; it fails where the transaction has ended."""
-        return self._stack.undo()
+        return self._stack.before_rollback()
 
     @property
     def is_suspicious(self) -> bool:
@@ -78,7 +78,7 @@ class Savepoints:
     def note_alone(self, kind: Kind) -> None:
         """Take note of a statement that commits by itself and is atomic by itself."""
         if kind is not Kind.READ:
-            self._stack.alone()
+            self._stack.note_alone()
 
     def before_unseen(self, virtual: Virtual) -> Steps[None]:
         """Make ready for something whose end is not seen: it may write, and may fail."""
@@ -142,7 +142,7 @@ class Savepoints:
         if virtual.aborted and kind is not Kind.ROLLBACK_TO:
             self._refuse_aborted()
         act = {
-            Kind.SAVEPOINT: self._stack.savepoint,
+            Kind.SAVEPOINT: self._stack.set_savepoint,
             Kind.RELEASE: self._stack.release,
             Kind.ROLLBACK_TO: self._stack.rollback_to,
         }[kind]
@@ -162,11 +162,11 @@ class Savepoints:
 
     def has_own(self, virtual: Virtual) -> bool:
         """Tell whether the handler has set savepoints that it has not released."""
-        return self._stack.inside(virtual)
+        return self._stack.has_own(virtual)
 
     def is_shared(self, virtual: Virtual) -> bool:
         """Tell whether another transaction is open, and may hold locks."""
-        return self._stack.shared(virtual)
+        return self._stack.is_shared(virtual)
 
     def _undo_broken(self, suspect: Virtual) -> Steps[None]:
         """Another's rollback has mended what a failed statement broke: not for its own handler."""

@@ -1,20 +1,32 @@
 """
 Virtual transactions: what handlers take for transactions, inside the one real transaction.
 
-A handler's session begins, commits and rolls back. Here that becomes savepoints; this is the
-plain state machine that says which. It sends nothing: each method returns the SQL to run.
+A handler's session begins, commits and rolls back. Here that becomes savepoints. This is the state
+machine that says which. It sends nothing: its methods return the SQL to run.
 
-Independent sessions do not nest. One that reads stays open while another commits; two commit in
-the order in which they began. A savepoint per session, released and rolled back as the sessions
-say, would undo the rows that another session has committed meanwhile. Hence the rules:
+Independent sessions do not nest. One that reads stays open while another commits, and they may end
+in the order in which they began. If each had a savepoint, released and rolled back as it says, a
+rollback would undo rows that another session has committed meanwhile. Hence the rules:
 
-- Each virtual transaction sets a savepoint, a *mark*, before the first statement that needs it.
+- A virtual transaction sets a savepoint, a *mark*, before its first statement that needs one.
 - A mark remembers who else has changed something since it was set.
-- Commit only says that the mark is done. It is released when it is on top and the next one is
-  set, in the same breath.
-- Rolling back to a mark is right only while nobody else has changed anything since. Where
-  somebody has, a transaction that changed nothing itself has nothing to undo. Anything else
-  cannot be expressed by savepoints: OverlapError. Never guess.
+- COMMIT only marks it as done. When the next mark is set, those on top that are done are released
+  in the same round trip.
+- Rolling back to a mark is right only while nobody else has changed anything since. If somebody
+  has, a transaction that has changed nothing has nothing to undo. Anything else cannot be done with
+  savepoints: OverlapError. It never guesses.
+
+The stack, while A has set a savepoint of its own and B has begun after it; the top is below::
+
+    ab_0   the root, from right after BEGIN; it fails at the end if the transaction is another one
+    ab_1   A's mark, others: {B}        A cannot be rolled back any more, since B has written
+    ab_2   A's savepoint "x", others: {B}
+    ab_3   B's mark                     B can
+
+A session says ...            and sent is
+    a first write             SAVEPOINT ab_N, N being the depth
+    COMMIT                    nothing: done
+    ROLLBACK                  ROLLBACK TO SAVEPOINT ab_N; the marks above are gone
 """
 
 from __future__ import annotations
@@ -82,11 +94,11 @@ class Stack:
         self._marks = [self._root]
         self.wrote = False
 
-    def begin(self) -> list[str]:
+    def after_begin(self) -> list[str]:
         """What to run right after BEGIN."""
         return ["SAVEPOINT ab_0"]
 
-    def end(self) -> list[str]:
+    def before_commit(self) -> list[str]:
         """
         What to run right before COMMIT.
 
@@ -95,7 +107,7 @@ class Stack:
         """
         return ["RELEASE SAVEPOINT ab_0"]
 
-    def undo(self) -> list[str]:
+    def before_rollback(self) -> list[str]:
         """What to run right before ROLLBACK; it fails if the transaction has ended meanwhile."""
         return ["ROLLBACK TO SAVEPOINT ab_0"]
 
@@ -112,12 +124,12 @@ class Stack:
                 virtual.wrote = self.wrote = True
         return sql
 
-    def alone(self) -> None:
+    def note_alone(self) -> None:
         """Take note of a change that commits by itself and cannot fail halfway (AUTOCOMMIT)."""
         self.wrote = True
         self._note(Virtual())
 
-    def savepoint(self, virtual: Virtual, user_name: str) -> list[str]:
+    def set_savepoint(self, virtual: Virtual, user_name: str) -> list[str]:
         """The handler sets a savepoint of its own."""
         sql = self.before(virtual, Kind.HOLD)
         if self._moves:
@@ -134,13 +146,13 @@ class Stack:
                 mark.done = True
         return []
 
-    def inside(self, virtual: Virtual) -> bool:
+    def has_own(self, virtual: Virtual) -> bool:
         """Tell whether the handler has set savepoints of its own that it has not released."""
         return any(
             mark.owner is virtual and mark.user_name and not mark.done for mark in self._marks
         )
 
-    def shared(self, virtual: Virtual) -> bool:
+    def is_shared(self, virtual: Virtual) -> bool:
         """Tell whether another transaction is open, and may hold locks."""
         return any(
             not mark.done and mark.owner is not virtual and mark is not self._root
@@ -234,27 +246,50 @@ class Stack:
                 mark.others.add(virtual)
 
     def _push(self, virtual: Virtual, user_name: str) -> list[str]:
+        """
+        Set a mark on top, in the place of those on top that are done.
+
+        Say C sets one::
+
+            ab_0  root               ab_0  root               ab_0  root
+            ab_1  A's                ab_1  A's                ab_1  A's
+            ab_2  B's                ab_2  B's, done, used    ab_2  B's, done, unused
+                                     ab_3  B's, done          ab_3  B's, done
+
+            SAVEPOINT ab_3           RELEASE SAVEPOINT ab_2;  nothing: ab_2 is as good
+                                     SAVEPOINT ab_2           as new, and now C's
+
+            ab_3  C's                ab_2  C's                ab_2  C's
+                                                              ab_3  B's, done
+
+        Names tell the depth, not a number of their own: drivers keep prepared statements by their
+        text. MySQL itself releases a savepoint, and those above, when its name is set again.
+        """
         marks = self._marks
-        length = len(marks)
-        while marks[length - 1].done:
-            length -= 1
-        mark = Mark(f"ab_{length}", virtual, user_name)
+        depth = self._depth_of_open()
+        mark = Mark(f"ab_{depth}", virtual, user_name)
         sql: list[str] = []
-        if length == len(marks):
-            # Names by depth, not by number: drivers keep prepared statements by their text.
+        if depth == len(marks):
             sql = [f"SAVEPOINT {mark.name}"]
             marks.append(mark)
-        elif not marks[length].used and not marks[length].others:
-            # Nothing has happened since it was set: as good as a new one, as are those above it.
-            marks[length] = mark
+        elif not marks[depth].used and not marks[depth].others:
+            # Nothing has happened since it was set, nor since those above it were.
+            marks[depth] = mark
         else:
             if not self._moves:
                 sql = [f"RELEASE SAVEPOINT {mark.name}"]
             sql.append(f"SAVEPOINT {mark.name}")
-            marks[length:] = [mark]
+            marks[depth:] = [mark]
         if not user_name:
             virtual.mark = mark
         return sql
+
+    def _depth_of_open(self) -> int:
+        """How many marks there are up to the topmost that is not done."""
+        depth = len(self._marks)
+        while self._marks[depth - 1].done:
+            depth -= 1
+        return depth
 
     def _find(self, virtual: Virtual, user_name: str) -> int:
         for index in range(len(self._marks) - 1, 0, -1):

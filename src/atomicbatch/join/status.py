@@ -62,6 +62,10 @@ class Health(IntEnum):
     """We have cut it off."""
 
 
+# Asked for each statement; an enumeration's attribute takes longer.
+_RUNNING = Phase.RUNNING
+
+
 def _nowhere() -> str:
     return ""
 
@@ -90,12 +94,12 @@ class Status:
     @property
     def active(self) -> bool:
         """The attempt runs."""
-        return self.phase is Phase.RUNNING
+        return self.phase is _RUNNING
 
     @property
     def may_go_on(self) -> bool:
         """The attempt runs, and nothing is wrong."""
-        return self.phase is Phase.RUNNING and self.error is None
+        return self.phase is _RUNNING and self.error is None
 
     def check(self) -> None:
         """Refuse to go on after an error."""
@@ -104,7 +108,7 @@ class Status:
 
     def doom(self, error: TransactionError) -> None:
         """Note that the batch cannot be committed. The first reason counts."""
-        if self.error is None and self.phase is Phase.RUNNING:
+        if self.error is None and self.phase is _RUNNING:
             self.error = error
 
     def escaped(self, what: str) -> BrokenTransactionError:

@@ -23,6 +23,7 @@ from atomicbatch.join.steps import PERFORM, Bound, Send, Steps
 from atomicbatch.sql.kinds import Family
 
 logger = logging.getLogger("atomicbatch")
+_OPEN = Stage.OPEN
 _LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 
 
@@ -68,7 +69,8 @@ class Transaction:
     @property
     def is_open(self) -> bool:
         """It has the connection."""
-        return Stage.OPEN <= self.stage <= Stage.COMMITTING
+        stage = self.stage
+        return stage is _OPEN or Stage.OPEN < stage <= Stage.COMMITTING
 
     @property
     def commit_sent(self) -> bool:
@@ -132,7 +134,7 @@ class Transaction:
         It is there at the end if nobody has ended the transaction meanwhile.
         """
         yield Bound.BEGIN
-        yield Send(self.savepoints.begin())
+        yield Send(self.savepoints.after_begin())
 
     def mark_open(self) -> None:
         """It has begun, and sessions may use it."""
@@ -197,7 +199,7 @@ class Transaction:
         try:
             yield from self.settings.end()
             what = ""
-            yield Send(self.savepoints.end())
+            yield Send(self.savepoints.before_commit())
         except BaseException as error:
             problem = (
                 self.gave_way
@@ -223,12 +225,12 @@ class Transaction:
         connection = self.connection
         try:
             try:
-                yield Send(self.savepoints.undo())
+                yield Send(self.savepoints.before_rollback())
             except Exception:
                 if connection.health is not Health.INTERRUPTED:
                     raise
                 # The interruption may have come late, and stopped the proof itself.
-                yield Send(self.savepoints.undo())
+                yield Send(self.savepoints.before_rollback())
         except BaseException as error:
             if (
                 connection.health is Health.SEVERED

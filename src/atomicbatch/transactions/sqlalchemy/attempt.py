@@ -109,7 +109,8 @@ class SQLAlchemyAttempt(Host):
     def connection(self, engine: Engine, call: Call) -> PoolProxiedConnection:
         """Give a session its connection."""
         self.check()
-        call.check()
+        if call.ended:
+            call.refuse_left_behind()
         real = self._reals.get(engine.dialect) or self._join(engine)
         at_once = self._is_on_loop(real)
         if at_once and self._memory is not None and not real.transaction.is_open:
