@@ -13,6 +13,7 @@ from atomicbatch import doors, guard
 from atomicbatch.doors.earlier import are_any_unseen
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.guard.watch import Watch, watched
+from atomicbatch.join.status import Phase
 from atomicbatch.model import Batch
 from atomicbatch.transactions.sqlite.attempt import Joined
 from atomicbatch.transactions.sqlite.memory import Memory
@@ -129,7 +130,7 @@ def _join(joined: Joined, allowed: guard.Allowed) -> Iterator[Joined]:
         joined.commit()
     finally:
         if watch is not None:
-            watch.end(undone=joined.status.undone)
+            watch.end(undone=joined.status.phase is Phase.UNDONE)
 
 
 @asynccontextmanager
@@ -148,7 +149,7 @@ async def _join_async(joined: Joined, allowed: guard.Allowed) -> AsyncIterator[J
         await joined.in_its_place(joined.commit)
     finally:
         if watch is not None:
-            watch.end(undone=joined.status.undone)
+            watch.end(undone=joined.status.phase is Phase.UNDONE)
 
 
 # Connections that are opened before anybody makes a DriverTransaction are to have doors as well.

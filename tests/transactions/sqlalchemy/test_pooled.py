@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy.util import greenlet_spawn
 
 from atomicbatch.drivers import pep249
-from atomicbatch.transactions.sqlalchemy.links import sender_of
 from atomicbatch.transactions.sqlalchemy.pooled import PooledLink
 from tests.transactions.sqlalchemy.worlds import DRIVERS, Database, World
 
@@ -26,10 +25,12 @@ def test_whether_a_failed_statement_stops_all_others(
     found: list[bool | None] = []
 
     def work() -> None:
-        dialect, fairy = world.engine.dialect, world.engine.raw_connection()
+        fairy = world.engine.raw_connection()
         try:
             pep249.send(fairy, ["DELETE FROM item WHERE name = 'nobody'"])
-            link = PooledLink(dialect, fairy, sender_of(dialect, fairy), lambda: None)
+            link = PooledLink(
+                world.engine, fairy, lambda: None, level=None, deadline=0.0, at_once=False
+            )
             found.append(link.is_aborted())
             with pytest.raises(Exception, match="nothing"):
                 link.send(["SELECT * FROM nothing"])

@@ -27,7 +27,7 @@ from atomicbatch.guard import Allowed
 from atomicbatch.guard.callers import caller, function_of
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.checkout import OVER
-from atomicbatch.join.status import Status
+from atomicbatch.join.status import Phase, Status
 from atomicbatch.model import Batch
 from atomicbatch.sql.kinds import Family, Kind
 from atomicbatch.sql.statements import read_statement
@@ -373,7 +373,8 @@ class Joined:
                 )
             )
         with self._lock:
-            status.active = status.error is not None
+            if status.error is None:
+                status.phase = Phase.ENDED
         if status.error is not None:
             self.rollback()
             raise status.error
@@ -385,7 +386,7 @@ class Joined:
                     if real.is_open or real.gave_way:
                         real.commit()
                 except BaseException:
-                    status.undone = True
+                    status.phase = Phase.UNDONE
                     for other in reals[index + 1 :]:
                         other.rollback()
                     raise
@@ -395,7 +396,7 @@ class Joined:
     def rollback(self) -> None:
         """Roll everything back; ``status.error`` then tells whether something may be stored."""
         with self._lock:
-            self.status.active, self.status.undone = False, True
+            self.status.phase = Phase.UNDONE
         for real in self._begun():
             real.rollback()
         self._forget()
@@ -525,7 +526,7 @@ def _in_child() -> None:
     """A process that a call has forked must not use the batch's connections."""
     call = current_call.get()
     if call is not None and call.joined.status.active:
-        call.joined.status.active = False
+        call.joined.status.phase = Phase.ENDED
     taken.clear()
 
 

@@ -114,6 +114,15 @@ class _Link:
     def ask(self, text: str) -> Any:
         return driver.ask(self._connection, text)
 
+    def begin(self) -> None:
+        self.send([driver.BEGIN])
+
+    def commit(self) -> None:
+        self.send(["COMMIT"])
+
+    def rollback(self) -> None:
+        driver.rollback(self._connection)
+
     def is_in_transaction(self) -> bool:
         return bool(self._connection.in_transaction)
 
@@ -244,7 +253,7 @@ class Real:
         self.likeness = Likeness(self.connection, dict(state))
         self._status.check()
         self._send_begin(at_once)
-        self.link.send(self.transaction.savepoints.begin())
+        self.link.send(self.transaction.savepoints.after_begin())
         self.is_open = True
         self._status.check()
 
@@ -362,7 +371,7 @@ class Real:
 
     def _prove_for_commit(self) -> None:
         try:
-            self.link.send(self.transaction.savepoints.end())
+            self.link.send(self.transaction.savepoints.before_commit())
         except BaseException as error:
             problem = (
                 self.gave_way
@@ -400,7 +409,7 @@ class Real:
         if self._was_interrupted or isinstance(self._status.error, BrokenTransactionError):
             return
         try:
-            self.link.send(self.transaction.savepoints.undo())
+            self.link.send(self.transaction.savepoints.before_rollback())
         except sqlite3.Error as error:
             if statement_error(error, by_driver=True) is None and not self._was_interrupted:
                 logger.error(
