@@ -75,11 +75,6 @@ ROOMS = {
 # One knows what time it is, and one counts what several threads take.
 CLOCKED = {"response", "holding"}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
-# Files that import each other for types' sake; to be cut, and to be taken off here then.
-KNOT = {
-    f"transactions/sqlalchemy/{name}.py"
-    for name in ("checkout", "connection", "joined", "own", "real", "waiting", "watchdog")
-}
 
 
 def name_of(path: Path) -> str:
@@ -147,10 +142,6 @@ def test_no_two_files_import_each_other() -> None:
     arrows = {
         name_of(path): files_imported_by(path) - {name_of(path)} for path in SOURCE.rglob("*.py")
     }
-    knot = {name: arrows[name] & KNOT for name in KNOT}
-    assert not KNOT or circle_in(knot), "there is no knot any more: let KNOT be empty"
-    for name in KNOT:
-        arrows[name] -= KNOT
     assert circle_in(arrows) == []
 
 

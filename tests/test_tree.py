@@ -137,11 +137,9 @@ THROUGH = {
     "sql/kinds.py": "sql/test_statements.py",
     "transactions/__init__.py": "test_exported_members.py",
     # What a handler does alone, it does in a batch: every file of an adapter is there for that.
-    "transactions/drivers.py": "transactions/drivers/test_oracle.py",
     "transactions/sqlite/*.py": "transactions/drivers/test_oracle.py",
     "transactions/sqlalchemy/slots.py": "transactions/sqlalchemy/test_waiting.py",
     "transactions/sqlalchemy/gate.py": "transactions/sqlalchemy/test_giving_way.py",
-    "transactions/sqlalchemy/places.py": "transactions/sqlalchemy/test_loops.py",
     "transactions/sqlalchemy/dialects.py": "transactions/sqlalchemy/test_engines.py",
     "transactions/sqlalchemy/hook.py": "transactions/sqlalchemy/test_lifecycle.py",
     "transactions/sqlalchemy/*.py": "transactions/sqlalchemy/test_oracle.py",
