@@ -1,4 +1,4 @@
-"""Batches that are left behind at the limit keep nobody out."""
+"""Attempts: those that are left behind at the limit keep nobody out."""
 
 from __future__ import annotations
 
