@@ -71,15 +71,28 @@ def test_who_ends_the_process_gets_a_rollback(make: Make, kind: type[BaseExcepti
     with pytest.raises(kind):
         asked(made, "POST /items pen", "GET /act")
     assert made.rows() == []
-    assert made.transaction.open == 0
+    batches: Any = made.flask.wsgi_app
+    assert made.transaction.open == batches._holding.batches == batches._holding.bytes == 0
     assert asked(made, "POST /items ink").outcome == "committed"
+
+
+_leaked: contextvars.ContextVar[bool] = contextvars.ContextVar("leaked")
+
+
+class Leaking(ShopTransaction):
+    """An adapter that sets a context variable and leaves it so."""
+
+    def begin(self, batch: Batch, *, deadline: float) -> Any:
+        _leaked.set(True)
+        return super().begin(batch, deadline=deadline)
 
 
 def test_the_servers_thread_is_left_as_it_was(make: Make) -> None:
     """Context variables that the adapter or a call has set are gone when the batch has ended."""
     made = make()
+    leaking = made.endpoint(path="/leaking", transaction=Leaking(made.database))
     before = dict(contextvars.copy_context())
-    assert asked(made, "GET /word?set=a").outcome == "committed"
+    assert asked(leaking, "GET /word?set=a", path="/leaking").outcome == "committed"
     assert dict(contextvars.copy_context()) == before
 
 

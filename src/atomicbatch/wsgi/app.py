@@ -86,8 +86,7 @@ class AtomicBatch:
         def when_sent() -> None:
             held.give_back()
             # Also if the client has gone meanwhile: what is stored is stored.
-            if running.committed:
-                running.run_deferred_here()
+            running.run_deferred_here()
 
         answer = partial(self._answer, running, held)
         options = self._options
