@@ -24,7 +24,7 @@ example: $(VENV)/example
 	cd examples/fastapi-shop && ../../$(BIN)/uvicorn app:app --port $(PORT)
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest -n $(or $(JOBS),auto)
+	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist worksteal
 
 prove: $(VENV)/test
 	$(BIN)/python -m pytest -m prove
