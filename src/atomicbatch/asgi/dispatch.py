@@ -72,7 +72,7 @@ class Dispatcher:
         outer: The batch request's scope, as it was when it reached us.
         limits: Their ``max_reply_bytes`` is for all replies together.
         around: What each call runs inside of. It may have a method ``took_part()``, as
-            transactions/base.py says.
+            transactions/contract.py says.
         held: Counts the bytes of the replies, for whoever bounds all batches together.
     """
 
