@@ -1,9 +1,9 @@
 """
 Background tasks of Starlette, FastAPI and Litestar: after COMMIT, not after the call's response.
 
-Frameworks run them as the last thing of a call, and some run the exit of ``yield`` dependencies,
-which may well commit, even later. So nothing outside of the app can tell them apart; instead,
-inside a batch, the response's ``background`` gives a stand-in that takes the task down for later.
+Frameworks run them at the end of a call. Some run the exits of ``yield`` dependencies, which may
+commit, even later, so that nobody outside of the app can tell the two apart. Therefore, inside a
+batch, the response's ``background`` gives a stand-in, which notes the task for later.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Task = Callable[[], Any]
 
 class Deferred:
     """
-    A background task that will run after COMMIT; everything else about it is its own.
+    A background task that will run after COMMIT; its attributes are those of the task itself.
 
-    Whoever keeps it and runs it when the batch has ended, as a middleware may, or a list of tasks
-    that it was put into, finds it an ordinary task; after a rollback it does nothing.
+    A middleware, or a list of tasks that it was put into, may run it when the batch has ended. Then
+    it is an ordinary task; after a rollback it does nothing.
     """
 
     __slots__ = ("_place", "_task")

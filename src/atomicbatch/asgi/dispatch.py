@@ -23,8 +23,7 @@ logger = logging.getLogger("atomicbatch")
 # What a call takes from the outer request; the rest of its scope is its own. Anything else there
 # (router, endpoint, path_params, session, user, ...) belongs to the outer request alone.
 _FROM_OUTER = ("http_version", "scheme", "client", "server")
-# Messages that need no answer from us: interim responses are dropped, and the others belong to
-# extensions that a call is not offered.
+# Interim responses are dropped. The others belong to extensions that calls are not offered.
 _IGNORED = frozenset(
     {
         "http.response.trailers",
@@ -101,8 +100,8 @@ class Dispatcher:
         async with nullcontext() if self._around is None else self._around.call():
             reply, error = await self._perform(call)
         if error is not None:
-            # The app's error page, sent by its outermost middleware, which then raises again. Not
-            # told where a conflict was behind it: then the batch runs again, or says so itself.
+            # The app has sent an error page and raised again. After a conflict we do not get here:
+            # the batch runs again, or says so itself.
             logger.error("a call's handler raised", exc_info=error)
         return reply
 
@@ -112,7 +111,7 @@ class Dispatcher:
         return None if told is None else told()
 
     async def _perform(self, call: Call) -> tuple[Reply, BaseException | None]:
-        """Perform one call; return its reply, and the exception that its error page is for."""
+        """Perform one call; return its reply, and the exception behind its error page, if any."""
         running = _Running(call, self._bytes_left)
         # A task of its own, so that context variables set in one call do not show in the next.
         task: asyncio.Task[None] = asyncio.create_task(self._run(call, running))

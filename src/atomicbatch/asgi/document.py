@@ -17,10 +17,10 @@ _PROBLEM = {
 
 def describe_endpoint(app: Any, path: str, limits: Limits) -> None:
     """
-    Add the batch endpoint to the document of an app; again, or to other apps, does nothing.
+    Add the batch endpoint to the document of an app; a second time does nothing.
 
-    FastAPI's documented way to extend its document is to replace the method ``openapi``, which is
-    what is done here.
+    This replaces the method ``openapi``, which is FastAPI's documented way to extend its document.
+    Other apps are left as they are.
     """
     original = getattr(app, "openapi", None)
     if not callable(original) or not hasattr(app, "openapi_schema"):

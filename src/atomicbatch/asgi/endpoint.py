@@ -1,4 +1,4 @@
-"""BatchEndpoint: reads one batch request, watches for hang-up, sends the response."""
+"""BatchEndpoint: reads one batch request, notices a hang-up, sends the response."""
 
 from __future__ import annotations
 

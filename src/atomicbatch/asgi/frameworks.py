@@ -1,4 +1,4 @@
-"""Frameworks: what of them has to know of batches, whenever it is that they are imported."""
+"""Frameworks: what has to be changed in them, as soon as they are imported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from atomicbatch.asgi import after_response, background, threads
 
 
 def install() -> None:
-    """Make frameworks fit for batches: those that are here, and those imported later."""
+    """Change the frameworks that are here, and those that are imported later."""
     threads.install()
     background.install()
     after_response.install()

@@ -1,8 +1,8 @@
 """
 Heavy work: big bodies are read, written and compressed in threads beside the event loop.
 
-Small ones are not: while a thread works in Python, the event loop has to wait for Python's lock
-for 5 ms at a time (``sys.getswitchinterval``), which is more than they take.
+Small ones are handled on the event loop. A thread that works in Python makes the loop wait for
+Python's lock, 5 ms at a time (``sys.getswitchinterval``), which is longer than a small body takes.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from typing import Any
 from atomicbatch.asgi.types import Scope
 
 current_scope: ContextVar[Scope | None] = ContextVar("atomicbatch_scope", default=None)
-"""The scope of the call that this code belongs to; frameworks add to it what they find out."""
+"""The scope of the call that this code belongs to; frameworks add to it as they go."""
 
 
 def role_of(codes: Collection[CodeType]) -> str:
     """
-    Tell what code is to the call that it runs in.
+    Tell what part of an app runs: a handler, a dependency or middleware.
 
     Args:
         codes: Of the app's functions on the stack.

@@ -1,9 +1,9 @@
 """
 anyio and batches: worker threads for ``def`` handlers, their event loop, and cancel scopes.
 
-anyio bounds worker threads to 40 for all requests together. Requests that wait for rows which a
-batch holds may take all of them; the batch's next call would wait for a thread, they for the
-batch, for ever. So every batch has a bound of its own.
+anyio allows 40 worker threads for all requests together. Requests that wait for rows of a batch may
+take all of them. Then the batch's next call waits for a thread, and they wait for the batch, for
+ever. So every batch has a bound of its own.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def shielded() -> AbstractContextManager[object]:
     """
     Keep out the cancel scopes of anyio that are around us.
 
-    They cancel a task again in every round of the event loop until it has left them: one that has
-    to wait for something first would keep the loop spinning.
+    They cancel a task again in every round of the event loop, until it leaves them. A task that has
+    to wait for something before it can leave would keep the loop busy.
     """
     if "anyio" not in sys.modules:
         return nullcontext()

@@ -52,7 +52,7 @@ class ReplyBytes:
 
 class Recording:
     """
-    The answer to one call. The app is told at once where it breaks the rules, as by a server.
+    The answer to one call, as far as the app has given it.
 
     Args:
         method: The call's.
@@ -117,7 +117,7 @@ class Recording:
 
     def check_bounds(self) -> None:
         """
-        Refuse a reply that was too long, whatever the app has made of being stopped.
+        Refuse a reply that was too long, also where the app has caught :class:`TooLong`.
 
         Raises:
             LimitError: It was.

@@ -9,8 +9,8 @@ In reading order::
     dispatch.py    one call -> the app -> its reply (PEP 3333 towards the app)
     types.py       the shapes of PEP 3333
 
-A batch runs in the thread of its request. What ``asgi/`` needs against its event loop, doors and
-heavy work, is not needed here.
+A batch runs in the thread of its request. So nobody has to keep an event loop free: there is no
+entrance and no work beside the loop, as in ``asgi/``.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ class Dispatcher:
         with nullcontext() if self._around is None else self._around.call():
             reply, error = self._perform(call)
         if error is not None:
-            # The app's error page, after which it has raised again. Not told where a conflict was
-            # behind it: then the batch runs again, or says so itself.
+            # The app has sent an error page and raised again. After a conflict we do not get here:
+            # the batch runs again, or says so itself.
             logger.error("a call's handler raised", exc_info=error)
         return reply
 
@@ -75,7 +75,7 @@ class Dispatcher:
         return None if told is None else told()
 
     def _perform(self, call: Call) -> tuple[Reply, BaseException | None]:
-        """Perform one call; return its reply, and the exception that its error page is for."""
+        """Perform one call; return its reply, and the exception behind its error page, if any."""
         environ = self._environs.environ(call)
         if environ is None:
             return _NOT_BELOW, None
@@ -118,7 +118,7 @@ class _Running:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        # A server would have sent the head: it cannot be replaced any more.
+        # A server would have sent the head by now, so that it cannot be replaced any more.
         self._has_begun = False
 
     def start_response(

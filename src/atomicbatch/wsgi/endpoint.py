@@ -68,7 +68,7 @@ def read_body(environ: Environ, limits: Limits, held: Held | None = None) -> byt
     """
     Read a whole body.
 
-    The time limit is looked at between two reads: what a read waits for is the server's business.
+    The time limit is checked between two reads. How long a read may wait is the server's business.
 
     Raises:
         LimitError: It is too long; what follows is not read.
@@ -103,7 +103,7 @@ def _length_of(environ: Environ) -> int | None:
     if environ.get("wsgi.input_terminated"):
         return None
     if coded:
-        # Reading on might wait for ever; taking it for empty would lose the batch.
+        # To read on might take for ever. To take the body for empty would lose the batch.
         error = MalformedError("this server needs a Content-Length in place of Transfer-Encoding")
         error.status = 411
         raise error
@@ -114,8 +114,8 @@ class Sending:
     """
     The response as the server takes it.
 
-    What is to be done when it has been sent is done when the server closes it, as PEP 3333 wants
-    it to, or asks for more than there is. Test clients may do neither.
+    It has been sent when the server closes it, as PEP 3333 demands, or asks for more than there is.
+    Test clients may do neither; then it counts as sent when nobody refers to it any more.
 
     Args:
         body: All of it.

@@ -23,7 +23,7 @@ _FROM_OUTER = (
     "wsgi.multiprocess",
     "wsgi.run_once",
 )
-# These describe the outer request alone, and names that start so.
+# These describe the outer request alone; so do all names that start as below.
 _NOT_FROM_OUTER = frozenset(
     {
         "REQUEST_METHOD",
@@ -83,8 +83,8 @@ class CallEnvirons:
         self._targets = [name for name in _TARGETS if name in outer]
         self._base = {name: outer[name] for name in _FROM_OUTER if name in outer}
         for name, value in outer.items():
-            # Whatever has a dot belongs to a server or a middleware, which have put it there for
-            # the outer request: werkzeug.*, gunicorn.*, a session.
+            # A name with a dot belongs to a server or a middleware, which has put it there for the
+            # outer request: werkzeug.*, gunicorn.*, a session.
             if (
                 "." not in name
                 and name not in _NOT_FROM_OUTER
