@@ -73,7 +73,7 @@ def test_what_is_no_database_file(tmp_path: Path) -> None:
     assert "is not a regular file" in mistake(str(tmp_path / "pipe"))
     for content in (b"text", os.urandom(8192)):
         (tmp_path / "other").write_bytes(content)
-        assert "is no SQLite database, or it is encrypted" in mistake(str(tmp_path / "other"))
+        assert "is not an SQLite database, or it is encrypted" in mistake(str(tmp_path / "other"))
     make_shop_at(tmp_path / "damaged")
     sound = (tmp_path / "damaged").read_bytes()
     (tmp_path / "damaged").write_bytes(sound[:100] + os.urandom(len(sound) - 100))

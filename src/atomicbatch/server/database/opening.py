@@ -84,7 +84,7 @@ def _check_file(name: str) -> None:
     except ValueError:
         raise ServeError(f"{name!r} is not a file name") from None
     if start and start != _MAGIC:
-        raise ServeError(f"{name} is no SQLite database, or it is encrypted")
+        raise ServeError(f"{name} is not an SQLite database, or it is encrypted")
 
 
 def open_database(
@@ -178,7 +178,7 @@ def _why(url: sa.URL, error: Exception, *, read_only: bool) -> str:
 def _why_sqlite(path: Path, cause: BaseException, *, read_only: bool) -> str | None:
     code = str(getattr(cause, "sqlite_errorname", None) or "")
     if code.startswith("SQLITE_NOTADB"):
-        return f"{path} is no SQLite database, or it is encrypted"
+        return f"{path} is not an SQLite database, or it is encrypted"
     if code.startswith("SQLITE_CORRUPT"):
         return f"{path} is damaged ({cause}): restore it from a backup"
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
