@@ -588,3 +588,21 @@ def test_what_a_client_is_told(file: File) -> None:
     answer = batch(app, "/add/a", "/nothing/b", "/fail")
     assert "what this call did is undone" in detail(answer, 0)
     assert "is undone" not in detail(answer, 1)
+
+
+def test_a_database_in_memory_of_another_thread() -> None:
+    """It could not be committed: only the thread that has opened it can use it."""
+
+    async def by_aiosqlite() -> Answer:
+        async with aiosqlite.connect(":memory:") as connection:
+            await connection.execute("CREATE TABLE item (name TEXT)")
+
+            async def add(name: str) -> None:
+                await connection.execute(INSERT, (name,))
+                await connection.commit()
+
+            app = AtomicBatch(shop(add=add), transaction=DriverTransaction())
+            return await ask(app, *calls("/add/a"))
+
+    answer = asyncio.run(by_aiosqlite())
+    assert "belongs to another thread" in detail(answer, 0)

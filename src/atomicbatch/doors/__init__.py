@@ -4,7 +4,9 @@ Doors: where each driver is entered, so that a batch learns what is sent to a da
 In reading order::
 
     install.py     which door belongs to which module, and when it is put in
-    sqlite.py      sqlite3 and aiosqlite
+    sqlite.py      sqlite3: sqlite_connect.py makes its connections, sqlite_origins.py knows what
+                   they were opened by, sqlite_uses.py what an adapter has to do that joins them
+    aiosqlite.py   aiosqlite
     postgresql.py  asyncpg, psycopg and psycopg2
     mysql.py       PyMySQL, aiomysql, asyncmy and mysqlclient
     processes.py   what calls give to other processes

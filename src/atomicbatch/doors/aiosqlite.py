@@ -16,14 +16,12 @@ from typing import Any
 from atomicbatch import patches
 from atomicbatch.doors.sqlite import (
     SQLITE3,
-    WHY,
     Connection,
     is_scratch,
-    note_memory,
     place_of,
     readable,
 )
-from atomicbatch.doors.sqlite_uses import taken
+from atomicbatch.doors.sqlite_connect import WHY, note_memory
 from atomicbatch.guard.watch import Driver, Watch, watching
 from atomicbatch.sql.kinds import Family
 
@@ -45,7 +43,7 @@ def _executing(found: Callable[..., Any]) -> Callable[..., Any]:
         watch = watching.get()
         if watch is None:
             # The thread may have been started by a call, whose context it then has for ever.
-            return await found(self, _outside if taken else _unwatched, None, fn, *args, **options)
+            return await found(self, _unwatched, None, fn, *args, **options)
         if watch.joins:
             if type(getattr(self, "_connection", None)) is sqlite3.Connection:
                 fn = await _reopened(found, self, fn)
@@ -80,9 +78,6 @@ def _unwatched(watch: Any, fn: Callable[..., Any], *args: Any, **options: Any) -
     if watch is not None and isinstance(result, Connection):
         note_memory(result, watch)
     return result
-
-
-_outside = _unwatched
 
 
 async def _reopened(found: Callable[..., Any], connection: Any, fn: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atomicbatch import patches
-from atomicbatch.doors import aiosqlite, mysql, postgresql, processes, sqlite
+from atomicbatch.doors import aiosqlite, mysql, postgresql, processes, sqlite_connect
 from atomicbatch.doors.earlier import look_once
 
 WHY = "what takes no part in a batch is refused"
@@ -11,7 +11,7 @@ WHY = "what takes no part in a batch is refused"
 
 # The last module of a driver's that has to be there, and what changes it.
 _DOORS = {
-    "sqlite3": sqlite.change_sqlite3,
+    "sqlite3": sqlite_connect.change_sqlite3,
     "aiosqlite.core": aiosqlite.change_aiosqlite,
     "asyncpg.connection": postgresql.change_asyncpg,
     "asyncpg.prepared_stmt": postgresql.change_asyncpg_statements,

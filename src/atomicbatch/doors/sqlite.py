@@ -11,16 +11,11 @@ transaction. Where it does not, the guard is asked before a write.
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
-import threading
-from collections.abc import Callable
 from functools import cache
-from types import ModuleType
 from typing import Any
 
-from atomicbatch import patches
 from atomicbatch.doors.sqlite_origins import UNKNOWN, Origin
 from atomicbatch.doors.sqlite_uses import Use, taken, use_of
 from atomicbatch.guard.places import Place, of_file
@@ -28,18 +23,6 @@ from atomicbatch.guard.watch import Driver, Watch, watching
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import text_of
 
-WHY = "what takes no part in a batch is refused"
-# The parameters of sqlite3.connect(), after the database.
-_PARAMETERS = (
-    "timeout",
-    "detect_types",
-    "isolation_level",
-    "check_same_thread",
-    "factory",
-    "cached_statements",
-    "uri",
-)
-_FACTORY = _PARAMETERS.index("factory")
 # A database in memory is gone when it is closed, unless one of these makes a file of it.
 _LEAVES_MEMORY = re.compile(r"\b(?:ATTACH|VACUUM)\b", re.IGNORECASE)
 
@@ -357,60 +340,14 @@ def is_scratch(connection: Any, watch: Watch, sql: Any) -> bool:
 
 
 @cache
-def _asking(factory: type) -> Any:
-    """Put our class below a class of the app's, so that all that it passes on comes by us."""
-    return factory if issubclass(factory, Connection) else _below(factory, Connection)
-
-
-@cache
 def _asking_cursor(factory: Any) -> Any:
     if not isinstance(factory, type) or issubclass(factory, Cursor):
         return factory
-    return _below(factory, Cursor)
+    return below(factory, Cursor)
 
 
-def _below(factory: type, ours: type) -> type:
+def below(factory: type, ours: type) -> type:
     if factory is ours.__base__:
         return ours
     names = {"__module__": factory.__module__, "__qualname__": factory.__qualname__}
     return type(factory.__name__, (factory, ours), names)
-
-
-def _connecting(found: Callable[..., Any]) -> Callable[..., Any]:
-    def connect(database: Any, *args: Any, **options: Any) -> Any:
-        if len(args) > _FACTORY:
-            factory = args[_FACTORY]
-        else:
-            factory = options.get("factory", sqlite3.Connection)
-        if isinstance(factory, type):
-            if len(args) > _FACTORY:
-                args = (*args[:_FACTORY], _asking(factory), *args[_FACTORY + 1 :])
-            else:
-                options["factory"] = _asking(factory)
-        connection = found(database, *args, **options)
-        if isinstance(connection, Connection):
-            connection._atomicbatch = Origin(
-                database,
-                os.getcwd(),
-                {**dict(zip(_PARAMETERS, args, strict=False)), **options},
-                threading.get_ident(),
-            )
-            watch = watching.get()
-            if watch is not None:
-                watch.opens(connection)
-                note_memory(connection, watch)
-        return connection
-
-    return connect
-
-
-def note_memory(connection: Connection, watch: Watch) -> None:
-    """Note that an attempt has opened a connection, if that leads to a database in memory."""
-    place = place_of(connection)
-    if place is not None and not place.database:
-        connection._atomicbatch.opened_in = watch
-
-
-def change_sqlite3(module: ModuleType) -> None:
-    """Let sqlite3.connect give connections of ours; also where it was imported by name."""
-    patches.change_everywhere(module.connect, _connecting, why=WHY)

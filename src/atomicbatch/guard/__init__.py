@@ -7,6 +7,7 @@ is not the batch's fails the batch before it is sent, and says who writes where,
 Reads pass, and so does what is allowed by name (``outside=``). In reading order:
 
     watch.py    one attempt at a batch: whose a connection is, and what is refused
+    blocks.py   a transaction with such a watch
     places.py   which database a connection leads to; what is allowed by name
     reach.py    whether an object stands for a connection
     callers.py  who writes: the library, and the app's line
@@ -16,17 +17,10 @@ The drivers' doors, which ask, are in ``doors/``; whether SQL writes is read by 
 
 from __future__ import annotations
 
+from atomicbatch.guard.blocks import Guarded, guarded, guarded_sync, stopped_like
 from atomicbatch.guard.places import Allowed
 from atomicbatch.guard.reach import reaches
-from atomicbatch.guard.watch import (
-    Guarded,
-    Watch,
-    aside,
-    guarded,
-    guarded_sync,
-    let_pass,
-    stopped_like,
-)
+from atomicbatch.guard.watch import Watch, aside, let_pass
 
 __all__ = [
     "Allowed",

@@ -12,7 +12,8 @@ from types import TracebackType
 from atomicbatch import doors, guard
 from atomicbatch.doors.earlier import are_any_unseen
 from atomicbatch.errors import NotBatchableError
-from atomicbatch.guard.watch import Watch, watched
+from atomicbatch.guard.blocks import watched
+from atomicbatch.guard.watch import Watch
 from atomicbatch.join.status import Phase
 from atomicbatch.model import Batch
 from atomicbatch.transactions.sqlite.attempt import Joined

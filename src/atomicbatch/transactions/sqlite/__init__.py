@@ -4,10 +4,13 @@ The join of sqlite3: connections of the app's work in the batch's transaction. I
     databases.py  which database a connection leads to
     pragmas.py    pragmas: which belong to a connection, and what they are on one
     likeness.py   what of the app's connection the batch's own has to have
+    connections.py  the batch's own connection; cursors move to it and back
     locks.py      which of a batch's connections may write
     turns.py      one batch at a time for each database
     real.py       the batch's own connection: BEGIN, COMMIT or ROLLBACK
     use.py        one call's use of a connection of the app's
+    calls.py      which connections a call has used
+    others.py     what others do to the same databases meanwhile
     attempt.py    one attempt at a batch: its calls and databases
     memory.py     what all batches share
 

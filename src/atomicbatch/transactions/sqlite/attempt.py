@@ -9,14 +9,10 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar, Token
-from types import TracebackType
 from typing import Any
 
 from atomicbatch.doors.sqlite import Connection
 from atomicbatch.doors.sqlite_uses import taken
-from atomicbatch.drivers.conflicts import conflict_behind
 from atomicbatch.errors import (
     ConflictError,
     NotBatchableError,
@@ -29,12 +25,19 @@ from atomicbatch.guard.watch import aside
 from atomicbatch.join.checkout import OVER
 from atomicbatch.join.status import Phase, Status
 from atomicbatch.model import Batch
-from atomicbatch.sql.kinds import Family, Kind
-from atomicbatch.sql.statements import read_statement
+from atomicbatch.transactions.sqlite.calls import Call, current_call
 from atomicbatch.transactions.sqlite.databases import Database, UnsuitableError, database_of
 from atomicbatch.transactions.sqlite.memory import Memory
+from atomicbatch.transactions.sqlite.others import (
+    gave_way,
+    has_begun,
+    is_left_alone,
+    wait_for,
+    written_by,
+)
 from atomicbatch.transactions.sqlite.pragmas import State
 from atomicbatch.transactions.sqlite.real import Real
+from atomicbatch.transactions.sqlite.threads import threads
 from atomicbatch.transactions.sqlite.turns import Turn
 from atomicbatch.transactions.sqlite.use import ConnectionUse
 
@@ -43,12 +46,6 @@ _LEFT_BEHIND = (
     "a call has left a task behind that uses the database while the batch still runs; await it in "
     "the call, or use on_commit"
 )
-# How long somebody outside waits for a database in memory; sqlite3's own default for locks.
-_PATIENCE_SECONDS = 5.0
-_in_transaction: Any = vars(sqlite3.Connection)["in_transaction"].__get__
-_autocommit: Any = vars(sqlite3.Connection).get("autocommit")
-
-current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlite_call", default=None)
 
 
 class Joined:
@@ -159,7 +156,7 @@ class Joined:
         """Tell whether a connection has something open that must not be ended by itself."""
         if any(real.adopted is connection for real in self._begun()):
             return True
-        return _has_begun(connection)
+        return has_begun(connection)
 
     def _join(self, connection: Connection) -> ConnectionUse | None:
         origin = connection._atomicbatch
@@ -171,13 +168,18 @@ class Joined:
             database = database_of(connection, origin)
         except UnsuitableError as error:
             self.status.refuse(f"a handler uses a connection that {error}")
-        if self._is_left_alone(database):
+        if database.key not in self._reals and is_left_alone(database, self._allowed):
             return None
         self.status.check()
-        if _has_begun(connection) and not self._is_adopted(connection):
+        if has_begun(connection) and not self._is_adopted(connection):
             self.status.refuse(
                 "a handler uses a connection whose transaction was begun before the batch; commit "
                 "or roll it back before, or open a connection within the call"
+            )
+        if database.is_private and origin.thread not in (None, self._thread):
+            self.status.refuse(
+                "a handler uses a database in memory whose connection belongs to another thread; "
+                "open it with check_same_thread=False"
             )
         real = self._real(database)
         if real.database.detect_types != database.detect_types:
@@ -189,18 +191,6 @@ class Joined:
 
     def _is_adopted(self, connection: Any) -> bool:
         return any(real.adopted is connection for real in self._begun())
-
-    def _is_left_alone(self, database: Database) -> bool:
-        """Tell whether a database is none of the batch's business."""
-        allowed = self._allowed
-        if allowed.places and allowed.allows((), database.place):
-            return True
-        if database.key in self._reals:
-            return False
-        who = caller()
-        return who.is_logging or bool(
-            allowed.libraries and allowed.allows((*who.libraries, "sqlite3"), None)
-        )
 
     def _real(self, database: Database) -> Real:
         with self._lock:
@@ -261,40 +251,21 @@ class Joined:
             if not real.is_open:
                 continue
             if real.adopted is connection:
-                self._let_wait(real)
+                wait_for(real)
             elif cursor is not None:
                 real.give_back(cursor)
         if cursor is not None and self._blocks(connection, sql):
             self._give_way()
 
-    def _let_wait(self, real: Real) -> None:
-        on_loop = asyncio._get_running_loop() is not None
-        if on_loop or not real.ended.wait(_PATIENCE_SECONDS):
-            raise sqlite3.OperationalError("database is locked")
-
     def _blocks(self, connection: Any, sql: Any) -> bool:
         """Tell whether a statement would wait for this batch, which waits for its event loop."""
-        if self._thread != threading.get_ident() or self._loop is None:
+        if self._loop is None or asyncio._get_running_loop() is not self._loop:
             return False
-        if asyncio._get_running_loop() is not self._loop or not isinstance(sql, str):
-            return False
-        if read_statement(sql, Family.SQLITE).kind in _NEVER_WAIT:
-            return False
-        try:
-            key = database_of(connection, connection._atomicbatch).key
-        except (UnsuitableError, sqlite3.Error):
-            return False
-        real = self._reals.get(key)
+        real = self._reals.get(written_by(connection, sql))
         return real is not None and real.is_open
 
     def _give_way(self) -> None:
-        function = function_of(sys._getframe())
-        error = ConflictError(
-            f"a request outside of batches wrote by sqlite3 on the event loop, in "
-            f"{function or 'a library'}, and waited for this batch; make that function 'def', or "
-            f"use aiosqlite"
-        )
-        error.alone = True
+        error = gave_way()
         with self._lock:
             undone = [real for real in self._begun() if real.give_way(error)]
             if undone and self.status.active:
@@ -407,7 +378,8 @@ class Joined:
 
     async def in_its_place(self, act: Callable[[], None]) -> None:
         """Do something that may wait, in a thread where the databases can be used."""
-        if self._loop is None or any(not real.may_end_anywhere for real in self._begun()):
+        reals = self._begun()
+        if self._loop is None or not all(real.may_end_anywhere for real in reals) or not reals:
             act()
         else:
             await self._loop.run_in_executor(threads.ending, act)
@@ -420,106 +392,6 @@ class Joined:
         is_cancelled = isinstance(error, asyncio.CancelledError)
         if isinstance(error, Exception) or (self.status.has_escaped and is_cancelled):
             raise problem from error
-
-
-class Call:
-    """One call of the batch; a context manager around it, for ``with`` and ``async with``."""
-
-    def __init__(self, joined: Joined) -> None:
-        self.joined = joined
-        self.ended = False
-        # By the identity of the app's connection, which may not live as long.
-        self.uses: dict[int, ConnectionUse] = {}
-        self.gone: list[ConnectionUse] = []
-        # These are kept, so that their identities are not used again.
-        self.left_alone: dict[int, Any] = {}
-        self._token: Token[Call | None] | None = None
-
-    def __enter__(self) -> Call:
-        self._token = current_call.set(self)
-        return self
-
-    async def __aenter__(self) -> Call:
-        return self.__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._is_over(error):
-            self._finish()
-            self._check(error)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._is_over(error):
-            if not all(use.is_at_rest for use in (*self.gone, *self.uses.values())):
-                await self.joined.in_its_place(self._finish)
-            else:
-                self._finish()
-            self._check(error)
-
-    def _is_over(self, error: BaseException | None) -> bool:
-        """The call has ended; tell whether the batch may go on."""
-        if self._token is not None:
-            current_call.reset(self._token)
-        self.ended = True
-        if error is not None and not isinstance(error, Exception):
-            return False  # cancelled: everything is rolled back at once
-        answer = None if error is None else conflict_behind(error)
-        if answer is not None and answer.family is Family.SQLITE and self.joined.reals:
-            self.joined.doom(ConflictError("another transaction was in the way"))
-        return True
-
-    def _finish(self) -> None:
-        """What nobody has committed is rolled back; whoever still has a use cannot use it."""
-        status = self.joined.status
-        for use in reversed((*self.gone, *self.uses.values())):
-            try:
-                if status.error is None:
-                    use.finish()
-                use.checkout.closed = True
-            except TransactionError as problem:
-                status.doom(problem)
-
-    def _check(self, error: BaseException | None) -> None:
-        if self.joined.status.error is not None:
-            raise self.joined.status.error from error
-
-
-_NEVER_WAIT = frozenset({Kind.READ, Kind.ROLLBACK, Kind.ROLLBACK_TO, Kind.SAVEPOINT, Kind.RELEASE})
-
-
-class _Threads:
-    """Threads for what would block the event loop; they are made when needed and reused."""
-
-    def __init__(self) -> None:
-        self._renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        """In a process that was forked there are none."""
-        self.ending = ThreadPoolExecutor(256, thread_name_prefix="atomicbatch-sqlite")
-        self.beginning = ThreadPoolExecutor(64, thread_name_prefix="atomicbatch-sqlite-begin")
-
-
-threads = _Threads()
-
-
-def _has_begun(connection: sqlite3.Connection) -> bool:
-    """Tell whether a connection has a transaction open, by more than its mode (Python 3.12)."""
-    try:
-        always = _autocommit is not None and _autocommit.__get__(connection) is False
-        return not always and bool(_in_transaction(connection))
-    except sqlite3.Error:
-        return False  # it is closed
 
 
 def _in_child() -> None:

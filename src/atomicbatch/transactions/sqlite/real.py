@@ -6,10 +6,8 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from atomicbatch.drivers import sqlite3 as driver
 from atomicbatch.drivers.commits import commit_error
@@ -27,6 +25,15 @@ from atomicbatch.join.connection import ENDED
 from atomicbatch.join.status import Status
 from atomicbatch.join.transaction import Transaction
 from atomicbatch.sql.kinds import Family
+from atomicbatch.transactions.sqlite.connections import (
+    BatchConnection,
+    Link,
+    Past,
+    connect,
+    connection_of,
+    move_back,
+    move_to,
+)
 from atomicbatch.transactions.sqlite.databases import Database
 from atomicbatch.transactions.sqlite.likeness import Likeness
 from atomicbatch.transactions.sqlite.locks import WriteLock
@@ -63,76 +70,6 @@ class Attempt(Protocol):
         """Tell why COMMIT may not be sent any more; else take note that it is."""
 
 
-class BatchConnection(sqlite3.Connection):
-    """A connection of the batch's own, on which cursors of the app's work for a time."""
-
-    owners: WeakKeyDictionary[sqlite3.Cursor, sqlite3.Connection]
-
-    def owner_of(self, cursor: sqlite3.Cursor) -> sqlite3.Connection:
-        """Tell which connection of the app's a cursor was made by."""
-        return self.owners.get(cursor, self)
-
-
-_connection_of: Any = vars(sqlite3.Cursor)["connection"].__get__
-_in_transaction: Any = vars(sqlite3.Connection)["in_transaction"].__get__
-
-
-class _Past:
-    """An adopted connection, used past its doors."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def cursor(self) -> sqlite3.Cursor:
-        return sqlite3.Cursor(self._connection)
-
-    def execute(self, text: str) -> sqlite3.Cursor:
-        return self.cursor().execute(text)
-
-    @property
-    def in_transaction(self) -> bool:
-        return bool(_in_transaction(self._connection))
-
-    def interrupt(self) -> None:
-        sqlite3.Connection.interrupt(self._connection)
-
-
-class _Link:
-    """What runs the join's steps."""
-
-    __slots__ = ("_connection", "interrupt")
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self.interrupt: Callable[[], None] = connection.interrupt
-
-    def send(self, texts: Sequence[str]) -> None:
-        driver.send(self._connection, texts)
-
-    def ask(self, text: str) -> Any:
-        return driver.ask(self._connection, text)
-
-    def begin(self) -> None:
-        self.send([driver.BEGIN])
-
-    def commit(self) -> None:
-        self.send(["COMMIT"])
-
-    def rollback(self) -> None:
-        driver.rollback(self._connection)
-
-    def is_in_transaction(self) -> bool:
-        return bool(self._connection.in_transaction)
-
-    def is_aborted(self) -> bool:
-        return False  # SQLite undoes a failed statement alone, and takes the next one
-
-    def is_lost(self, error: Exception) -> bool:  # noqa: ARG002
-        return False  # there is nothing between us and the file
-
-
 class Real:
     """
     The transaction that a batch's calls share in one database.
@@ -153,7 +90,7 @@ class Real:
         gave_way: Why it was undone for others to go on, or None.
     """
 
-    link: _Link
+    link: Link
     likeness: Likeness
     connection: sqlite3.Connection
     _plain: Any
@@ -241,12 +178,12 @@ class Real:
             seconds = min(seconds, _SECOND_SECONDS)
         self.adopted = adopted
         if adopted is None:
-            self.connection = self._connect(seconds)
+            self.connection = connect(self.database, seconds)
         else:
             self.connection = adopted
             self._thread = adopted._atomicbatch.thread  # type: ignore[attr-defined]
-        self._plain = self.connection if adopted is None else _Past(adopted)
-        self.link = _Link(self._plain)
+        self._plain = self.connection if adopted is None else Past(adopted)
+        self.link = Link(self._plain)
         self.transaction.connection.state = self.link
         if adopted is None:
             self._set_up(state)
@@ -256,19 +193,6 @@ class Real:
         self.link.send(self.transaction.savepoints.after_begin())
         self.is_open = True
         self._status.check()
-
-    def _connect(self, seconds: float) -> BatchConnection:
-        # By the class: sqlite3.connect() may be somebody's proxy (OpenTelemetry).
-        connection = BatchConnection(
-            self.database.path,
-            timeout=seconds,
-            detect_types=self.database.detect_types,
-            isolation_level=None,
-            check_same_thread=False,
-            uri=True,
-        )
-        connection.owners = WeakKeyDictionary()
-        return connection
 
     def _set_up(self, state: State) -> None:
         """Make the batch's own connection like the app's."""
@@ -297,31 +221,12 @@ class Real:
 
     def move_here(self, cursor: sqlite3.Cursor, owner: sqlite3.Connection) -> None:
         """Let a cursor of the app's work on the batch's own connection."""
-        connection = self.connection
-        if self.adopted is None and _connection_of(cursor) is not connection:
-            _move(cursor, connection)
-            connection.owners[cursor] = owner  # type: ignore[attr-defined]
-
-    def move_back(self, cursor: sqlite3.Cursor) -> None:
-        """Let it work on the connection again that it was made by; nothing if it does."""
-        inner = _connection_of(cursor)
-        if isinstance(inner, BatchConnection) and (owner := inner.owners.pop(cursor, None)):
-            # One that belongs to another thread is moved, and complains all the same.
-            with suppress(sqlite3.ProgrammingError):
-                _move(cursor, owner)
+        move_to(cursor, self.connection, owner)
 
     def give_back(self, cursor: sqlite3.Cursor) -> None:
         """Somebody outside of the batch uses a cursor that the batch has used."""
-        if _connection_of(cursor) is self.connection:
-            self.move_back(cursor)
-
-    def has_cursors_of_others(self, owner: sqlite3.Connection) -> bool:
-        """Tell whether cursors of other connections may have rows that nobody has fetched yet."""
-        if self.adopted is not None:
-            return False
-        owners: WeakKeyDictionary[sqlite3.Cursor, sqlite3.Connection]
-        owners = self.connection.owners  # type: ignore[attr-defined]
-        return any(one is not owner for one in tuple(owners.values()))
+        if connection_of(cursor) is self.connection:
+            move_back(cursor)
 
     # Giving way --------------------------------------------------------------------------------
 
@@ -430,7 +335,7 @@ class Real:
             connection = getattr(self, "connection", None)
             if isinstance(connection, BatchConnection):
                 for cursor in tuple(connection.owners):
-                    self.move_back(cursor)
+                    move_back(cursor)
                 connection.close()
         finally:
             self.ended.set()
@@ -463,15 +368,6 @@ class Real:
             self._was_interrupted = True
             with suppress(sqlite3.Error):
                 sqlite3.Connection.interrupt(connection)
-
-
-def _move(cursor: sqlite3.Cursor, connection: sqlite3.Connection) -> None:
-    """Make a cursor one of another connection's. What it has not fetched is lost."""
-    factory, size = cursor.row_factory, cursor.arraysize
-    try:
-        sqlite3.Cursor.__init__(cursor, connection)
-    finally:
-        cursor.row_factory, cursor.arraysize = factory, size
 
 
 def _begin_error(error: Exception) -> TransactionError:

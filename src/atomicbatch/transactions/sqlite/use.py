@@ -15,6 +15,7 @@ from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.steps import NOT_SENT, Steps, run
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import uncommented
+from atomicbatch.transactions.sqlite.connections import move_back
 from atomicbatch.transactions.sqlite.databases import Database
 from atomicbatch.transactions.sqlite.pragmas import FIXED, Pragma, State, pragma_of, state_of
 from atomicbatch.transactions.sqlite.real import Real
@@ -220,7 +221,7 @@ class ConnectionUse:
         """Execute a pragma by the app's own connection, as if there were no batch."""
         if pragma.has_value and pragma.name in FIXED and self.in_transaction():
             sql, args = "", ()  # SQLite takes no notice of it there
-        self.real.move_back(cursor)
+        move_back(cursor)
         method(cursor, sql, *args)
         self._is_stale = self._is_stale or pragma.has_value
         return cursor
