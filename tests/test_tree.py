@@ -100,7 +100,6 @@ THROUGH = {
     # One contract for all of them.
     "drivers/*_codes.py": "drivers/test_verdicts.py",
     "drivers/*.py": "drivers/test_driver.py",
-    "guard/callers.py": "guard/test_places.py",
     "guard/reach.py": "guard/test_watch.py",
     # A checkout is what they are for.
     "join/*.py": "join/test_checkout.py",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from atomicbatch.errors import BrokenTransactionError
-from atomicbatch.join.connection import Connection
+from atomicbatch.errors import BrokenTransactionError, BusyError, ConflictError, NotBatchableError
+from atomicbatch.join.connection import Connection, begin_error
 from atomicbatch.join.status import Health, Status
 from atomicbatch.sql.kinds import Family
 from tests.join.links import SQLiteLink
@@ -64,3 +64,13 @@ def test_a_statement_that_ends_the_transaction_dooms_the_batch(tmp_path: Path) -
     link.transaction.connection.note_failure(error.value)
     assert isinstance(link.status.error, BrokenTransactionError)
     link.connection.close()
+
+
+def test_what_an_error_of_begin_means() -> None:
+    """A conflict runs the batch again; our own errors are what they are; the rest is busy."""
+    ours = NotBatchableError("no such database")
+    assert begin_error(ours) is ours
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorname = "SQLITE_BUSY"
+    assert isinstance(begin_error(busy), ConflictError)
+    assert isinstance(begin_error(OSError("no more files")), BusyError)

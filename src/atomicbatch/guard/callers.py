@@ -21,6 +21,12 @@ _LIBRARIES = frozenset(
     psycopg_pool pymysql saffier sentry_sdk sqlalchemy sqlmodel tortoise wrapt
     """.split()
 )
+_FRAMEWORKS = frozenset(
+    """
+    fastapi flask gunicorn hypercorn litestar pydantic quart starlette uvicorn uvloop waitress
+    werkzeug
+    """.split()
+)
 
 
 def _no_role(_: Collection[CodeType]) -> str:
@@ -63,7 +69,7 @@ def caller() -> Caller:
         if kind in ("app", "installed"):
             codes.append(frame.f_code)
         if not line and kind != "ours":
-            name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            name = _package_of(frame)
             if kind == "app":
                 line = _line_of(frame)
             elif kind == "installed":
@@ -77,12 +83,27 @@ def caller() -> Caller:
 
 
 def function_of(frame: FrameType | None) -> str:
-    """Name the app's innermost function on a stack; empty where there is none."""
+    """
+    Name the app's innermost function on a stack; empty where there is none.
+
+    An app may be installed itself: then it is the innermost function that is no library's we know.
+    """
+    installed = ""
     for inner in _outwards(frame, follows_greenlets=False):
-        if _kind_of(_file_of(inner)) == "app":
-            code = inner.f_code
-            return f"{code.co_qualname} ({Path(code.co_filename).name}:{inner.f_lineno})"
-    return ""
+        kind = _kind_of(_file_of(inner))
+        if kind not in ("app", "installed"):
+            continue
+        code = inner.f_code
+        named = f"{code.co_qualname} ({Path(code.co_filename).name}:{inner.f_lineno})"
+        if kind == "app":
+            return named
+        if not installed and _package_of(inner) not in _LIBRARIES | _FRAMEWORKS:
+            installed = named
+    return installed
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _outwards(frame: FrameType | None, *, follows_greenlets: bool = True) -> Iterator[FrameType]:

@@ -11,6 +11,9 @@ greenlets and threads by ``steps.run``, event loops by ``awaiting.run_async``. I
     connection.py   the batch's one connection: sends SQL of ours, tells what errors mean
     settings.py     what sessions have set by SET, each for itself
     savepoints.py   the stack, sent; also after a failed statement
-    transaction.py  the real transaction, as those who use it see it
+    transaction.py  the real transaction: what begins, proves and ends it
     checkout.py     one session's use of it: its statements, and what it takes for a transaction
+    acts.py         what ends calls and transactions, in order, each act with its place
+    attempt.py      one attempt at a batch: its calls, its transactions, what stops it, its end
+    diagnosis.py    what an attempt tells about itself
 """

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from atomicbatch.drivers.conflicts import statement_error
 from atomicbatch.drivers.endings import CANCELLED, savepoint_failed, says_gone
-from atomicbatch.errors import BrokenTransactionError, ConflictError, TransactionError
+from atomicbatch.errors import (
+    BrokenTransactionError,
+    BusyError,
+    ConflictError,
+    TransactionError,
+)
 from atomicbatch.join.status import Health, Status
 from atomicbatch.join.steps import LinkState, Send, Steps
 from atomicbatch.sql.kinds import Family
@@ -130,3 +135,10 @@ class Connection:
         # the connection, which is next, makes asyncpg forget to.
         if self.family is not Family.SQLITE:
             self.state.interrupt()
+
+
+def begin_error(error: Exception) -> TransactionError:
+    """Tell what an error of BEGIN means for the batch."""
+    if isinstance(error, TransactionError):
+        return error
+    return statement_error(error, by_driver=True) or BusyError("no transaction could be begun")

@@ -1,12 +1,15 @@
 """
 Handlers that use SQLAlchemy, unmodified: their sessions commit into the batch's transaction.
 
-In reading order::
+What their commit or rollback means is decided in ``join/``; here are SQLAlchemy's engines, pools
+and connections. In reading order::
 
     transaction.py   SQLAlchemyTransaction: one batch's transaction, begun and left
     hook.py          the one door through which every session gets its connection
-    joined.py        one attempt at a batch: its calls, its real transactions, what went wrong
-    real.py          one real transaction: BEGIN, its health, COMMIT or ROLLBACK
+    joining.py       the block of one attempt, entered by sync or by async code
+    attempt.py       one attempt at a batch: which engines take part, what stops it
+    options.py       what the user has said, and what all batches share
+    real.py          one real transaction: its turn, its BEGIN, its end, giving back
     checkout.py      one session's use of it: runs the join's steps, one at a time
     pooled.py        a connection of a pool, as the link on which steps are run
     connection.py    what a session gets instead of a connection of the pool
@@ -16,8 +19,6 @@ In reading order::
     links.py         which driver a connection is of, and what stops it from any thread
     gate.py          one at a time, for threads and for tasks
     slots.py         at most so many batches at a time
-    joining.py       the block of one attempt, entered by sync or by async code
-    places.py        in which thread an act of a batch is done
     loops.py         what is known of an event loop: which sync engines are used on it
     watchdog.py      a thread that undoes batches for which their own event loop waits
     waiting.py       what the thread of an event loop waits for, read off its stack

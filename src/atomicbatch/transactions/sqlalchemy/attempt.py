@@ -26,7 +26,7 @@ from atomicbatch.errors import (
     kind_of,
 )
 from atomicbatch.guard import aside, reaches
-from atomicbatch.guard.callers import caller
+from atomicbatch.guard.callers import caller, function_of
 from atomicbatch.join import attempt as join
 from atomicbatch.join.acts import Act, Acts, Place, do
 from atomicbatch.join.checkout import OVER
@@ -45,7 +45,6 @@ from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
 from atomicbatch.transactions.sqlalchemy.options import Options
 from atomicbatch.transactions.sqlalchemy.real import Host, RealTransaction
 from atomicbatch.transactions.sqlalchemy.slots import Slots
-from atomicbatch.transactions.sqlalchemy.waiting import function_of
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 
 logger = logging.getLogger("atomicbatch")

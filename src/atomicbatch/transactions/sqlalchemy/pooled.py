@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import Pool, PoolProxiedConnection
 
 from atomicbatch.drivers import pep249
 from atomicbatch.drivers.driver import State
@@ -150,3 +150,11 @@ class PooledLink:
                 # What COMMIT has come to counts, not this: the connection does not go back.
                 logger.debug("SQLite's busy timeout could not be put back", exc_info=True)
                 self.is_sound = False
+
+
+def is_used_up(pool: Pool) -> bool:
+    """Tell whether a connection of a pool would have to be waited for (QueuePool)."""
+    idle, most = getattr(pool, "_pool", None), getattr(pool, "_max_overflow", -1)
+    if idle is None or most < 0:
+        return False
+    return bool(idle.empty()) and pool._overflow >= most  # type: ignore[attr-defined]

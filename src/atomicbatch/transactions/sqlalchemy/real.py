@@ -15,12 +15,12 @@ from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.pool.base import ResetStyle
 
 from atomicbatch.drivers import aiosqlite
-from atomicbatch.drivers.conflicts import statement_error
 from atomicbatch.drivers.stopper import Stopper
 from atomicbatch.errors import BusyError, ConflictError, TransactionError, kind_of
 from atomicbatch.join.acts import Place
 from atomicbatch.join.attempt import Attempt
 from atomicbatch.join.checkout import OVER
+from atomicbatch.join.connection import begin_error
 from atomicbatch.join.status import Health, Stage
 from atomicbatch.join.steps import run
 from atomicbatch.join.transaction import Transaction
@@ -30,7 +30,7 @@ from atomicbatch.transactions.sqlalchemy.engines import is_in_memory
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
 from atomicbatch.transactions.sqlalchemy.links import stopper_of
 from atomicbatch.transactions.sqlalchemy.options import Options
-from atomicbatch.transactions.sqlalchemy.pooled import PooledLink
+from atomicbatch.transactions.sqlalchemy.pooled import PooledLink, is_used_up
 from atomicbatch.transactions.sqlalchemy.slots import Slots
 
 logger = logging.getLogger("atomicbatch")
@@ -166,7 +166,7 @@ class RealTransaction:
                 try:
                     attempt.open(self._open_at_once if at_once else self._open)
                 except Exception as error:
-                    problem = _begin_error(error)
+                    problem = begin_error(error)
                     attempt.doom(problem)
                     raise problem from error
 
@@ -187,7 +187,7 @@ class RealTransaction:
         slots = self.attempt.slots(self._pool, self.family)
         if slots is not None and not slots.take_now():
             _wait_elsewhere()
-        if _is_used_up(self._pool):
+        if is_used_up(self._pool):
             if slots is not None:
                 slots.give()
             _wait_elsewhere()
@@ -395,20 +395,3 @@ def _wait_elsewhere() -> NoReturn:
         "the batch could not be begun on the event loop without waiting; make handlers and "
         "dependencies that use sync engines 'def', or use an async engine"
     )
-
-
-def _begin_error(error: Exception) -> TransactionError:
-    if isinstance(error, TransactionError):
-        return error
-    conflict = statement_error(error, by_driver=True)
-    if conflict is not None:
-        return conflict
-    return BusyError("no transaction could be begun")
-
-
-def _is_used_up(pool: Pool) -> bool:
-    """Tell whether a connection of a pool would have to be waited for (QueuePool)."""
-    idle, most = getattr(pool, "_pool", None), getattr(pool, "_max_overflow", -1)
-    if idle is None or most < 0:
-        return False
-    return bool(idle.empty()) and pool._overflow >= most  # type: ignore[attr-defined]

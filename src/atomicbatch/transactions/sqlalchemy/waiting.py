@@ -12,9 +12,7 @@ seen where SQLAlchemy calls them, but not where an app calls them itself.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import PurePath
 from types import CodeType, FrameType
 from weakref import ref
 
@@ -24,18 +22,13 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.queue import Queue
 
 from atomicbatch.errors import NotBatchableError
+from atomicbatch.guard.callers import function_of
 from atomicbatch.sql.lexing import text_of
 from atomicbatch.sql.statements import Family, Kind, read_statement
 from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 from atomicbatch.transactions.sqlalchemy.dialects import family_of
 from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 
-# Libraries whose frames are not the app's. Their callers are what a message can name.
-_LIBRARIES = sys.stdlib_module_names | {
-    *("MySQLdb", "aiomysql", "aiosqlite", "anyio", "asyncmy", "asyncpg", "atomicbatch", "fastapi"),
-    *("greenlet", "gunicorn", "hypercorn", "litestar", "psycopg", "psycopg2", "psycopg_pool"),
-    *("pydantic", "pymysql", "quart", "sqlalchemy", "sqlmodel", "starlette", "uvicorn", "uvloop"),
-}
 _DRIVERS = frozenset({"MySQLdb", "psycopg", "pymysql"})
 _CONNECTING = frozenset({"connect", "__init__"})
 # They wait for nobody's locks.
@@ -101,15 +94,6 @@ def _read(frame: FrameType | None) -> Wait | None:
                 return None  # no lock is in the way of that
             driver = inner
     return _driver(driver) if driver is not None else None
-
-
-def function_of(frame: FrameType | None) -> str:
-    """Name the innermost function of the app on a stack; empty if there is none."""
-    for inner in _outwards(frame):
-        if _library_of(inner) not in _LIBRARIES:
-            code = inner.f_code
-            return f"{code.co_qualname} ({PurePath(code.co_filename).name}:{inner.f_lineno})"
-    return ""
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
