@@ -61,13 +61,17 @@ class Dispatcher:
             LimitError: The replies of the batch are too long together.
             TransactionError: The app let it through, or the transaction cannot go on after it.
         """
-        with nullcontext() if self._around is None else self._around.call():
+        with self.call():
             reply, error = self._perform(call)
         if error is not None:
             # The app has sent an error page and raised again. After a conflict we do not get here:
             # the batch runs again, or says so itself.
             logger.error("a call's handler raised", exc_info=error)
         return reply
+
+    def call(self) -> AbstractContextManager[Any]:
+        """Make what one call runs inside of; SQL of the batch's own (``seal``) runs in one too."""
+        return nullcontext() if self._around is None else self._around.call()
 
     def took_part(self) -> bool | None:
         """Tell whether the call that was performed last used a database that takes part."""

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from atomicbatch import Batch, Call, Fate, Outcome, Reply
+from atomicbatch import Batch, Call, Fate, Outcome, Reply, asgi, wsgi
 from atomicbatch.engine import Policy, execute, execute_async
 from atomicbatch.engine.policy import NORMAL
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
-from tests.transactions.sqlalchemy.oracle import Databases
+from tests.asgi.asking import Answer, ask
+from tests.transactions.sqlalchemy import test_oracle_wsgi
+from tests.transactions.sqlalchemy.oracle import Databases, add
+from tests.transactions.sqlalchemy.patterns import PATTERNS
+from tests.transactions.sqlalchemy.test_oracle import app_of
 from tests.transactions.sqlalchemy.worlds import DRIVERS, SEED, SYNC, World, items
+from tests.wsgi import asking as wsgi_asking
 
 BATCH = Batch(tuple(Call("POST", b"/", b"", (), b"%d" % i) for i in range(2)))
-CALLS = [("call 0", 0), ("call 1", 0)]
+CALLS = [("call-0", 0), ("call-1", 0)]
 RECORD = ("record", 2)
 
 
@@ -40,7 +46,7 @@ def run(world: World, seal: Seal, *, policy: Policy = NORMAL, last_status: int =
 
     async def perform(call: Call, joined: Any) -> Reply:
         async with joined.call():
-            await store(world, f"call {call.body.decode()}", 0)
+            await store(world, f"call-{call.body.decode()}", 0)
         return Reply(last_status if call is BATCH.calls[-1] else 201, (), b"")
 
     async def main() -> Outcome:
@@ -120,6 +126,55 @@ def test_a_record_of_a_batch_that_is_undone(driver: str, databases: Databases) -
     assert database.rows() == sorted(SEED)
 
 
+@pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite", "asyncpg", "asyncmy"])
+def test_behind_an_asgi_endpoint(
+    driver: str, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What AtomicBatch hands to a seal has ``call()``, inside of which its SQL takes part."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+
+    async def seal(outcome: Outcome, dispatcher: Any) -> None:
+        async with dispatcher.call():
+            await store(world, "record", len(outcome.replies))
+
+    monkeypatch.setattr(asgi.app, "execute_async", partial(execute_async, seal=seal))
+    app = asgi.AtomicBatch(app_of(world), transaction=SQLAlchemyTransaction())
+
+    async def main() -> list[Answer]:
+        try:
+            return [await ask(app, add("call-0"), add(name)) for name in ("call-0", "call-1")]
+        finally:
+            await world.dispose()
+
+    failed, committed = asyncio.run(main())
+    assert failed.outcome == "rolled-back; failed=2; status=500"
+    assert committed.outcome == "committed"
+    assert database.rows() == sorted([*SEED, *CALLS, RECORD])
+
+
+@pytest.mark.parametrize("driver", ["pysqlite", "psycopg", "pymysql"])
+def test_behind_a_wsgi_endpoint(
+    driver: str, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same in the thread of a WSGI request."""
+    database = databases(DRIVERS[driver])
+    world = World(driver, database)
+
+    def seal(outcome: Outcome, dispatcher: Any) -> None:
+        with dispatcher.call(), world.engine.begin() as connection:
+            connection.execute(sa.insert(items).values(name="record", n=len(outcome.replies)))
+
+    monkeypatch.setattr(wsgi.app, "execute", partial(execute, seal=seal))
+    app = wsgi.AtomicBatch(
+        test_oracle_wsgi.app_of(world, PATTERNS[0]), transaction=SQLAlchemyTransaction()
+    )
+    answer = wsgi_asking.ask(app, add("call-0"), add("call-1"))
+    world.engine.dispose()
+    assert answer.outcome == "committed"
+    assert database.rows() == sorted([*SEED, *CALLS, RECORD])
+
+
 @pytest.mark.parametrize("driver", SYNC)
 def test_in_a_thread_without_an_event_loop(driver: str, databases: Databases) -> None:
     """The sync shell seals in the same way."""
@@ -131,7 +186,7 @@ def test_in_a_thread_without_an_event_loop(driver: str, databases: Databases) ->
             connection.execute(sa.insert(items).values(name=name, n=n))
 
     def perform(call: Call, joined: Any) -> Reply:
-        store_here(joined, f"call {call.body.decode()}", 0)
+        store_here(joined, f"call-{call.body.decode()}", 0)
         return Reply(201, (), b"")
 
     def seal(outcome: Outcome, joined: Any) -> None:
