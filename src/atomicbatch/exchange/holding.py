@@ -24,7 +24,8 @@ class Holding:
         self.batches = 0
         self.bytes = 0
         self.threads = 0
-        self.lock = threading.Lock()
+        # The garbage collector may give back what a dropped response held, inside of any of these.
+        self.lock = threading.RLock()
 
     def refusal(self, limit: str, what: str) -> LimitError:
         """The error for a batch that would pass a bound."""
