@@ -19,7 +19,8 @@ from tests import databases, servers
 from tests.emptied import EmptiedDatabases
 
 pytest_plugins = ["tests.stores"]
-pytest.register_assert_rewrite("tests.endpoints")
+# Here, before any test imports them.
+pytest.register_assert_rewrite("tests.endpoints", "tests.transactions.sqlalchemy.oracle")
 
 _SHARED = pytest.StashKey[servers.SharedServers]()
 _numbers = itertools.count(1)

@@ -13,8 +13,6 @@ import sqlalchemy as sa
 
 from tests.transactions.sqlalchemy.worlds import Database
 
-pytest.register_assert_rewrite("tests.transactions.sqlalchemy.oracle")
-
 
 def _create(url: sa.URL, family: str, worker_name: str) -> Database:
     name = f"join_{worker_name}"
