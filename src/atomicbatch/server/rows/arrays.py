@@ -78,7 +78,8 @@ class JsonArray:
         Raises:
             TooMuchError: They come to too many bytes.
         """
-        self.flush()
+        if self._waiting:
+            self.flush()
         rows = iter(rows)
         if not (large := self._shown.large):
             while chunk := list(islice(rows, _MOST_ROWS)):
@@ -108,7 +109,8 @@ class JsonArray:
 
     def body(self) -> bytes:
         """The array; call it once, at the end."""
-        self.flush()
+        if self._waiting:
+            self.flush()
         parts, self._parts = self._parts, []
         if len(parts) < 2:
             return b"[" + b"".join(parts) + b"]"

@@ -18,7 +18,7 @@ from atomicbatch.server.rows.preconditions import (
     no_conditions,
     read_conditions,
 )
-from atomicbatch.server.rows.preferences import NO_PREFERENCES, ON_CREATES
+from atomicbatch.server.rows.preferences import ON_CREATES
 from atomicbatch.server.rows.reach import check_affected, dropped
 from atomicbatch.server.rows.references import explain
 from atomicbatch.server.rows.representation import etag
@@ -89,8 +89,7 @@ def _created(
         place = location(resource, call.path, row)
         if place is not None:
             headers.append((b"location", place))
-    if conditions.preferences is not NO_PREFERENCES:
-        headers += applied(conditions, b"return=", b"resolution=")
+    headers += applied(conditions, b"return=", b"resolution=")
     if row is None or b"return=minimal" in conditions.prefer:
         return Reply(status, tuple(headers), b"")
     body = resource.whole.one(row)

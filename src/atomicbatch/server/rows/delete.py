@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atomicbatch.model import Call, Reply
 from atomicbatch.server.query.query import Query
+from atomicbatch.server.rows.arrays import JsonArray
 from atomicbatch.server.rows.plan import Known, One, Plan, Reached, Row, Steps
 from atomicbatch.server.rows.preconditions import (
     Conditions,
@@ -20,7 +21,7 @@ from atomicbatch.server.rows.reach import (
     matching,
     not_reached,
 )
-from atomicbatch.server.rows.read import read_all
+from atomicbatch.server.rows.read import all_rows
 from atomicbatch.server.rows.references import explain
 from atomicbatch.server.rows.resource import JSON, Resource
 
@@ -103,7 +104,7 @@ def _delete_seen(
     shown, columns_sql = resource.shown(query)
     where, parameters = resource.where(query)
     select = f"SELECT {columns_sql} FROM {resource.sql.name} WHERE {where}"
-    array = yield from read_all(shown, select, parameters)
+    array: JsonArray = yield all_rows(shown, select, parameters)
     check_reached((yield delete), array.count)
     check_affected(conditions, array.count)
     check_reached(0, (yield from matching(resource, query)))

@@ -24,8 +24,6 @@ def key_texts(resource: Resource, segment: bytes) -> list[str]:
         RowFault: There are not as many parts as the key has columns, or one is not UTF-8.
     """
     key = resource.table.key
-    if len(key) == 1 and b"%" not in segment and segment.isascii():
-        return [segment.decode()]
     parts = segment.split(b",") if len(key) > 1 else [segment]
     if len(parts) != len(key):
         names = ",".join(column.name for column in key)
@@ -44,9 +42,10 @@ def read_key(resource: Resource, segment: bytes) -> list[Any]:
         RowFault: See ``key_texts``.
         ValueProblem: A part does not fit its column.
     """
-    texts, key = key_texts(resource, segment), resource.table.key
-    if len(key) == 1:
-        return [key[0].codec.from_text(texts[0])]
+    key = resource.table.key
+    if len(key) == 1 and segment.isdigit():
+        return [key[0].codec.from_text(segment.decode())]
+    texts = key_texts(resource, segment)
     return [column.codec.from_text(text) for column, text in zip(key, texts, strict=True)]
 
 

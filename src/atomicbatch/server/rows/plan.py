@@ -80,13 +80,13 @@ class Stream(NamedTuple):
     """
     A statement that gives any number of rows.
 
-    ``take`` is called with them while they arrive; its result is the answer. As with ``One``, too
-    much raises TooMuchError.
+    ``take`` is called with them while they arrive, and with how many bytes the replies of this
+    batch may still take; its result is the answer. As with ``One``, too much raises TooMuchError.
     """
 
     sql: str
     parameters: Sequence[Any]
-    take: Callable[[Iterable[Row]], Any]
+    take: Callable[[Iterable[Row], int], Any]
 
 
 class Room(NamedTuple):
@@ -114,7 +114,8 @@ Steps: TypeAlias = Generator[Step, Any, _T]
 
 class Known(NamedTuple):
     """
-    A call whose one statement is known beforehand.
+    A call whose one statement is known beforehand. A ``Stream`` has to be read before the next
+    statement is sent.
 
     Attributes:
         statement: The statement.
@@ -124,7 +125,7 @@ class Known(NamedTuple):
             more or simply end; None if the error says enough.
     """
 
-    statement: Statement
+    statement: Statement | Stream
     finish: Callable[[Any], Reply | Steps[Reply]]
     explain: Callable[[Exception], Steps[None]] | None = None
 

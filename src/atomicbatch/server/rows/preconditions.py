@@ -167,6 +167,8 @@ def current_row(resource: Resource, conditions: Conditions, key: Row) -> Steps[R
 
 def applied(conditions: Conditions, *kinds: bytes) -> list[Header]:
     """Preference-Applied for the preferences of these kinds (RFC 7240 section 3)."""
+    if conditions.preferences is NO_PREFERENCES:
+        return []
     applied = conditions.preferences.applied(*kinds)
     return [(b"preference-applied", applied)] if applied else []
 

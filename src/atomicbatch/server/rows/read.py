@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.query.query import Query
 from atomicbatch.server.query.sql import order_by
 from atomicbatch.server.rows.arrays import JsonArray
-from atomicbatch.server.rows.plan import Few, First, Known, One, Plan, Room, Row, Steps, Stream
+from atomicbatch.server.rows.plan import Few, First, Known, One, Plan, Row, Steps, Stream
 from atomicbatch.server.rows.preconditions import (
     Conditions,
     applied,
     is_unchanged,
     read_conditions,
 )
-from atomicbatch.server.rows.preferences import NO_PREFERENCES, ON_LISTS, ON_ROWS
+from atomicbatch.server.rows.preferences import ON_LISTS, ON_ROWS
 from atomicbatch.server.rows.representation import Representation, etag
 from atomicbatch.server.rows.resource import JSON, Resource
 
@@ -51,9 +51,10 @@ def read_many(resource: Resource, call: Call) -> Plan:
     sql = f"SELECT {columns_sql} FROM {resource.sql.name}{_rest(resource, query, where)}"
     listing = _Listing(resource, query, conditions, shown, sql, parameters)
     few = query.limit is not None and query.limit <= _FEW_ROWS
-    if few and b"count=exact" not in conditions.prefer:
-        return Known(Few(sql, parameters), listing.finish)
-    return listing.steps(few=few)
+    if b"count=exact" in conditions.prefer:
+        return listing.steps(few=few)
+    statement = Few(sql, parameters) if few else all_rows(shown, sql, parameters)
+    return Known(statement, listing.finish)
 
 
 def _rest(resource: Resource, query: Query, where: str) -> str:
@@ -81,15 +82,18 @@ class _Listing(NamedTuple):
     sql: str
     parameters: Sequence[Any]
 
-    def finish(self, rows: list[Row] | None) -> Reply | Steps[Reply]:
-        """The reply with a few rows; without them they have to be streamed."""
-        return self.steps(few=False) if rows is None else self._reply(self.shown.many(rows))
+    def finish(self, rows: JsonArray | list[Row] | None) -> Reply | Steps[Reply]:
+        """The reply with the rows; without any they are long, and have to be streamed."""
+        if rows is None:
+            return self.steps(few=False)
+        body = rows.body() if isinstance(rows, JsonArray) else self.shown.many(rows)
+        return self._reply(body)
 
     def steps(self, *, few: bool) -> Steps[Reply]:
         """Read the rows, ``few`` of them at once if they are short, and perhaps count all."""
         rows: list[Row] | None = (yield Few(self.sql, self.parameters)) if few else None
         if rows is None:
-            array = yield from read_all(self.shown, self.sql, self.parameters)
+            array: JsonArray = yield all_rows(self.shown, self.sql, self.parameters)
             body, count = array.body(), array.count
         else:
             body, count = self.shown.many(rows), len(rows)
@@ -103,8 +107,6 @@ class _Listing(NamedTuple):
         tag = etag(body)
         if is_unchanged(tag, self.conditions):
             return Reply(304, ((b"etag", tag),), b"")
-        if self.conditions.preferences is NO_PREFERENCES:
-            return Reply(200, (JSON, (b"etag", tag)), body)
         return Reply(200, (JSON, (b"etag", tag), *applied(self.conditions, b"count=")), body)
 
     def _content_range(self, count: int) -> Steps[Header]:
@@ -118,8 +120,12 @@ class _Listing(NamedTuple):
         return b"content-range", f"{span}/{total}".encode()
 
 
-def read_all(shown: Representation, sql: str, parameters: Sequence[Any]) -> Steps[JsonArray]:
-    """All rows of a SELECT or RETURNING, written as they arrive."""
-    array = JsonArray(shown, (yield Room()))
-    yield Stream(sql, parameters, array.extend)
-    return array
+def all_rows(shown: Representation, sql: str, parameters: Sequence[Any]) -> Stream:
+    """All rows of a SELECT or RETURNING; the answer is a JsonArray, written as they arrive."""
+
+    def take(rows: Iterable[Row], room: int) -> JsonArray:
+        array = JsonArray(shown, room)
+        array.extend(rows)
+        return array
+
+    return Stream(sql, parameters, take)

@@ -40,7 +40,9 @@ def run(plan: Plan, session: Session, max_bytes: int) -> Reply:
         TooMuchError: The reply would take more than is left of ``max_bytes``.
         Exception: The driver's errors, as they are.
     """
-    room = max(0, max_bytes - session.reply_bytes)
+    room = max_bytes - session.reply_bytes
+    if room < 0:
+        room = 0
     if plan.__class__ is Known:
         statement, finish, explain = plan
         try:
@@ -72,7 +74,7 @@ def _run_steps(steps: Steps[_T], session: Session, room: int) -> _T:
 
 def _stream(session: Session, step: Stream, room: int) -> Any:
     with closing(session.stream(step.sql, step.parameters, room)) as rows:
-        return step.take(rows)
+        return step.take(rows, room)
 
 
 # The answer to each kind of step.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from atomicbatch.model import Call, Header, Reply
@@ -19,7 +18,7 @@ from atomicbatch.server.rows.preconditions import (
     current_row,
     read_conditions,
 )
-from atomicbatch.server.rows.preferences import NO_PREFERENCES, ON_CHANGES
+from atomicbatch.server.rows.preferences import ON_CHANGES
 from atomicbatch.server.rows.reach import (
     check_affected,
     check_reached,
@@ -28,7 +27,7 @@ from atomicbatch.server.rows.reach import (
     matching,
     not_reached,
 )
-from atomicbatch.server.rows.read import read_all
+from atomicbatch.server.rows.read import all_rows
 from atomicbatch.server.rows.references import explain
 from atomicbatch.server.rows.representation import etag
 from atomicbatch.server.rows.resource import JSON, Resource
@@ -53,11 +52,9 @@ def changed(
     """The reply with a row that was changed, or with status 201 created."""
     check_affected(conditions, 1)
     body = resource.whole.one(row)
-    headers: list[Header] = [(b"etag", etag(body))]
-    if conditions.preferences is not NO_PREFERENCES:
-        headers += applied(conditions, b"return=")
-        if b"return=minimal" in conditions.prefer:
-            return Reply(204 if status == 200 else status, tuple(headers), b"")
+    headers: list[Header] = [(b"etag", etag(body)), *applied(conditions, b"return=")]
+    if b"return=minimal" in conditions.prefer:
+        return Reply(204 if status == 200 else status, tuple(headers), b"")
     if query.select is not None:
         body = resource.body(query, row)
     return Reply(status, (JSON, *headers), body)
@@ -142,7 +139,7 @@ def _update_seen(
     if resource.sql.update_returns:
         shown, columns_sql = resource.shown(query)
         sql = f"{update.sql} RETURNING {columns_sql}"
-        array = yield from read_all(shown, sql, update.parameters)
+        array: JsonArray = yield all_rows(shown, sql, update.parameters)
     else:
         array = yield from _update_and_read_back(resource, query, body, update)
     check_affected(conditions, array.count)
@@ -164,7 +161,7 @@ def _update_and_read_back(
     # No row takes less than its names.
     most = room // sum(len(name) + 4 for name in shown.names)
     select = f"SELECT {order} FROM {table} WHERE {where} ORDER BY {order}"
-    keys: Keys = yield Stream(select, parameters, partial(Keys, most=most))
+    keys: Keys = yield Stream(select, parameters, lambda rows, _: Keys(rows, most=most))
     check_reached((yield update), keys.count)
     select = f"SELECT {columns_sql} FROM {table} WHERE {resource.sql.by_key}"
     for key in keys:
