@@ -1,5 +1,5 @@
 """
-Doors: where each driver is entered, so that a batch learns what is sent to a database.
+Doors: where we enter each driver, so that a batch sees what is sent to a database.
 
 In reading order::
 

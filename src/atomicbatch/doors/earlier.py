@@ -1,11 +1,15 @@
 """
 Connections of sqlite3 and psycopg2 that were opened before the doors were there.
 
-They are written in C and have no doors. They are looked for once, before the first batch, and
-named in the log. Those of sqlite3 that belong to this thread tell at least that they write:
-afterwards, so that the batch fails and says that something may be stored. Those of psycopg2 make
-cursors that ask, unless they are told to make others. As long as there are any, nobody is told
-that all that a call did is undone.
+Both drivers are written in C, so these connections have no doors. We look for them once, before the
+first batch, and name them in the log:
+
+- sqlite3, opened in this thread: a trace callback tells us of each write, but only afterwards. The
+  batch then fails, and says that something may be stored.
+- sqlite3, opened in another thread: nothing can be seen. ``DriverTransaction`` refuses batches.
+- psycopg2: its cursors ask before they write, unless the app chooses another cursor class.
+
+While there are such connections, no reply says that everything a call did is undone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 The doors of PyMySQL, aiomysql, asyncmy and mysqlclient.
 
-The first three, which are related, send every command by ``_execute_command``, SAVEPOINT and its
-kin included. mysqlclient sends every statement by ``Connection.query``.
+The first three are related. They send every command, also SAVEPOINT and its kin, by
+``_execute_command``. mysqlclient sends every statement by ``Connection.query``.
 """
 
 from __future__ import annotations

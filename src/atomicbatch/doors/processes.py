@@ -1,9 +1,9 @@
 """
 Pools of processes, which an app has for computing.
 
-A process that a call forks has a copy of the call's context, and no part in its batch. Workers of
-a pool outlive the batch that has started them, so they are started without that context; what a
-call gives them to do is watched in the worker.
+A process that a call forks copies the call's context, but takes no part in its batch. Workers of a
+pool outlive the batch that has started them, so they start without that context. What a call gives
+them to do is watched in the worker.
 """
 
 from __future__ import annotations

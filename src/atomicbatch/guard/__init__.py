@@ -1,10 +1,10 @@
 """
 The guard: what a call writes by a library that takes no part in the batch is refused.
 
-Another ORM, or a driver used directly, commits at once: a rollback of the batch cannot undo it. So
-inside a call of a batch each driver asks before it sends a statement. A write on a connection that
-is not the batch's fails the batch before it is sent, and says who writes where, and what to do.
-Reads pass, and so does what is allowed by name (``outside=``). In reading order:
+Another ORM, or a driver used directly, commits at once. A rollback of the batch cannot undo that.
+So inside a call each driver asks before it sends a statement. A write on a connection that is not
+the batch's is not sent: the batch fails, and the message says who writes where, and what to do
+instead. Reads pass. So does what is allowed by name (``outside=``). In reading order:
 
     watch.py    one attempt at a batch: whose a connection is, and what is refused
     blocks.py   a transaction with such a watch

@@ -18,7 +18,7 @@ def reaches(holder: Any, connection: Any, depth: int = _DEPTH) -> bool:
     """
     Tell whether an object is this connection, or leads to it by attributes with usual names.
 
-    For when an alarm is due: it may look at some dozens of attributes.
+    It may look at dozens of attributes, so ask only when an alarm is due.
     """
     if holder is connection:
         return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 import sys
 import threading
@@ -392,15 +391,3 @@ class Joined:
         is_cancelled = isinstance(error, asyncio.CancelledError)
         if isinstance(error, Exception) or (self.status.has_escaped and is_cancelled):
             raise problem from error
-
-
-def _in_child() -> None:
-    """A process that a call has forked must not use the batch's connections."""
-    call = current_call.get()
-    if call is not None and call.joined.status.active:
-        call.joined.status.phase = Phase.ENDED
-    taken.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)

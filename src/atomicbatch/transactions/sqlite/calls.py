@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Protocol
 
+from atomicbatch.doors.sqlite_uses import taken
 from atomicbatch.drivers.conflicts import conflict_behind
 from atomicbatch.errors import ConflictError, TransactionError
-from atomicbatch.join.status import Status
+from atomicbatch.join.status import Phase, Status
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.sqlite.real import Real
 from atomicbatch.transactions.sqlite.use import ConnectionUse
@@ -100,3 +102,15 @@ class Call:
     def _check(self, error: BaseException | None) -> None:
         if self.joined.status.error is not None:
             raise self.joined.status.error from error
+
+
+def _in_child() -> None:
+    """A process that a call has forked must not use the batch's connections."""
+    call = current_call.get()
+    if call is not None and call.joined.status.active:
+        call.joined.status.phase = Phase.ENDED
+    taken.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
