@@ -212,7 +212,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     """A text file is refused before SQLite can touch it."""
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but quite long enough to be one")
-    with pytest.raises(ServeError, match="no SQLite database"):
+    with pytest.raises(ServeError, match="not an SQLite database"):
         serve(str(path))
     assert path.read_text().startswith("not a database")
 
