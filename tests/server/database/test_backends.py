@@ -47,6 +47,29 @@ def test_options_of_a_postgresql_url_are_kept(postgresql_url: str) -> None:
 
 
 @pytest.mark.parametrize("database", ["postgresql", "mysql"])
+def test_the_kernel_notices_a_host_that_is_gone(
+    database: str, request: pytest.FixtureRequest
+) -> None:
+    """After the same time whatever the driver is, also while data of ours is not acknowledged."""
+    backend = backend_for(server_url(request.getfixturevalue(f"{database}_url")), read_only=False)
+    raw = backend.connect(reader=False)
+    try:
+        own = backend.socket(raw)
+        assert own is not None
+        with own:
+            assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            wanted = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+            wanted["TCP_USER_TIMEOUT"] = 30_000  # milliseconds; the others are seconds
+            known = {name: getattr(socket, name) for name in wanted if hasattr(socket, name)}
+            found = {
+                name: own.getsockopt(socket.IPPROTO_TCP, option) for name, option in known.items()
+            }
+        assert found == {name: wanted[name] for name in known}
+    finally:
+        backend.close(raw)
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mysql"])
 def test_connecting_makes_no_engine(
     database: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,7 @@ def _keep_alive(own: socket.socket) -> None:
     if own.family == socket.AF_UNIX:
         return
     own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    options = {**KEEPALIVE, "TCPUSER_TIMEOUT": USER_TIMEOUT_MILLISECONDS}
+    options = {**KEEPALIVE, "TCP_USER_TIMEOUT": USER_TIMEOUT_MILLISECONDS}
     for name, value in options.items():
         if (option := getattr(socket, name, None)) is not None:  # not on every system
             own.setsockopt(socket.IPPROTO_TCP, option, value)
