@@ -51,7 +51,6 @@ TOGETHER = {
     "server/rows/test_round_trips.py": "what one file reads, another one writes",
     "asgi/test_servers.py": "one contract for the ASGI servers of others",
     "asgi/test_holding.py": "a server's memory while bodies come in",
-    "asgi/test_left_behind.py": "what is left of a call when the time is up",
     "wsgi/test_servers.py": "one contract for the WSGI servers of others",
     "wsgi/test_flask_sqlalchemy.py": "a library of others, unmodified",
     "wire/test_corpus.py": "requests and responses of many kinds, read as a whole",
@@ -83,7 +82,6 @@ TOGETHER = {
 THROUGH = {
     "asgi/after_response.py": "asgi/test_background.py",
     "asgi/frameworks.py": "asgi/test_background.py",
-    "asgi/attempts.py": "asgi/test_app.py",
     "asgi/body.py": "asgi/test_dispatch.py",
     "asgi/threads.py": "asgi/test_heavy.py",
     "wsgi/environ.py": "wsgi/test_dispatch.py",
@@ -95,11 +93,13 @@ THROUGH = {
     "client/request_text.py": "client/test_http_file.py",
     "client/variables.py": "client/test_http_file.py",
     "doors/aiosqlite.py": "doors/test_sqlite.py",
+    "doors/sqlite_connect.py": "doors/test_sqlite.py",
     "doors/sqlite_origins.py": "doors/test_sqlite.py",
     "doors/sqlite_uses.py": "doors/test_sqlite.py",
     # One contract for all of them.
     "drivers/*_codes.py": "drivers/test_verdicts.py",
     "drivers/*.py": "drivers/test_driver.py",
+    "guard/blocks.py": "guard/test_watch.py",
     "guard/reach.py": "guard/test_watch.py",
     # A checkout is what they are for.
     "join/*.py": "join/test_checkout.py",
