@@ -162,6 +162,17 @@ def test_arrows_point_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", [path for path in MODULES if unit_of(path) == "doctor"], ids=name_of
+)
+def test_the_doctor_sees_one_face_of_the_join(path: Path) -> None:
+    """It asks ``join/diagnosis.py`` and begins the transaction; the rest of the join may change."""
+    seen = {
+        name for name in imports_of(path) if name.split(".")[1:2] in (["join"], ["transactions"])
+    }
+    assert seen <= {"atomicbatch.join.diagnosis", "atomicbatch.transactions.sqlalchemy"}
+
+
+@pytest.mark.parametrize(
     "path", [path for path in MODULES if unit_of(path) == "server"], ids=name_of
 )
 def test_the_servers_rooms_have_arrows_of_their_own(path: Path) -> None:

@@ -29,12 +29,12 @@ class Tried(NamedTuple):
     error: AtomicBatchError | None
     """Why there is no reply, or why the batch could not have been committed."""
     raised: BaseException | None
-    """What came out of the app."""
+    """The exception that the app raised."""
     engines: tuple[Engine, ...] | None
-    """The engines that joined; None where the transaction does not tell."""
+    """The engines that took part; None if the transaction does not tell."""
     watch: Watch
     outlived: tuple[str, ...] = ()
-    """The kinds of sessions, connections or expired objects that are used after COMMIT."""
+    """The kinds of sessions, connections and expired objects that would be used after COMMIT."""
 
 
 class Engine(NamedTuple):
@@ -44,7 +44,7 @@ class Engine(NamedTuple):
     """Without the password."""
     wrote: bool
     outside: bool
-    """By the user's decision it is no part of batches; here it was, to be rolled back."""
+    """The user has left it out of batches. Here it took part, so that it is rolled back."""
 
 
 async def try_call(
@@ -60,12 +60,12 @@ async def try_call(
     Perform a call, and undo it.
 
     Args:
-        app: Where calls of a batch start.
+        app: What the calls of a batch go to.
         call: Complete, as a batch would hand it over.
-        transaction: Begun, and never committed.
-        scope: Of the batch request that there might have been.
-        limits: Bounds on it.
-        watch: Takes down what leaves the transaction.
+        transaction: It is begun, and never committed.
+        scope: The ASGI scope of the batch request.
+        limits: Bounds on the batch.
+        watch: Notes what the call does outside of the transaction.
     """
     outside: set[object] = set()
     if isinstance(transaction, SQLAlchemyTransaction):
@@ -75,7 +75,7 @@ async def try_call(
     reply: Reply | None = None
     error: AtomicBatchError | None = None
     try:
-        # Nothing is run after a COMMIT that never comes: background tasks, on_commit.
+        # There is no COMMIT, so background tasks and on_commit never run.
         with running_batch(undone.running):
             outcome = await execute_async(
                 batch,
@@ -112,7 +112,7 @@ async def _perform(call: Call, dispatcher: Dispatcher) -> Reply:
 
 
 class _Rehearsed(TransactionError):
-    """The transaction refuses to commit: that is all that was wrong."""
+    """The transaction refuses to commit; nothing else was wrong."""
 
 
 class _Running(RunningBatch):
@@ -126,7 +126,7 @@ class _Running(RunningBatch):
 
 
 def _given(act: Any) -> Iterator[object]:
-    """What functions are given: those of on_commit, of Starlette's and of Litestar's tasks."""
+    """The arguments of what is put off: of on_commit, Starlette's and Litestar's tasks."""
     for task in (act, *getattr(act, "tasks", ())):
         yield from getattr(task, "args", ())
         yield from (getattr(task, "kwargs", None) or getattr(task, "keywords", None) or {}).values()
@@ -134,11 +134,11 @@ def _given(act: Any) -> Iterator[object]:
 
 def _ends_early(one: object) -> bool:
     """
-    Tell whether something is of no use once its call has ended: closed, or without its session.
+    Whether something is useless once its call has ended: closed, or without its session.
 
-    An object of the ORM whose attributes have been loaded is of use.
+    An object of the ORM whose attributes have been loaded is not.
     """
-    # By name: SQLAlchemy is the adapters' business.
+    # By name, because only adapters import SQLAlchemy.
     for base in type(one).__mro__:
         if base.__module__.startswith("sqlalchemy.") and base.__name__ in _SESSIONS:
             return True
@@ -146,7 +146,7 @@ def _ends_early(one: object) -> bool:
 
 
 class _Undone:
-    """A transaction like another one, but never committed; as AtomicBatch's, for one attempt."""
+    """Wraps a transaction, so that it is never committed; for one attempt, as AtomicBatch does."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _Undone:
                 self._watch.joined = joined
                 around = joined if hasattr(joined, "call") else None
                 yield Dispatcher(Target(self._run, "", False), self._scope, self._limits, around)
-                # Inside the block: leaving it by this error is what undoes the work.
+                # Inside the block, since leaving it by this error undoes the work.
                 raise _Rehearsed("only tried")
         finally:
             if isinstance(self._watch.joined, Diagnosis):
@@ -179,7 +179,7 @@ class _Undone:
             await self._watch.end()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The app, watched; runs in the call's own task and context."""
+        """The app, watched, in the call's own task and context."""
         with self._watch.watching():
             try:
                 await self._app(scope, receive, send)

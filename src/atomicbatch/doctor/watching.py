@@ -1,8 +1,8 @@
 """
-Watching: what leaves the transaction while a call runs.
+Watching: what a call does outside of the transaction.
 
-Python tells audit hooks (PEP 578) of connections, programs and files. A hook sees the whole
-process and stays for ever, so it looks at a context variable first, which follows the call, and
+Python tells audit hooks (PEP 578) about connections, programs and files. A hook sees the whole
+process and stays for ever. So it first looks at a context variable, which follows the call, and
 nothing else, into tasks and threads. What a rollback would not undo is refused, not only noted:
 an examination must leave nothing behind.
 """
@@ -22,7 +22,7 @@ from atomicbatch.doctor import files
 from atomicbatch.doctor.files import name_of
 from atomicbatch.join.diagnosis import Diagnosis
 
-# For tasks that clean up, but not for those that do not listen.
+# Long enough for tasks that clean up; tasks that ignore the cancellation are left.
 _MOST_SECONDS_TO_CANCEL = 5
 
 
@@ -35,21 +35,21 @@ class Watch:
             folders that it may change.
 
     Attributes:
-        joined: What its transaction gave; the transaction's own connections are its business.
-        files: What it wanted to do to files.
-        appended: What it added to files.
-        programs: What it wanted to start: programs, processes.
-        addresses: Whom it wanted to talk to.
-        allowed: What it did of all this, since it may.
-        databases: What it wanted to work on without an engine.
-        tasks: What it has left running.
-        threads: As well.
+        joined: What its transaction gave; connections of the transaction are not watched.
+        files: Changes to files that it wanted to make.
+        appended: Files that it appended to.
+        programs: Programs and processes that it wanted to start.
+        addresses: Addresses that it wanted to talk to.
+        allowed: What it did of all this because it may.
+        databases: Databases that it wanted to use without an engine.
+        tasks: Tasks that it has left running.
+        threads: Threads that it has left running.
     """
 
     def __init__(self, may: Collection[str] = ()) -> None:
         self.may = frozenset(may)
         self.joined: object = None
-        self.files: dict[str, None] = {}  # each is a set that keeps the order
+        self.files: dict[str, None] = {}  # a set that keeps the order, like the others
         self.appended: dict[str, None] = {}
         self.programs: dict[str, None] = {}
         self.addresses: dict[str, None] = {}
@@ -75,20 +75,20 @@ class Watch:
                     self.threads[_work_of(thread)] = None
 
     def has_joined(self, connection: int) -> bool:
-        """Tell whether a driver's connection, by its id(), is one that the transaction uses."""
+        """Whether the transaction uses a driver's connection, given by its ``id()``."""
         return isinstance(self.joined, Diagnosis) and self.joined.works_on(connection)
 
     def refuse_program(self, what: str) -> Exception:
-        """Take down what the call wanted to start, and make the exception that it meets."""
+        """Note what the call wanted to start, and make the exception that it gets."""
         self.programs[what] = None
         return refuse(PermissionError, f"start {what}")
 
     def take_down(self, task: asyncio.Task[Any]) -> None:
-        """A task has been started by the call."""
+        """Note a task that the call has started."""
         self._started.append(task)
 
     def take_down_thread(self, thread: threading.Thread) -> None:
-        """A thread is about to be started by the call."""
+        """Note a thread that the call is about to start."""
         self._started_threads.append(thread)
         run = thread.run
 
@@ -96,14 +96,14 @@ class Watch:
             try:
                 run()
             except Exception:
-                # What fails after the rollback fails by our doing: no news beside the report.
+                # After the rollback it fails because of us: that is no news for the user.
                 if not self._is_over:
                     raise
 
         thread.run = run_quietly  # type: ignore[method-assign]
 
     async def end(self) -> None:
-        """Cancel what the call has left running, now that nothing of it can be stored."""
+        """Cancel the tasks that the call has left running; they can store nothing any more."""
         left = [task for task in self._started if not task.done() and not task.cancelling()]
         self._started.clear()
         for task in left:
@@ -114,7 +114,7 @@ class Watch:
 
 
 def _work_of(thread: threading.Thread) -> str:
-    """The function that it runs, which says more than its number; a timer's, or its target."""
+    """The name of the function that a thread runs: a timer's, or its target."""
     function = getattr(thread, "function", None) or getattr(thread, "_target", None)
     return getattr(function, "__qualname__", None) or thread.name
 
@@ -125,7 +125,7 @@ _installed: list[bool] = []
 
 
 def install() -> None:
-    """Start to look; again does nothing. It cannot be undone, but costs little."""
+    """Start watching; the second time does nothing. It cannot be undone, but costs little."""
     with _installing:
         if not _installed:
             files.prepare()
@@ -134,16 +134,16 @@ def install() -> None:
 
 
 def current_watch() -> Watch | None:
-    """Return the watch on the call that runs this code, or None; also where the join does."""
+    """The watch on the call that runs this code; None if there is none, or if the join runs it."""
     watch = _watch.get()
-    # The join steps out of its call to get connections.
+    # The join steps out of the call to get connections.
     joined = watch.joined if watch is not None else None
     own = isinstance(joined, Diagnosis) and joined.is_aside()
     return None if own else watch
 
 
 def refuse(kind: Callable[[str], Exception], what: str) -> Exception:
-    """Make the exception that a handler meets; of the kind that it would meet anyhow."""
+    """Make the exception that a handler gets, of the kind that it would get from the system."""
     return kind(f"the examination does not let a handler {what}")
 
 
@@ -155,7 +155,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _talking(watch: Watch, _: object, address: object) -> None:
     if address is None:
-        return  # sendmsg() on what is connected; that was seen
+        return  # sendmsg() on a connected socket; the connecting was seen
     if isinstance(address, tuple):
         host, port = address[:2]
         name = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
@@ -185,7 +185,7 @@ def _starting_by_mode(watch: Watch, _: object, program: object, *__: object) -> 
 
 
 def _forking(watch: Watch, *_: object) -> None:
-    # The child has the same connections, whose transactions it might end.
+    # The child would have the same connections, and might end their transactions.
     raise watch.refuse_program("another process")
 
 
@@ -197,7 +197,7 @@ def _changing(event: str) -> Callable[..., None]:
         if change.is_among(watch.may):
             watch.allowed[str(change)] = None
         elif change.adds:
-            # Nothing is lost by a line more, and logs without it would stop the handler.
+            # An appended line destroys nothing, and a handler whose log is refused would stop.
             watch.appended[str(change)] = None
         else:
             watch.files[str(change)] = None
