@@ -56,6 +56,7 @@ TOGETHER = {
     "wire/test_corpus.py": "requests and responses of many kinds, read as a whole",
     "wire/test_google.py": "another program's client",
     "wire/test_linear.py": "no reader takes more time than its input is long",
+    "transactions/drivers/test_modes.py": "the oracle, in each mode of sqlite3",
     "transactions/drivers/test_oracle.py": "the oracle",
     "transactions/drivers/test_through_sqlalchemy.py": "SQLAlchemy's oracle by another door",
     "transactions/sqlalchemy/test_oracle.py": "the oracle",
