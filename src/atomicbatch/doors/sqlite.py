@@ -270,28 +270,31 @@ class Cursor(sqlite3.Cursor):
     def execute(self, sql: Any, /, *args: Any) -> Any:
         """Execute SQL."""
         watch = watching.get()
-        if watch is not None or taken:
+        if watch is not None or taken or not isinstance(_connection_of(self), Connection):
             if (use := use_of(watch, self.connection, self, sql, executes=True)) is not None:
                 return use.execute(self, _execute, sql, args)
             _ask(watch, self.connection, sql)
+            _bring_back(self)
         return _execute(self, sql, *args)
 
     def executemany(self, sql: Any, /, *args: Any) -> Any:
         """Execute SQL once for each set of parameters."""
         watch = watching.get()
-        if watch is not None or taken:
+        if watch is not None or taken or not isinstance(_connection_of(self), Connection):
             if (use := use_of(watch, self.connection, self, sql, executes=True)) is not None:
                 return use.execute(self, _executemany, sql, args)
             _ask(watch, self.connection, sql)
+            _bring_back(self)
         return _executemany(self, sql, *args)
 
     def executescript(self, sql: Any, /) -> Any:
         """Execute several statements."""
         watch = watching.get()
-        if watch is not None or taken:
+        if watch is not None or taken or not isinstance(_connection_of(self), Connection):
             if (use := use_of(watch, self.connection, self, sql, executes=True)) is not None:
                 return use.executescript(self, sql)
             _ask(watch, self.connection, sql)
+            _bring_back(self)
         return _executescript(self, sql)
 
 
@@ -310,6 +313,17 @@ _set_isolation_level: Any = _of_connection["isolation_level"].__set__
 if "autocommit" in _of_connection:
     _autocommit: Any = _of_connection["autocommit"].__get__
     _set_autocommit: Any = _of_connection["autocommit"].__set__
+
+
+def _bring_back(cursor: Any) -> None:
+    """
+    Let a cursor that a batch has used work on its own connection again.
+
+    Not at the end of the batch: another thread may be about to close it just then.
+    """
+    give_back = getattr(_connection_of(cursor), "give_back", None)
+    if give_back is not None:
+        give_back(cursor)
 
 
 def _same(cursor: Any) -> Any:

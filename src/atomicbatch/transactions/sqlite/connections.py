@@ -21,6 +21,10 @@ class BatchConnection(sqlite3.Connection):
         """Tell which connection of the app's a cursor was made by."""
         return self.owners.get(cursor, self)
 
+    def give_back(self, cursor: sqlite3.Cursor) -> None:
+        """Let a cursor work again on the connection that it was made by."""
+        move_back(cursor)
+
 
 connection_of: Any = vars(sqlite3.Cursor)["connection"].__get__
 _in_transaction: Any = vars(sqlite3.Connection)["in_transaction"].__get__

@@ -333,9 +333,9 @@ class Real:
         self.is_open = False
         try:
             connection = getattr(self, "connection", None)
-            if isinstance(connection, BatchConnection):
-                for cursor in tuple(connection.owners):
-                    move_back(cursor)
+            # Cursors stay until they are used again. Whoever has one may be about to fetch from it,
+            # or to close it: then the connection goes with the last of them.
+            if isinstance(connection, BatchConnection) and not connection.owners:
                 connection.close()
         finally:
             self.ended.set()
