@@ -124,6 +124,37 @@ class SessionCheckout:
         with self.real.inside:
             return run(self.checkout.fetch(), self.real.link, partial(fetch, *args, **kwargs))
 
+    def next_set(
+        self, go_on: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Let a cursor go on to its next result, for which some drivers use the connection."""
+        if self.real.dialect.is_async:
+            return go_on(*args, **kwargs)
+        with self.real.inside:
+            if self.checkout.closed or not self.real.transaction.is_open:
+                self.checkout.refuse_stale()
+            return go_on(*args, **kwargs)
+
+    def close_cursor(
+        self, close: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """
+        Close a cursor, for which some drivers use the connection.
+
+        mysqlclient looks for results that are still to come, and server-side cursors send CLOSE.
+        Other threads must be in no statement meanwhile. Once the batch is over, the connection is
+        somebody else's, and the cursor is left to the garbage collector. SQLite's is closed in any
+        case: an open one keeps its lock. Cursors of async drivers use the connection only where
+        they are awaited.
+        """
+        real = self.real
+        if real.dialect.is_async:
+            return close(*args, **kwargs)
+        with real.inside:
+            if real.transaction.is_open or real.family is Family.SQLITE:
+                return close(*args, **kwargs)
+            return None
+
     def before_copy(self) -> None:
         """A handler's cursor is about to copy rows, which no text of a statement tells."""
         with self.real.inside:

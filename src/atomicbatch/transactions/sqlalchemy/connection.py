@@ -159,6 +159,12 @@ class VirtualCursor:
     def fetchall(self) -> Any:
         return self._fetch(self._cursor.fetchall)
 
+    def nextset(self, *args: Any, **kwargs: Any) -> Any:
+        return self._checkout.next_set(self._cursor.nextset, args, kwargs)
+
+    def close(self, *args: Any, **kwargs: Any) -> Any:
+        return self._checkout.close_cursor(self._cursor.close, args, kwargs)
+
     def _fetch(self, fetch: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         # Rows that are still in the server are fetched by a statement.
         if self._streams:
@@ -179,7 +185,7 @@ class VirtualCursor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._cursor.close()
+        self.close()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("copy"):
