@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,9 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 
 @pytest.fixture(autouse=True)
-def _without_the_door_of_engines() -> Iterator[None]:
+def _without_the_door_of_engines(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    # A traceback that is kept for the report would keep connections from going back to the pool.
+    caplog.set_level(logging.CRITICAL, "atomicbatch")
     hook.uninstall()
     yield
     hook.install()
