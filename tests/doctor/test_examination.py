@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from atomicbatch.doctor import Verdict
+from tests.cli.running import run
 from tests.doctor.conftest import Clinic
 
 pytestmark = pytest.mark.slow
@@ -215,3 +217,17 @@ def test_other_threads_do_not_count(clinic: Clinic) -> None:
     found = clinic.examine("busy", http_file=clinic.http("POST /nothing"))
     assert found["POST /nothing"][0] is WARNING
     assert clinic.module.counted == ["opened"]
+
+
+def test_an_app_with_drivers_own_connections(tmp_path: Path) -> None:
+    """Its handlers use sqlite3 directly, as they may: it is not examined, rather than unsafe."""
+    (tmp_path / "notes.py").write_text(
+        "from atomicbatch.asgi import AtomicBatch\n"
+        "from atomicbatch.transactions import DriverTransaction\n"
+        "async def notes(scope, receive, send): raise AssertionError('started')\n"
+        "app = AtomicBatch(notes, transaction=DriverTransaction())\n"
+    )
+    (tmp_path / "calls.http").write_text("GET /notes\n")
+    # As a process, since the import changes sqlite3.
+    status, _, told = run("doctor", "notes:app", "--http", "calls.http", folder=tmp_path)
+    assert (status, "the app's batches use DriverTransaction" in told) == (2, True)

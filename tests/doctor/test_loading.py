@@ -21,6 +21,7 @@ from atomicbatch.doctor.loading import DoctorError, load_app, running
         ("class made: pass", "made.app", "has no 'made.app'"),
         ("import nowhere_at_all", "app", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("1 / 0", "app", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("def app(environ, start_response): ...", "app", "is a WSGI app"),
         ("raise SystemExit('no')", "app", "cannot be imported: SystemExit: no"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,7 @@ def examine(
     watching.install()
     with blind_spots.sqlite_connections():
         loaded = load_app(name)
+        _check_transaction(loaded.transaction)
         with blind_spots.postgresql_connections(), _quiet():
             return asyncio.run(_examine(loaded, chosen, headers or {}, prefix, allowed))
 
@@ -129,6 +131,22 @@ async def _examine(
                 )
             findings.append(judge(operation, tried))
         return Examination(tuple(findings))
+
+
+def _check_transaction(transaction: AsyncTransaction[Any] | None) -> None:
+    """
+    Refuse an adapter whose handlers would all be called unsafe, since they use sqlite3 directly.
+
+    Raises:
+        DoctorError: The app has it.
+    """
+    # Only an app that has one has imported it: the import puts doors into the drivers.
+    drivers = sys.modules.get("atomicbatch.transactions.drivers")
+    if drivers is not None and isinstance(transaction, drivers.DriverTransaction):
+        raise DoctorError(
+            "the app's batches use DriverTransaction; the doctor examines apps with "
+            "SQLAlchemyTransaction only"
+        )
 
 
 def _transaction(loaded: Loaded) -> AsyncTransaction[Any]:

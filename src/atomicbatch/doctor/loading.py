@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -62,7 +63,18 @@ def load_app(name: str) -> Loaded:
             raise DoctorError(f"the module {module_name!r} has no {attribute!r}") from None
     if not callable(found):
         raise DoctorError(f"{name} is not an ASGI app, but of type {type(found).__name__!r}")
+    if _takes(found, 2) and not _takes(found, 3):
+        raise DoctorError(f"{name} is a WSGI app; the doctor examines ASGI apps only")
     return _look_inside(found)
+
+
+def _takes(function: Any, arguments: int) -> bool:
+    """Tell whether a function can be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*(None,) * arguments)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _not_imported(module_name: str, error: BaseException) -> DoctorError:
