@@ -65,7 +65,7 @@ def test_the_commands_of_a_page_do_what_it_says(
 def test_the_line_of_a_page_adds_batches(page: str) -> None:
     """The Python of a page works as it stands, on an app of the framework that it is about."""
     blocks = [block.text for block in blocks_of(text_of(page)) if block.kind == "python"]
-    adding = [block for block in blocks if "Transaction()" in block]
+    adding = [block for block in blocks if "Transaction(" in block and "AtomicBatch" in block]
     assert adding
     imports, _, _ = adding[0].rpartition("\n\n")
     for block in adding:
