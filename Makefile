@@ -10,6 +10,7 @@ PORT ?= 8000
 help:
 	@echo "make run      serve a sample shop on http://127.0.0.1:8000"
 	@echo "make example  run a FastAPI app with a batch endpoint on http://127.0.0.1:8000"
+	@echo "              make run PORT=8001, make example PORT=8001: on another port"
 	@echo "make test     run all tests"
 	@echo "make prove    run the long variants of tests, which make test leaves out"
 	@echo "make lint     check style; make types: check types"
