@@ -38,7 +38,7 @@ class Reply(NamedTuple):
     """One inner HTTP response."""
 
     status: int
-    """100 to 599."""
+    """Three digits; 600 and more are errors (RFC 9110, section 15)."""
     headers: Headers
     body: bytes
 

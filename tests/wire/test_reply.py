@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atomicbatch.model import Call, Headers, Reply
-from atomicbatch.wire import write_replies
+from atomicbatch.wire import read_replies, write_replies
 from atomicbatch.wire.reply import ReplyWriter, is_writable
 from tests.wire.strategies import patient
 
@@ -160,6 +160,14 @@ def test_repeats_and_order_stay() -> None:
 def test_status_lines(status: int, line: bytes) -> None:
     """The reason is of letters, digits and spaces, and never missing."""
     assert written(status).startswith(line + b"\r\n")
+
+
+@pytest.mark.parametrize("status", [200, 299, 599, 600, 999])
+def test_statuses_come_back(status: int) -> None:
+    """What is written can be read: RFC 9110, section 15, takes 600 and more for errors."""
+    content_type, body = write_replies([call()], [Reply(status, (), b"")], date=DATE)
+    ((_, reply),) = read_replies(body, content_type=content_type)
+    assert reply.status == status
 
 
 def test_every_reason() -> None:

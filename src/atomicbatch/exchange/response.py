@@ -16,6 +16,7 @@ from atomicbatch.exchange.request import Head, read_head
 from atomicbatch.limits import EndpointLimits, Limits, ServerLimits
 from atomicbatch.model import Batch, Fate, Header, Headers, Outcome
 from atomicbatch.problems import TITLES, error_reply, outcome_header, problem_reply, replies_for
+from atomicbatch.wire.reply import reason_of
 
 # Below this a compressed response saves no packet worth the time.
 _MIN_COMPRESSED_BYTES = 1024
@@ -34,6 +35,11 @@ class Response(NamedTuple):
     status: int
     headers: Headers
     body: bytes
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase of the status, which may be one that nobody has named."""
+        return reason_of(self.status)
 
 
 SharedLimits = EndpointLimits | ServerLimits

@@ -20,7 +20,7 @@ from atomicbatch.wire.message import NOT_DECLARED, PartReader, declared_length, 
 from atomicbatch.wire.multipart import Content
 
 _STATUS_LINE = re.compile(
-    rb"HTTP/[0-9](?:\.[0-9])? ([1-5][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r?"
+    rb"HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?\r?"
 )
 
 
@@ -163,13 +163,18 @@ _REASONS = {
 _NO_REASON = re.compile("[^0-9A-Za-z ]")
 
 
+def reason_of(status: int) -> str:
+    """Tell the reason phrase of a status, also of one that nobody has named."""
+    try:
+        return _REASONS.get(status) or HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
 @lru_cache(maxsize=64)
 def _status_line(status: int) -> bytes:
     """Write the empty line that ends the part's headers, and the status line."""
-    try:
-        reason = _REASONS.get(status) or HTTPStatus(status).phrase
-    except ValueError:
-        reason = "Unknown"
+    reason = reason_of(status)
     # Some clients look for letters, digits and spaces only: "Multi Status", "Im a Teapot".
     reason = _NO_REASON.sub("", reason.replace("-", " "))
     return b"\r\nHTTP/1.1 %d %b\r\n" % (status, reason.encode())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 
 from atomicbatch.engine.current import inside_batch
 from atomicbatch.errors import AtomicBatchError, MalformedError
@@ -154,7 +153,7 @@ def send(
     sending = Sending(b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body, when_sent)
     try:
         start_response(
-            f"{response.status} {HTTPStatus(response.status).phrase}",
+            f"{response.status} {response.reason}",
             [
                 (name.decode("latin-1").title(), value.decode("latin-1"))
                 for name, value in response.headers
