@@ -3,7 +3,8 @@ What databases are like through their drivers. No policy, and no driver is impor
 take a driver's own connection. In reading order::
 
     driver.py       what the module of each driver has: send SQL of ours, ask for a value, the
-                    transaction's state, COMMIT with its proof, ROLLBACK, interrupt
+                    transaction's state, the proof that it still stands, and COMMIT; ROLLBACK,
+                    interrupt
     sqlite3.py aiosqlite.py
     psycopg.py psycopg_async.py psycopg2.py asyncpg.py     postgresql.py: what they have in common
     pymysql.py mysqlclient.py aiomysql.py asyncmy.py       mysql.py: likewise
@@ -15,6 +16,6 @@ take a driver's own connection. In reading order::
     verdicts.py     what a code can mean: for the transaction, COMMIT, the call (meanings.py)
     sqlite_codes.py postgresql_codes.py mysql_codes.py     every code that means something
     conflicts.py    which errors mean "run the batch again", which "the connection is lost"
-    commits.py      which errors of COMMIT prove that nothing is stored
+    commits.py      after a COMMIT that failed: which errors prove that nothing is stored
     endings.py      what the failure of one of our savepoints means for the transaction
 """
