@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -116,6 +118,38 @@ def test_a_worker_that_cannot_start_is_told_in_one_line(
     lines = log.read_text().splitlines()
     assert len(lines) == 1, lines
     assert "too many connections" in lines[0]
+
+
+# A process that dies closes its files a moment before its parent can ask for its status.
+SLOW_DEATH = """
+import os, sys, time
+from atomicbatch.server.http.supervisor import Supervisor
+
+def work(line):
+    line.report_serving()
+    time.sleep(0.2)
+    os.closerange(3, 256)
+    time.sleep(0.3)
+    os._exit(3)
+
+if __name__ == "__main__":
+    sys.exit(Supervisor(1, work, (), ready=lambda: None, stop_seconds=5).run())
+"""
+
+
+def test_the_status_of_a_worker_that_died_is_told(tmp_path: Path) -> None:
+    """Also if the process is not quite gone when its parent hears of it."""
+    script, log = tmp_path / "slow_death.py", tmp_path / "log"
+    script.write_text(SLOW_DEATH)
+    with (
+        log.open("wb") as told,
+        subprocess.Popen([sys.executable, script], stderr=told) as popen,
+    ):
+        try:
+            until(lambda: "died" in log.read_text(), 30)
+        finally:
+            popen.terminate()
+    assert "died with status 3: replaced" in log.read_text()
 
 
 def test_a_worker_that_dies_is_replaced_when_the_database_is_back(url: str, tmp_path: Path) -> None:

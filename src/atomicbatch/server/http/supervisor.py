@@ -26,6 +26,8 @@ from atomicbatch.server.http.running import SIGNALS
 _log = logging.getLogger("atomicbatch.server")
 # A worker that could not be replaced is tried again after this long.
 _AGAIN_SECONDS = 1.0
+# A dying process closes its files a moment before it has a status; a busy machine adds to it.
+_DEATH_SECONDS = 1.0
 
 
 class StartError(Exception):
@@ -190,6 +192,7 @@ class Supervisor:
             self._ready()
 
     def _replace(self, dead: _Worker) -> None:
+        dead.process.join(_DEATH_SECONDS)
         status = dead.process.exitcode
         if not self._has_served:
             raise StartError(f"a worker process ended with status {status}")
