@@ -16,6 +16,6 @@ take a driver's own connection. In reading order::
     verdicts.py     what a code can mean: for the transaction, COMMIT, the call (meanings.py)
     sqlite_codes.py postgresql_codes.py mysql_codes.py     every code that means something
     conflicts.py    which errors mean "run the batch again", which "the connection is lost"
-    commits.py      after a COMMIT that failed: which errors prove that nothing is stored
+    commit_errors.py  after a COMMIT that failed: which errors prove that nothing is stored
     endings.py      what the failure of one of our savepoints means for the transaction
 """

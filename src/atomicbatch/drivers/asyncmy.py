@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atomicbatch.drivers import aiomysql
-from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import State
 from atomicbatch.drivers.mysql import check_state, state_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import Elsewhere, Interrupt, State
 from atomicbatch.drivers.postgresql import check_tag, in_one_text, request_cancel
 from atomicbatch.errors import BrokenTransactionError

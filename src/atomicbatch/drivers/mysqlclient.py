@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from atomicbatch.drivers import pep249
-from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import Elsewhere, Interrupt
 from atomicbatch.drivers.mysql import check_warnings, kill_query
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from operator import itemgetter
 from typing import Any
 
-from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import Elsewhere, Interrupt, State
 from atomicbatch.drivers.postgresql import (
     check_state,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atomicbatch.drivers import pep249
-from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import Elsewhere, Interrupt, State
 from atomicbatch.drivers.postgresql import check_state, in_one_text, state_of
 from atomicbatch.drivers.psycopg import cancel_by_name

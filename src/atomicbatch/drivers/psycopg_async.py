@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from atomicbatch.drivers import psycopg as sync
-from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import State
 from atomicbatch.drivers.postgresql import check_state, check_tag, in_one_text
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from atomicbatch.drivers import pep249
-from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import Elsewhere, Interrupt, State
 from atomicbatch.drivers.mysql import check_state, check_warnings, kill_query, state_of
 

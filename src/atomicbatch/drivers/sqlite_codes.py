@@ -25,7 +25,7 @@ RESULTS = {
     "SQLITE_CONSTRAINT_CHECK": Verdict(None, _CONSTRAINT, to_call.CHECK),
     "SQLITE_CONSTRAINT_DATATYPE": Verdict(None, _CONSTRAINT, to_call.TYPE),
     "SQLITE_CONSTRAINT_TRIGGER": Verdict(None, _CONSTRAINT, to_call.RAISED),
-    # Proves that nothing is stored under conditions only, see commits.py.
+    # Proves that nothing is stored under conditions only, see commit_errors.py.
     "SQLITE_FULL": Verdict(None, Refusal.FULL, to_call.FULL),
     # None of these proves anything at COMMIT: of SQLITE_IOERR, SQLITE_CORRUPT and their like the
     # frame that commits may be in the file.

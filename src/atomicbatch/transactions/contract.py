@@ -71,7 +71,7 @@ Of the adapter itself:
 
 from __future__ import annotations
 
-from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.conflicts import statement_error
 
 __all__ = ["commit_error", "statement_error"]

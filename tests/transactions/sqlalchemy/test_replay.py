@@ -20,7 +20,7 @@ from atomicbatch import Limits
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.engine import Replay
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
-from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
+from atomicbatch.transactions.sqlalchemy.virtual import ProxiedConnection
 from tests.asgi.asking import Answer, ask, call
 from tests.transactions.sqlalchemy.oracle import Databases, add
 from tests.transactions.sqlalchemy.patterns import busy_elsewhere

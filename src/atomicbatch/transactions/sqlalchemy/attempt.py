@@ -35,7 +35,6 @@ from atomicbatch.join.status import Phase
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.places import do_async, threads
 from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
-from atomicbatch.transactions.sqlalchemy.connection import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.engines import (
     are_alike,
     is_in_memory,
@@ -45,6 +44,7 @@ from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
 from atomicbatch.transactions.sqlalchemy.options import Options
 from atomicbatch.transactions.sqlalchemy.real import Host, RealTransaction
 from atomicbatch.transactions.sqlalchemy.slots import Slots
+from atomicbatch.transactions.sqlalchemy.virtual import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 
 logger = logging.getLogger("atomicbatch")

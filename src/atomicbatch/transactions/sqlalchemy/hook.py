@@ -25,7 +25,7 @@ from atomicbatch.errors import NotBatchableError
 from atomicbatch.guard import aside, let_pass
 from atomicbatch.join.status import Phase
 from atomicbatch.transactions.sqlalchemy.attempt import Call, current_call
-from atomicbatch.transactions.sqlalchemy.connection import VirtualConnection
+from atomicbatch.transactions.sqlalchemy.virtual import VirtualConnection
 
 _WHY = "sessions inside a batch work in its transaction"
 

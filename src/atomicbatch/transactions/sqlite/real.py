@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from atomicbatch.drivers import sqlite3 as driver
-from atomicbatch.drivers.commits import commit_error
+from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.conflicts import statement_error
 from atomicbatch.drivers.endings import savepoint_failed, says_gone
 from atomicbatch.errors import (
