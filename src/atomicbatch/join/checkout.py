@@ -285,6 +285,9 @@ class Checkout:
         if self.virtual is None:
             self._explicit = False
         elif self.transaction.status.may_go_on:
+            if self.transaction.has_called:
+                # Rolling back would also undo the savepoint that tells what the procedure has done.
+                yield from self.transaction.check_call()
             yield from self._end(commit=False)
         else:
             self.virtual = None  # it goes with the batch

@@ -15,7 +15,8 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool, StaticPool
 
 from atomicbatch import Call, Limits, NotBatchableError
@@ -559,6 +560,40 @@ def test_a_procedure_with_several_results(autocommit: bool, databases: Databases
     assert answer.outcome == "committed", answer.body
     assert answer.replies[0].body == b'[[["one"],["two"]],[[7],[7]],[]]'
     assert database.rows() == [("after", 0), ("one", 7), ("two", 7)]
+
+
+@pytest.mark.parametrize("driver", ["pymysql", "asyncmy"])
+def test_a_procedure_that_is_rolled_back(driver: str, databases: Databases) -> None:
+    """A session that has called one may roll back, or be closed without a commit."""
+    database = databases("mysql")
+    database.run(
+        "CREATE OR REPLACE PROCEDURE look() BEGIN"
+        " UPDATE item SET n = 7 WHERE name = 'one'; SELECT n FROM item; END"
+    )
+    world = World(driver, database)
+    look, change = sa.text("CALL look()"), sa.text("UPDATE item SET n = 8 WHERE name = 'two'")
+
+    def act(_: World) -> None:
+        with Session(world.engine) as session:
+            session.execute(look)
+            session.rollback()
+            session.execute(change)
+            session.commit()
+        with Session(world.engine) as session:
+            session.execute(look)
+
+    async def act_async(_: World) -> None:
+        async with AsyncSession(world.async_engine) as session:
+            await session.execute(look)
+            await session.rollback()
+            await session.execute(change)
+            await session.commit()
+        async with AsyncSession(world.async_engine) as session:
+            await session.execute(look)
+
+    answer = asked(world, act_async if world.is_async else act, RUN, add("after"))
+    assert answer.outcome == "committed", answer.body
+    assert database.rows() == [("after", 0), ("one", 10), ("two", 8)]
 
 
 @pytest.mark.parametrize("driver", ["pysqlite", "psycopg", "psycopg2", "pymysql"])
