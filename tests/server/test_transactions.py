@@ -352,6 +352,26 @@ def test_a_list_that_is_too_large_is_stopped_on_the_way(shop: Served, serve: Ser
     assert shop.rows("SELECT count(*) FROM items") == [(3004,)]
 
 
+def test_a_row_that_is_too_large_names_the_bound(shop: Served, serve: Serve) -> None:
+    """Whatever has shown it: the values are right, and only the reply cannot be sent."""
+    on_its_own(shop.url, "CREATE TABLE notes (id INTEGER PRIMARY KEY, txt TEXT)")
+    on_its_own(shop.url, "INSERT INTO notes VALUES (1, 'short')")
+    small = serve(shop.url, limits=Limits(max_reply_bytes=2000))
+    long = {"txt": "x" * 5000}
+    for method, target, body in (
+        ("POST", "/v1/api/notes", {"id": 2, **long}),
+        ("POST", "/v1/api/notes", [{"id": 2, **long}]),
+        ("PUT", "/v1/api/notes/1", long),
+        ("PUT", "/v1/api/notes/2", long),
+        ("PATCH", "/v1/api/notes/1", long),
+        ("PATCH", "/v1/api/notes?id=eq.1", long),
+    ):
+        refused = small.request(method, target, body)
+        assert refused.status_code == 413, (method, target, refused.text)
+        assert refused.json()["limit"] == "max_reply_bytes"
+    assert shop.rows("SELECT id, txt FROM notes") == [(1, "short")]
+
+
 def test_a_reply_that_is_too_large_fails_the_batch(shop: Served, serve: Serve) -> None:
     """The bound on replies holds for the whole batch and is named."""
     small = serve(shop.url, limits=Limits(max_reply_bytes=1000))

@@ -8,7 +8,7 @@ from typing import Any
 from atomicbatch.errors import ConflictError, TimeoutExceededError
 from atomicbatch.model import Reply
 from atomicbatch.problems import problem_reply
-from atomicbatch.server.database.bounds import TooMuchError
+from atomicbatch.server.database.bounds import TOO_LONG, TooMuchError
 from atomicbatch.server.database.faults import (
     RowFault,
     fault_of,
@@ -54,7 +54,9 @@ def reply_to(error: Exception, session: Session, max_bytes: int) -> Reply:
         return problem(RowFault(400, "invalid-key", detail))
     fault = _own_fault(error)
     if fault is None:
-        return problem(_driver_fault(error, session))
+        refused = _driver_fault(error, session)
+        # RETURNING has shown a value that is too long to be read, see ``Statements.read_sql``.
+        return too_much(max_bytes) if TOO_LONG in str(error) else problem(refused)
     if fault.slug in _BY_SCHEMA and session.outdated():
         raise schema_changed()
     return problem(fault)
