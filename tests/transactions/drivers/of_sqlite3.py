@@ -560,6 +560,17 @@ def one_function_for_each_connection(path: str) -> Any:
     return found
 
 
+@handler(HANDLERS)
+def function_beside_a_writer(path: str) -> Any:
+    # A query that calls it needs no lock.
+    with closing(sqlite3.connect(path)) as writer, closing(sqlite3.connect(path)) as reader:
+        reader.create_function("shout", 1, lambda text: text.upper() + "!")
+        writer.execute(INSERT, ("a", 1))
+        found = reader.execute("SELECT shout(name) FROM item WHERE name = 'one'").fetchone()
+        writer.rollback()
+        return found
+
+
 @handler(HANDLERS, because="PRAGMA foreign_keys")
 def foreign_keys(path: str) -> Any:
     with closing(sqlite3.connect(path)) as connection:

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from typing import Any, NoReturn, TypeVar
 from weakref import ref
 
+from atomicbatch.doors.sqlite import readable
 from atomicbatch.doors.sqlite_origins import Origin
 from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.steps import NOT_SENT, Steps, run
@@ -147,6 +148,8 @@ class ConnectionUse:
     ) -> Any:
         real = self.real
         self.thread = threading.get_ident()
+        # What functions of Python's write comes by the doors as well: calling them only reads.
+        sql = readable(self.owner, sql)
         real.lock.take(self, sql, self._origin.options.get("timeout", 5.0))
         before = _total_changes(real.connection)
         if self._mode is False and self.checkout.virtual is None:
