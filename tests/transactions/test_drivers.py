@@ -475,6 +475,24 @@ def test_a_database_in_memory() -> None:
     assert memory.rows() == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "name", ["file:shop?mode=memory&cache=shared", "file::memory:?cache=shared"]
+)
+def test_a_shared_database_in_memory(name: str) -> None:
+    """Others see what is written to it, also by a connection that a call has opened itself."""
+    with closing(sqlite3.connect(name, uri=True)) as others, others:
+        others.execute("CREATE TABLE item (name TEXT)")
+        app = AtomicBatch(
+            shop(add=lambda item: insert(name, item, uri=True)), transaction=DriverTransaction()
+        )
+        answer = batch(app, "/add/a", "/fail")
+        assert answer.outcome.startswith("rolled-back")
+        assert "is undone" in detail(answer, 0)
+        assert others.execute("SELECT name FROM item").fetchall() == []
+        assert batch(app, "/add/a", "/add/b").outcome == "committed"
+        assert others.execute("SELECT name FROM item").fetchall() == [("a",), ("b",)]
+
+
 def test_others_wait_for_a_database_in_memory() -> None:
     """A request's row must not be undone with a batch that has the only connection."""
     memory = Memory()

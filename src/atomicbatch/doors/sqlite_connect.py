@@ -64,9 +64,9 @@ def _connecting(found: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def note_memory(connection: Connection, watch: Watch) -> None:
-    """Note that an attempt has opened a connection, if that leads to a database in memory."""
+    """Note that an attempt has opened a connection, if it leads to a database of its own."""
     place = place_of(connection)
-    if place is not None and not place.database:
+    if place is not None and not place.database and not connection._atomicbatch.shared_memory:
         connection._atomicbatch.opened_in = watch
 
 

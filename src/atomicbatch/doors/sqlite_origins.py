@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 
 class Origin:
@@ -48,6 +50,20 @@ class Origin:
         self.made: dict[tuple[str, str, int], tuple[Any, ...]] = {}
         self.events: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.version = 0
+
+    @property
+    def uri_options(self) -> dict[str, list[str]]:
+        """What an URI says after its name. SQLite may be built to take URIs without ``uri=``."""
+        if not isinstance(self.database, str) or not self.database.startswith("file:"):
+            return {}
+        return parse_qs(self.database.partition("?")[2].partition("#")[0])
+
+    @property
+    def shared_memory(self) -> str:
+        """Name the database in memory that other connections can share; empty: it is no such."""
+        if self.uri_options.get("cache", [""])[-1] != "shared":
+            return ""
+        return unquote(re.split(r"[?#]", self.database.removeprefix("file:"))[0])
 
     def note_function(
         self, method: str, name: str, count: int, function: Any, options: dict[str, Any]

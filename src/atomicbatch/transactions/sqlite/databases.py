@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from atomicbatch.doors.sqlite_origins import Origin
 from atomicbatch.guard.places import Place, of_file
@@ -75,10 +75,10 @@ def database_of(connection: sqlite3.Connection, origin: Origin) -> Database:
             "connection for each"
         )
     file = str(rows[0][2])
-    options = _uri_options(origin)
+    options = origin.uri_options
     detect_types = int(origin.options.get("detect_types", 0))
     if not file:
-        return _in_memory(connection, origin, options, detect_types)
+        return _in_memory(connection, origin, detect_types)
     try:
         found = os.stat(file)
     except OSError as error:
@@ -102,16 +102,7 @@ def _rows_of(connection: sqlite3.Connection) -> list[Any]:
         connection.text_factory = made_by
 
 
-def _in_memory(
-    connection: sqlite3.Connection, origin: Origin, options: dict[str, list[str]], detect_types: int
-) -> Database:
-    name = str(origin.database).removeprefix("file:").partition("?")[0]
-    if options.get("cache", [""])[-1] == "shared" and name not in ("", ":memory:"):
+def _in_memory(connection: sqlite3.Connection, origin: Origin, detect_types: int) -> Database:
+    if name := origin.shared_memory:
         return Database(("memory", name), of_file(""), str(origin.database), detect_types)
     return Database(("private", id(connection)), of_file(""), "", detect_types)
-
-
-def _uri_options(origin: Origin) -> dict[str, list[str]]:
-    if not origin.options.get("uri", False) or not isinstance(origin.database, str):
-        return {}
-    return parse_qs(origin.database.partition("?")[2].partition("#")[0])
