@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -350,6 +351,37 @@ def test_the_time_limit_stops_a_statement(where: str, file: File) -> None:
     insert(file.path, "free", timeout=1)  # nobody has its lock any more
 
 
+@pytest.mark.parametrize("where", ["thread", "loop"])
+def test_the_time_limit_ends_threads_that_wait_for_each_other(where: str, tmp_path: Path) -> None:
+    """A statement waits for rows that another thread reads, and that one for the statement."""
+    file = File(tmp_path / "shop.sqlite")
+
+    def read() -> str:
+        with closing(sqlite3.connect(file.path)) as connection:
+            return str(connection.execute("SELECT name FROM item").fetchone()[0])
+
+    def work(name: str) -> None:
+        with (
+            ThreadPoolExecutor(1) as pool,
+            closing(sqlite3.connect(file.path)) as connection,
+            connection,
+        ):
+            connection.executemany(INSERT, ((name + pool.submit(read).result(),) for _ in "a"))
+
+    async def on_loop(name: str) -> None:
+        work(name)
+
+    app = AtomicBatch(
+        shop(act=work if where == "thread" else on_loop),
+        transaction=DriverTransaction(),
+        limits=Limits(timeout_seconds=0.3),
+    )
+    answer = batch(app, "/act/a")
+    assert answer.replies[0].status == 504, answer.body
+    assert len(file.rows()) == 2
+    insert(file.path, "free", timeout=2)  # nobody has its lock any more
+
+
 def test_a_thread_left_behind(file: File) -> None:
     """What a call has left running stores nothing that the batch has undone."""
     go_on = threading.Event()
@@ -534,6 +566,25 @@ def test_a_transaction_from_before_the_batch(file: File) -> None:
     kept.rollback()
     assert batch(app, "/add/a").outcome == "committed"
     kept.close()
+
+
+def test_a_cursor_after_a_batch_that_was_undone(file: File) -> None:
+    """It is its connection's again when it is next used."""
+    with closing(sqlite3.connect(file.path, check_same_thread=False)) as connection:
+        cursor = connection.cursor()
+
+        def add(name: str) -> Any:
+            cursor.execute(INSERT, (name,))
+            connection.commit()
+            return cursor.execute("SELECT count(*) FROM item").fetchone()
+
+        app = AtomicBatch(shop(add=add), transaction=DriverTransaction())
+        assert batch(app, "/add/a", "/fail").outcome.startswith("rolled-back")
+        assert add("b") == (3,)
+        assert batch(app, "/add/c", "/fail").outcome.startswith("rolled-back")
+        cursor.executemany(INSERT, [("d",)])
+        connection.commit()
+        assert len(file.rows()) == 4
 
 
 def test_a_cursor_that_others_use_meanwhile(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ ON_LOOP = (
 )
 # How long a batch that has one database waits for another one: two batches could wait for ever.
 _SECOND_SECONDS = 2.0
+_LOOK_UP_SECONDS = 0.1
 # PRAGMA synchronous: a batch is one COMMIT, which is worth its place on the disk.
 _FULL = 2
 
@@ -68,6 +69,42 @@ class Attempt(Protocol):
 
     def may_not_send_commit(self, real: Real) -> TransactionError | None:
         """Tell why COMMIT may not be sent any more; else take note that it is."""
+
+
+class Inside:
+    """
+    A lock that lets one thread in at a time, for as long as the batch runs.
+
+    Whoever is inside may wait for who wants in: a function of Python's, say, or the rows that
+    executemany() is given, may come from a thread that reads. Once time is up nobody waits here.
+    """
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._lock = threading.RLock()
+        self._attempt = attempt
+
+    def acquire(self, *, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it, as ``threading.RLock.acquire`` does, whatever the batch's time."""
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        """
+        Take it.
+
+        Raises:
+            TransactionError: Time is up.
+        """
+        while not self._lock.acquire(timeout=_LOOK_UP_SECONDS):
+            if self._attempt.is_stopped():
+                self._attempt.status.check()
+                raise TransactionError(OVER)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Real:
@@ -99,7 +136,7 @@ class Real:
         self.database = database
         self.transaction = Transaction(Family.SQLITE, attempt.status)
         self.transaction.begins_lazily = True
-        self.inside = threading.RLock()
+        self.inside = Inside(attempt)
         self.lock = WriteLock(self.inside)
         self.speaker: object = None
         self.is_open = False
