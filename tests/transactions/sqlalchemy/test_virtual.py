@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.wsgi import AtomicBatch
+from tests.asgi.asking import ask as ask_asgi
 from tests.databases import WITH_MYSQLCLIENT
 from tests.transactions.sqlalchemy.oracle import RUN, Databases
+from tests.transactions.sqlalchemy.test_lifecycle import joined
+from tests.transactions.sqlalchemy.test_lifecycle import run as run_async
 from tests.transactions.sqlalchemy.worlds import Database, World
 from tests.wsgi.asking import Answer, ask
 
@@ -98,3 +102,30 @@ def test_cursor_that_is_closed_after_the_batch(world: World) -> None:
         with world.engine.connect() as other, sleeping(world.database, other):
             kept.pop().close()
             assert world.checked_out() == 1
+
+
+@pytest.mark.parametrize("driver", ["psycopg_async", "asyncpg"])
+@pytest.mark.filterwarnings("ignore:the server-side cursor")
+def test_stream_that_is_closed_after_the_batch(driver: str, databases: Databases) -> None:
+    """CLOSE would break the transaction of whoever has the connection by then."""
+    world = World(driver, databases("postgresql"), {"pool_size": 1, "max_overflow": 0})
+    left: list[tuple[AsyncSession, Any]] = []
+
+    async def act(world: World) -> None:
+        session = AsyncSession(world.async_engine)
+        rows = await session.stream(sa.text("SELECT generate_series(1, 50)"))
+        await rows.fetchone()
+        left.append((session, rows))
+
+    async def main() -> Any:
+        answer = await ask_asgi(joined(world, act), RUN)
+        assert answer.outcome == "committed"
+        async with AsyncSession(world.async_engine) as other:
+            await other.execute(sa.text("SELECT 1"))
+            for session, rows in left:
+                await rows.close()
+                with suppress(Exception):
+                    await session.close()
+            return await other.scalar(sa.text("SELECT 2"))
+
+    assert run_async(world, main) == 2

@@ -142,18 +142,26 @@ class SessionCheckout:
         Close a cursor, for which some drivers use the connection.
 
         mysqlclient looks for results that are still to come, and server-side cursors send CLOSE.
-        Other threads must be in no statement meanwhile. Once the batch is over, the connection is
-        somebody else's, and the cursor is left to the garbage collector. SQLite's is closed in any
-        case: an open one keeps its lock. Cursors of async drivers use the connection only where
-        they are awaited.
+        Other threads must be in no statement meanwhile.
         """
         real = self.real
         if real.dialect.is_async:
-            return close(*args, **kwargs)
+            return close(*args, **kwargs) if self._has_connection() else None
         with real.inside:
-            if real.transaction.is_open or real.family is Family.SQLITE:
-                return close(*args, **kwargs)
-            return None
+            return close(*args, **kwargs) if self._has_connection() else None
+
+    def _has_connection(self) -> bool:
+        """
+        Tell whether a cursor that is closed may use the connection.
+
+        Once the batch is over, it is somebody else's, whose transaction breaks if a cursor is
+        closed that PostgreSQL does not know there. SQLite's are closed in any case: an open one
+        keeps its lock.
+        """
+        if self.real.family is Family.SQLITE:
+            return True
+        is_left = self.checkout.closed and self.real.family is Family.POSTGRESQL
+        return self.real.transaction.is_open and not is_left
 
     def before_copy(self) -> None:
         """A handler's cursor is about to copy rows, which no text of a statement tells."""
