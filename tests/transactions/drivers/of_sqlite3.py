@@ -571,6 +571,34 @@ def function_beside_a_writer(path: str) -> Any:
         return found
 
 
+@handler(HANDLERS)
+def authorizer(path: str) -> Any:
+    may = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.set_authorizer(
+            lambda action, *_: sqlite3.SQLITE_OK if action in may else sqlite3.SQLITE_DENY
+        )
+        found = connection.execute("SELECT n FROM item WHERE name = 'one'").fetchone()
+        try:
+            connection.execute("DELETE FROM item")
+        except sqlite3.DatabaseError as error:
+            return [found, str(error)]
+    return "not reached"
+
+
+@handler(HANDLERS)
+def progress_handler(path: str) -> Any:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(INSERT, ("a", 1))
+        connection.commit()
+        connection.set_progress_handler(lambda: 1, 1)
+        try:
+            connection.execute(COUNT)
+        except sqlite3.OperationalError as error:
+            return str(error)
+    return "not reached"
+
+
 @handler(HANDLERS, because="PRAGMA foreign_keys")
 def foreign_keys(path: str) -> Any:
     with closing(sqlite3.connect(path)) as connection:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from atomicbatch.doors.sqlite_origins import Origin
 from atomicbatch.guard.places import Place, of_file
+from atomicbatch.transactions.sqlite.pragmas import past_authorizer
 
 # Of these a file is opened in another way; the batch's own connection has to know.
 _KEPT_OPTIONS = ("vfs", "nolock", "immutable", "psow")
@@ -97,7 +98,8 @@ def database_of(connection: sqlite3.Connection, origin: Origin) -> Database:
 def _rows_of(connection: sqlite3.Connection) -> list[Any]:
     made_by, connection.text_factory = connection.text_factory, str
     try:
-        return sqlite3.Cursor(connection).execute("PRAGMA database_list").fetchall()
+        with past_authorizer(connection):
+            return sqlite3.Cursor(connection).execute("PRAGMA database_list").fetchall()
     finally:
         connection.text_factory = made_by
 

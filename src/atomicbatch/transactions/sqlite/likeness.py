@@ -13,6 +13,7 @@ from typing import Any
 from atomicbatch.doors.sqlite_origins import Origin
 from atomicbatch.transactions.sqlite.pragmas import FIXED, LIKE, SWITCHED, State
 
+_OURS = (sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_TRANSACTION)
 Made = dict[tuple[str, str, int], tuple[Any, ...]]
 
 
@@ -57,6 +58,11 @@ class Likeness:
         if connection.text_factory is not owner.text_factory:
             connection.text_factory = owner.text_factory
         return ""
+
+    def drop_hooks(self) -> None:
+        """Take the app's hooks away: what is sent from now on is the batch's own."""
+        for key in [key for key in self._made if key[0] == "hook"]:
+            _take_away(self._connection, key, self._made.pop(key)[0])
 
     def _run(self, text: str) -> None:
         sqlite3.Cursor(self._connection).execute(text)
@@ -104,11 +110,21 @@ class Likeness:
 def _make(connection: sqlite3.Connection, key: tuple[str, str, int], made: tuple[Any, ...]) -> None:
     method = getattr(sqlite3.Connection, made[0])
     if key[0] == "hook":
-        method(connection, made[1], *made[2])
+        hook = _past_ours(made[1]) if made[0] == "set_authorizer" else made[1]
+        method(connection, hook, *made[2])
     elif key[0] == "collation":
         method(connection, made[1], made[3])
     else:
         method(connection, *made[1:4], **made[4])
+
+
+def _past_ours(authorizer: Any) -> Any:
+    """Do not ask an app's authorizer about our savepoints; a handler's own are never sent."""
+
+    def authorize(action: int, *about: Any) -> Any:
+        return sqlite3.SQLITE_OK if action in _OURS else authorizer(action, *about)
+
+    return authorize
 
 
 def _take_away(connection: sqlite3.Connection, key: tuple[str, str, int], method: str) -> None:

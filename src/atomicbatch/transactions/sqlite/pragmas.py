@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from atomicbatch.doors.sqlite_origins import UNKNOWN
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import uncommented
 
@@ -72,13 +75,29 @@ def pragma_of(sql: str) -> Pragma | None:
 State = dict[str, int]
 
 
+@contextmanager
+def past_authorizer(connection: Any) -> Iterator[None]:
+    """Do not ask an app's authorizer about what we ask its connection."""
+    made = getattr(connection, "_atomicbatch", UNKNOWN).made.get(("hook", "set_authorizer", 0))
+    if made is None:
+        yield
+        return
+    sqlite3.Connection.set_authorizer(connection, None)
+    try:
+        yield
+    finally:
+        sqlite3.Connection.set_authorizer(connection, made[1])
+
+
 def state_of(connection: sqlite3.Connection, *, is_read_only: bool) -> State:
     """Ask a connection for the pragmas that matter, in the thread that it belongs to."""
     cursor = sqlite3.Cursor(connection)
-    state = {
-        name: int(cursor.execute(f"PRAGMA {name}").fetchone()[0]) for name in (*FIXED, *SWITCHED)
-    }
-    state[LIKE] = int(not cursor.execute("SELECT 'a' LIKE 'A'").fetchone()[0])
+    with past_authorizer(connection):
+        state = {
+            name: int(cursor.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in (*FIXED, *SWITCHED)
+        }
+        state[LIKE] = int(not cursor.execute("SELECT 'a' LIKE 'A'").fetchone()[0])
     if is_read_only:
         state["query_only"] = 1
     return state

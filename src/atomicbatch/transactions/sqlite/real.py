@@ -292,6 +292,7 @@ class Real:
             self._is_ending = True
             if not self.is_open:
                 raise self.gave_way or TransactionError(OVER)
+            self.likeness.drop_hooks()
             self._prove_for_commit()
             if not self.wrote:
                 self._roll_back()  # there is nothing to commit
@@ -333,6 +334,7 @@ class Real:
         try:
             if self.is_open:
                 self._is_ending = True
+                self.likeness.drop_hooks()
                 self._prove()
                 self._roll_back()
         finally:
