@@ -136,6 +136,7 @@ THROUGH = {
     "server/values/*.py": "server/values/test_codec.py",
     "sql/kinds.py": "sql/test_statements.py",
     "transactions/__init__.py": "test_exported_members.py",
+    "transactions/joining.py": "transactions/test_drivers.py",
     # What a handler does alone, it does in a batch: every file of an adapter is there for that.
     "transactions/sqlite/*.py": "transactions/drivers/test_oracle.py",
     "transactions/sqlalchemy/slots.py": "transactions/sqlalchemy/test_waiting.py",

@@ -480,8 +480,8 @@ def test_what_is_left_alone(file: File, tmp_path: Path) -> None:
 class Memory:
     """A database in memory, on the one connection that there can be."""
 
-    def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:", check_same_thread=False)
+    def __init__(self, *, check_same_thread: bool = False) -> None:
+        self.connection = sqlite3.connect(":memory:", check_same_thread=check_same_thread)
         self.connection.execute("CREATE TABLE item (name TEXT UNIQUE)")
 
     def add(self, name: str) -> str:
@@ -675,3 +675,33 @@ def test_a_database_in_memory_of_another_thread() -> None:
 
     answer = asyncio.run(by_aiosqlite())
     assert "belongs to another thread" in detail(answer, 0)
+
+
+def test_a_batch_that_is_given_up_leaves_a_database_in_memory() -> None:
+    """Its own thread undoes it, the event loop's: no other can use the connection."""
+
+    async def go() -> tuple[Answer, list[str]]:
+        memory = Memory(check_same_thread=True)
+        answered = asyncio.Event()
+
+        async def keep_on(name: str) -> str:
+            memory.add(name)
+            while not answered.is_set():
+                with suppress(asyncio.CancelledError):
+                    await answered.wait()
+            return name
+
+        app = AtomicBatch(
+            shop(keep_on=keep_on),
+            transaction=DriverTransaction(),
+            limits=Limits(timeout_seconds=0.2),
+        )
+        answer = await ask(app, *calls("/keep_on/a"))
+        try:
+            return answer, memory.rows()
+        finally:
+            answered.set()
+
+    answer, rows = asyncio.run(go())
+    assert answer.replies[0].status == 504
+    assert rows == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ from functools import partial
 import pytest
 
 from atomicbatch.join.acts import Act, Acts, Place
-from atomicbatch.transactions.places import do_async
+from atomicbatch.transactions.places import do_async, undo
 
 
 def test_each_act_is_done_in_its_place() -> None:
@@ -61,3 +62,23 @@ def test_an_error_comes_back_where_the_act_was(place: Place) -> None:
 
     asyncio.run(main())
     assert done == ["undone"]
+
+
+def test_the_end_of_a_batch_that_was_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody waits for it; what goes wrong in it is said in the log."""
+    ended = threading.Event()
+
+    def acts() -> Acts:
+        yield Act(Place.ENDING, ended.set)
+        raise LookupError
+
+    async def main() -> None:
+        undo(acts(), asyncio.get_running_loop())
+        await asyncio.gather(
+            *asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True
+        )
+
+    with caplog.at_level(logging.ERROR, "atomicbatch"):
+        asyncio.run(main())
+    assert ended.is_set()
+    assert "could not be rolled back (LookupError)" in caplog.text

@@ -113,7 +113,7 @@ class Connection(sqlite3.Connection):
     def close(self) -> None:
         """Close it, and roll back what is open."""
         if (use := _joined(self)) is not None:
-            use.close()
+            use.note_close()
         super().close()
 
     @property

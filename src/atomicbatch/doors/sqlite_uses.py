@@ -44,8 +44,8 @@ class Use(Protocol):
     def rollback(self) -> None:
         """Roll back."""
 
-    def close(self) -> None:
-        """Close it, before sqlite3's own connection is closed as well."""
+    def note_close(self) -> None:
+        """The app is about to close its connection."""
 
     def in_transaction(self) -> bool:
         """Tell whether a transaction is open."""

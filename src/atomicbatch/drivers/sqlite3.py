@@ -54,7 +54,7 @@ def commit(connection: Any, *, full_is_refused: bool = False) -> None:
     is stored statement by statement; hence the proof.
 
     Args:
-        full_is_refused: See ``commits.commit_error``.
+        full_is_refused: See ``commit_errors.commit_error``.
     """
     if not connection.in_transaction:
         raise BrokenTransactionError("the database ended the transaction before COMMIT")

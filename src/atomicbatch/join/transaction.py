@@ -43,7 +43,8 @@ class Transaction:
         stage: How far it has come.
         gave_way: Why it was undone from another thread, or None.
         stays_open_when_cancelled: A cancellation of the driver's call leaves the connection as it
-            is: its own thread goes on (aiosqlite).
+            is: its own thread goes on (aiosqlite), or there is no other side (sqlite3).
+        full_is_refused: See ``commit_errors.commit_error``.
     """
 
     def __init__(self, family: Family, status: Status, *, level: str | None = None) -> None:
@@ -60,6 +61,7 @@ class Transaction:
         self.stage = Stage.NEW
         self.gave_way: TransactionError | None = None
         self.stays_open_when_cancelled = False
+        self.full_is_refused = False
 
     @property
     def wrote(self) -> bool:
@@ -183,7 +185,7 @@ class Transaction:
         try:
             yield Bound.COMMIT
         except BaseException as error:
-            outcome = commit_error(error)
+            outcome = commit_error(error, full_is_refused=self.full_is_refused)
             yield from self._roll_back_after_commit(outcome)
             raise outcome from error
 

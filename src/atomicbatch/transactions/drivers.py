@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterable
 from copy import copy
-from types import TracebackType
 
 from atomicbatch import doors, guard
 from atomicbatch.doors.earlier import are_any_unseen
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.guard.blocks import watched
 from atomicbatch.guard.watch import Watch
+from atomicbatch.join.acts import Acts
 from atomicbatch.join.status import Phase
 from atomicbatch.model import Batch
-from atomicbatch.transactions.sqlite.attempt import Joined
+from atomicbatch.transactions import joining
+from atomicbatch.transactions.sqlite.attempt import SQLiteAttempt
 from atomicbatch.transactions.sqlite.memory import Memory
 
 _NAMES = (str, os.PathLike)
@@ -67,7 +67,7 @@ class DriverTransaction:
                 "a connection of sqlite3 was opened before DriverTransaction was imported, in "
                 "another thread, so that what a call writes on it would stay; import it first"
             )
-        return Joining(Joined(self._memory, self._allowed, batch, deadline), self._allowed)
+        return Joining(SQLiteAttempt(self._memory, self._allowed, batch, deadline), self._allowed)
 
     def wants_alone(self) -> bool:
         """Tell whether batches of this event loop are to run while nothing else runs, for now."""
@@ -86,71 +86,25 @@ class DriverTransaction:
         return twin
 
 
-class Joining:
-    """The block of one attempt, and what stops it when time is up."""
+class Joining(joining.Joining[SQLiteAttempt]):
+    """The block of one attempt, with a watch on what its calls do."""
 
-    def __init__(self, joined: Joined, allowed: guard.Allowed) -> None:
-        self._block = _join(joined, allowed)
-        self._async_block = _join_async(joined, allowed)
-        self.interrupt, self.sever, self.give_up = joined.interrupt, joined.sever, joined.give_up
+    def __init__(self, attempt: SQLiteAttempt, allowed: guard.Allowed) -> None:
+        super().__init__(attempt)
+        self._watched = watched(attempt, allowed)
+        self._watch: Watch | None = None
 
-    def __enter__(self) -> Joined:
-        return self._block.__enter__()
+    def _enter(self) -> Acts:
+        yield from super()._enter()
+        self._watch = self._watched.__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        return self._block.__exit__(kind, error, traceback)
-
-    async def __aenter__(self) -> Joined:
-        return await self._async_block.__aenter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        return await self._async_block.__aexit__(kind, error, traceback)
-
-
-@contextmanager
-def _join(joined: Joined, allowed: guard.Allowed) -> Iterator[Joined]:
-    watch: Watch | None = None
-    try:
+    def _leave(self, error: BaseException | None) -> Acts:
+        self._watched.__exit__(None, None, None)
         try:
-            with watched(joined, allowed) as watch, joined.call():
-                yield joined
-        except BaseException as error:
-            joined.rollback()
-            joined.raise_for(error)
-            raise
-        joined.commit()
-    finally:
-        if watch is not None:
-            watch.end(undone=joined.status.phase is Phase.UNDONE)
-
-
-@asynccontextmanager
-async def _join_async(joined: Joined, allowed: guard.Allowed) -> AsyncIterator[Joined]:
-    watch: Watch | None = None
-    try:
-        try:
-            await joined.prepare()
-            with watched(joined, allowed) as watch:
-                async with joined.call():
-                    yield joined
-        except BaseException as error:
-            await joined.in_its_place(joined.rollback)
-            joined.raise_for(error)
-            raise
-        await joined.in_its_place(joined.commit)
-    finally:
-        if watch is not None:
-            watch.end(undone=joined.status.phase is Phase.UNDONE)
+            yield from super()._leave(error)
+        finally:
+            if self._watch is not None:
+                self._watch.end(undone=self._attempt.phase is Phase.UNDONE)
 
 
 # Connections that are opened before anybody makes a DriverTransaction are to have doors as well.

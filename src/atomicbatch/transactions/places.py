@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from atomicbatch.errors import kind_of
 from atomicbatch.join.acts import Act, Acts, Place
+
+logger = logging.getLogger("atomicbatch")
 
 
 class Threads:
@@ -33,6 +37,8 @@ class Threads:
 
 
 threads = Threads()
+# Of batches that were given up; asyncio keeps tasks by weak references only.
+_rolling_back: set[asyncio.Task[None]] = set()
 Spawn = Callable[[Callable[[], object]], Awaitable[object]]
 
 
@@ -66,3 +72,24 @@ async def _do(act: Act, spawn: Spawn | None) -> None:
         await asyncio.get_running_loop().run_in_executor(threads.ending, act.do)
     else:
         act.do()
+
+
+def undo(acts: Acts, loop: asyncio.AbstractEventLoop, spawn: Spawn | None = None) -> None:
+    """
+    Roll back a batch that was given up, in a task of its own; called in the event loop's thread.
+
+    Args:
+        acts: Its end.
+        loop: The batch's event loop.
+        spawn: What :func:`do_async` needs.
+    """
+    task = loop.create_task(do_async(acts, spawn))
+    _rolling_back.add(task)
+    task.add_done_callback(_rolled_back)
+
+
+def _rolled_back(task: asyncio.Task[None]) -> None:
+    _rolling_back.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("a batch that was given up could not be rolled back (%s)", kind_of(error))
+        logger.debug("that was", exc_info=error)

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from functools import partial
 from pathlib import PurePath
 from typing import Any, NoReturn
@@ -23,17 +23,16 @@ from atomicbatch.errors import (
     NotBatchableError,
     TimeoutExceededError,
     TransactionError,
-    kind_of,
 )
 from atomicbatch.guard import aside, reaches
 from atomicbatch.guard.callers import caller, function_of
-from atomicbatch.join import attempt as join
-from atomicbatch.join.acts import Act, Acts, Place, do
+from atomicbatch.join.acts import Act, Acts, Place
 from atomicbatch.join.checkout import OVER
 from atomicbatch.join.diagnosis import Used
 from atomicbatch.join.status import Phase
 from atomicbatch.sql.kinds import Family
-from atomicbatch.transactions.places import do_async, threads
+from atomicbatch.transactions import joining
+from atomicbatch.transactions.places import threads, undo
 from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 from atomicbatch.transactions.sqlalchemy.engines import (
     are_alike,
@@ -48,9 +47,6 @@ from atomicbatch.transactions.sqlalchemy.virtual import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 
 logger = logging.getLogger("atomicbatch")
-
-# Of batches that were given up; asyncio keeps tasks by weak references only.
-_rolling_back: set[asyncio.Task[None]] = set()
 
 current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlalchemy_call", default=None)
 
@@ -297,9 +293,7 @@ class SQLAlchemyAttempt(Host):
         """Send no COMMIT any more; tell whether one has been sent; in the batch's own thread."""
         sent = self.stop_for_good()
         if not sent and self._loop is not None:
-            task = self._loop.create_task(do_async(self.rollback(), greenlet_spawn))
-            _rolling_back.add(task)
-            task.add_done_callback(_rolled_back)
+            undo(self.rollback(), self._loop, greenlet_spawn)
         return sent
 
     def _take_sign_of_life(self) -> None:
@@ -341,39 +335,14 @@ class SQLAlchemyAttempt(Host):
         return current_call.get() is None
 
 
-class Call(join.Call):
-    """One call of the batch: a context manager around it, sync and async."""
+class Call(joining.Call):
+    """One call of the batch."""
 
-    __slots__ = ("_token", "attempt")
+    __slots__ = ("attempt",)
 
     def __init__(self, attempt: SQLAlchemyAttempt) -> None:
-        super().__init__(attempt)
+        super().__init__(attempt, current_call, greenlet_spawn)
         self.attempt = attempt
-        self._token: Token[Call | None]
-
-    def __enter__(self) -> Call:
-        self._token = current_call.set(self)
-        return self
-
-    async def __aenter__(self) -> Call:
-        return self.__enter__()
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        do(self.leave(error))
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        await do_async(self.leave(error), greenlet_spawn)
-
-    def leave(self, error: BaseException | None) -> Acts:
-        current_call.reset(self._token)
-        yield from super().leave(error)
-
-
-def _rolled_back(task: asyncio.Task[None]) -> None:
-    _rolling_back.discard(task)
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("a batch that was given up could not be rolled back (%s)", kind_of(error))
-        logger.debug("that was", exc_info=error)
 
 
 def _name(engine: Engine) -> str:

@@ -1,14 +1,12 @@
-"""The batch's own connection, as its transaction and the join's steps use it."""
+"""The batch's own connection to a database, and the app's cursors that work on it for a time."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from atomicbatch.drivers import sqlite3 as driver
 from atomicbatch.transactions.sqlite.databases import Database
 
 
@@ -27,63 +25,6 @@ class BatchConnection(sqlite3.Connection):
 
 
 connection_of: Any = vars(sqlite3.Cursor)["connection"].__get__
-_in_transaction: Any = vars(sqlite3.Connection)["in_transaction"].__get__
-
-
-class Past:
-    """An adopted connection, used past its doors."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def cursor(self) -> sqlite3.Cursor:
-        return sqlite3.Cursor(self._connection)
-
-    def execute(self, text: str) -> sqlite3.Cursor:
-        return self.cursor().execute(text)
-
-    @property
-    def in_transaction(self) -> bool:
-        return bool(_in_transaction(self._connection))
-
-    def interrupt(self) -> None:
-        sqlite3.Connection.interrupt(self._connection)
-
-
-class Link:
-    """What runs the join's steps."""
-
-    __slots__ = ("_connection", "interrupt")
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self.interrupt: Callable[[], None] = connection.interrupt
-
-    def send(self, texts: Sequence[str]) -> None:
-        driver.send(self._connection, texts)
-
-    def ask(self, text: str) -> Any:
-        return driver.ask(self._connection, text)
-
-    def begin(self) -> None:
-        self.send([driver.BEGIN])
-
-    def commit(self) -> None:
-        self.send(["COMMIT"])
-
-    def rollback(self) -> None:
-        driver.rollback(self._connection)
-
-    def is_in_transaction(self) -> bool:
-        return bool(self._connection.in_transaction)
-
-    def is_aborted(self) -> bool:
-        return False  # SQLite undoes a failed statement alone, and takes the next one
-
-    def is_lost(self, error: Exception) -> bool:  # noqa: ARG002
-        return False  # there is nothing between us and the file
 
 
 def connect(database: Database, seconds: float) -> BatchConnection:

@@ -12,6 +12,7 @@ from weakref import ref
 
 from atomicbatch.doors.sqlite import readable
 from atomicbatch.doors.sqlite_origins import Origin
+from atomicbatch.join.acts import Place
 from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.steps import NOT_SENT, Steps, run
 from atomicbatch.sql.kinds import Family
@@ -93,7 +94,7 @@ class ConnectionUse:
         """Nobody has the connection any more. What it had open is undone."""
         if self._owner() is not None:
             return False
-        self.finish()
+        self.close()
         return True
 
     # Statements --------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ class ConnectionUse:
             return run(self.checkout.perform(sql, args, by_driver=by_driver), real.link, perform)
         finally:
             real.lock.note_begun(self)
-            if real.is_open:
+            if real.transaction.is_open:
                 self.changes += _total_changes(real.connection) - before
 
     def _check(self) -> None:
@@ -179,7 +180,7 @@ class ConnectionUse:
                 self._state = state_of(self.owner, is_read_only=self._database.is_read_only)
             self._is_stale = False
             real.speaker = None
-        if not real.is_open:
+        if not real.transaction.is_open:
             self._begin(real, self._state, self.owner)
         real.is_used = True
         if real.adopted is not None:
@@ -209,7 +210,7 @@ class ConnectionUse:
 
     def _check_journal(self, pragma: Pragma, sql: str) -> None:
         wanted = _JOURNAL.search(sql)
-        if not pragma.has_value or wanted is None or not self.real.is_open:
+        if not pragma.has_value or wanted is None or not self.real.transaction.is_open:
             return
         (now,) = sqlite3.Cursor(self.owner).execute("PRAGMA journal_mode").fetchone()
         if _text(now).lower() != wanted[1].lower():
@@ -244,31 +245,39 @@ class ConnectionUse:
         if self._mode is True or self.checkout.is_idle():
             return
         with self.real.inside:
-            if self.real.is_open:
+            if self.real.transaction.is_open:
                 run(act(), self.real.link)
             else:
                 self.checkout.transaction.status.check()
                 self.checkout.refuse_stale()
 
-    def close(self) -> None:
-        """Close it, before sqlite3's own connection is closed as well."""
+    def note_close(self) -> None:
+        """The app is about to close its connection."""
         if self.real.adopted is not None:
             self.checkout.refuse("a handler closes a database in memory; leave it open")
-        self.finish()
+        self.close()
         self._is_closed = True
 
     @property
+    def place(self) -> Place:
+        """Where it is closed at the end of its call."""
+        return self.real.place
+
     def is_at_rest(self) -> bool:
-        """It has nothing open that its end has to undo, and nobody is in a statement."""
+        """Tell whether there is nothing to undo, and nobody is in a statement."""
         return self.checkout.virtual is None and not self.real.is_busy()
 
-    def finish(self) -> None:
-        """Its call is over, or it is closed: what nobody has committed is rolled back."""
-        checkout = self.checkout
-        if not checkout.is_idle() and self.real.is_open:
-            with self.real.inside:
-                if self.real.is_open:
-                    run(checkout.close(), self.real.link)
+    def mark_stale(self) -> None:
+        """Its call is over."""
+        self.checkout.closed = True
+
+    def close(self) -> None:
+        """Nobody uses it any more: what nobody has committed is rolled back."""
+        checkout, real = self.checkout, self.real
+        if not checkout.is_idle() and real.transaction.is_open:
+            with real.inside:
+                if real.transaction.is_open:
+                    run(checkout.close(), real.link)
         checkout.closed = True
 
     def in_transaction(self) -> bool:
@@ -302,7 +311,7 @@ class ConnectionUse:
     @property
     def has_unseen_rows(self) -> bool:
         """The batch has written to its database, which only the batch sees."""
-        return self.real.wrote
+        return self.real.transaction.wrote
 
     # Other -------------------------------------------------------------------------------------
 
