@@ -38,7 +38,8 @@ class Program:
 
     def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
         """Make a plain request; gives the JSON of its response."""
-        response = httpx.request(method, self.url + path, json=body)
+        # gunicorn listens before its worker has imported the app.
+        response = httpx.request(method, self.url + path, json=body, timeout=60)
         assert response.status_code == status, response.text
         return response.json()
 
