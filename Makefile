@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SHOP ?= shop.sqlite
 PORT ?= 8000
 # Tests wait for databases, time limits and sockets more than they compute.
-JOBS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+JOBS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 
 .PHONY: help run example test prove lint types fuzz bench clean
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -272,7 +273,16 @@ def test_a_batch_that_takes_too_long_is_stopped(database_url: str, serve: Serve)
     assert plain.status_code == 504
     assert shop.rows("SELECT count(*) FROM items") == [(3,)]
     for sku in ("a", "b", "c"):
-        assert shop.request("POST", "/v1/api/items", item(sku)).status_code == 201
+        assert created(shop, sku).status_code == 201
+
+
+def created(shop: Served, sku: str) -> httpx.Response:
+    """Create an item; again where a busy machine has taken longer than the limit of a second."""
+    give_up = time.monotonic() + 20
+    while True:
+        response = shop.request("POST", "/v1/api/items", item(sku))
+        if response.status_code not in (503, 504) or time.monotonic() > give_up:
+            return response
 
 
 @pytest.mark.parametrize("name", ["postgresql_url", "mysql_url"])
