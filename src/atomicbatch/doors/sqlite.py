@@ -36,7 +36,7 @@ def place_of(connection: Any) -> Place | None:
 
 
 def readable(connection: Any, sql: Any) -> Any:
-    """Read functions of Python's as the built-in ones: what they write is seen by itself."""
+    """Read Python functions like built-in ones: what they write passes a door itself."""
     origin = getattr(connection, "_atomicbatch", UNKNOWN)
     if not origin.functions:
         return sql
@@ -161,24 +161,24 @@ class Connection(sqlite3.Connection):
     # What belongs to it ------------------------------------------------------------------------
 
     def create_function(self, name: str, narg: int, func: Any, **options: Any) -> None:
-        """Make a function of Python's."""
+        """Register a Python function."""
         super().create_function(name, narg, func, **options)
         self._atomicbatch.note_function("create_function", name, narg, func, options)
 
     def create_aggregate(self, name: str, n_arg: int, aggregate_class: Any) -> None:
-        """Make an aggregate function of Python's."""
+        """Register a Python class as an aggregate function."""
         super().create_aggregate(name, n_arg, aggregate_class)
         self._atomicbatch.note_function("create_aggregate", name, n_arg, aggregate_class, {})
 
     def create_window_function(self, name: str, num_params: int, aggregate_class: Any, /) -> None:
-        """Make a window function of Python's."""
+        """Register a Python class as a window function."""
         super().create_window_function(name, num_params, aggregate_class)
         self._atomicbatch.note_function(
             "create_window_function", name, num_params, aggregate_class, {}
         )
 
     def create_collation(self, name: str, callback: Any, /) -> None:
-        """Make a collation of Python's."""
+        """Register a Python function as a collation."""
         super().create_collation(name, callback)
         self._atomicbatch.note_function("create_collation", name, 0, callback, {})
 

@@ -31,7 +31,7 @@ _FACTORY = _PARAMETERS.index("factory")
 
 @cache
 def _asking(factory: type) -> Any:
-    """Put our class below a class of the app's, so that all that it passes on comes by us."""
+    """Make our class a base of the app's class, so that what it passes on comes to us."""
     return factory if issubclass(factory, Connection) else below(factory, Connection)
 
 

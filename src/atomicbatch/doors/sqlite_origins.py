@@ -20,7 +20,7 @@ class Origin:
 
     Attributes:
         opened_in: The attempt at a batch inside of which it was opened, if in memory.
-        functions: The names of its functions of Python's.
+        functions: The names of the Python functions registered on it.
         made: Its functions, collations and hooks: what each is made by. The key tells which.
         events: What else was done to it, in order.
         version: Changes when one of the last two does.
@@ -68,7 +68,7 @@ class Origin:
     def note_function(
         self, method: str, name: str, count: int, function: Any, options: dict[str, Any]
     ) -> None:
-        """Note a function or a collation of Python's."""
+        """Note a Python function or collation."""
         kind = "collation" if method == "create_collation" else "function"
         key = (kind, name.lower(), count)
         self.version += 1

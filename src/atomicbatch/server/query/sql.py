@@ -86,7 +86,7 @@ def _like(condition: Condition, name: str, dialect: Dialect, parameters: list[An
         # SQLite's LIKE folds ASCII only, and always; GLOB never folds.
         pattern = _glob(pattern)
         parameters.append(pattern.casefold() if fold else pattern)
-        # As bytes, since a text that is not UTF-8 cannot be handed to a function of Python's.
+        # As bytes, since a text that is not UTF-8 cannot be handed to a Python function.
         folded = f"atomicbatch_fold(CAST({name} AS BLOB))"
         return f"{folded if fold else name} GLOB {mark}"
     if dialect.name == "postgresql":

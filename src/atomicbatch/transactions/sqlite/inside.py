@@ -15,8 +15,8 @@ class Inside:
     """
     A lock that lets one thread in at a time, for as long as the batch runs.
 
-    Whoever is inside may wait for who wants in: a function of Python's, say, or the rows that
-    executemany() is given, may come from a thread that reads. Once time is up nobody waits here.
+    The thread inside may itself wait for one outside: a Python function, or an iterator given to
+    executemany(), may need what another thread reads. So nobody waits once time is up.
 
     Args:
         status: The attempt's.

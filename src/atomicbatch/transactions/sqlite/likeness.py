@@ -1,8 +1,8 @@
 """
-Likeness: what of an app's connection the batch's own has to have while the app's speaks.
+Likeness: what the batch's own connection takes over from the app's connection in use.
 
-Functions, collations and hooks of Python's, pragmas, the text factory, extensions. Connections of
-one batch may differ in them; its own then changes with whoever speaks.
+Python functions, collations and hooks, pragmas, the text factory, extensions. Connections of one
+batch may differ in them. The batch's own connection then changes with each that is used.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Likeness:
         left = {key for key, made in self._made.items() if key not in wanted}
         if any(kind == "function" and name in self._built_in() for kind, name, _ in left):
             return (
-                "handlers use connections of which one has a function of Python's in the place of "
-                "a built-in one, and another has not; make it on all, or give it another name"
+                "one connection replaces a built-in SQL function by a Python function, and another "
+                "connection does not; register it on all of them, or give it another name"
             )
         # A function of SQLite's can be replaced, but not taken away by Python.
         kept = {key: self._made[key] for key in left if key[0] == "function"}

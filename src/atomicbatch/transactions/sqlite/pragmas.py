@@ -24,7 +24,7 @@ SWITCHED = (
     "trusted_schema",
     "writable_schema",
 )
-"""These can be made those of whoever speaks."""
+"""These can be set as the connection in use has them."""
 LIKE = "case_sensitive_like"
 """Likewise; but it cannot be asked for."""
 # What a connection has for itself and its rows do not depend on.

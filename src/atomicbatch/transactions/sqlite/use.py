@@ -149,7 +149,7 @@ class ConnectionUse:
     ) -> Any:
         real = self.real
         self.thread = threading.get_ident()
-        # What functions of Python's write comes by the doors as well: calling them only reads.
+        # What Python functions write passes a door itself, so calling them only reads.
         sql = readable(self.owner, sql)
         real.lock.take(self, sql, self._origin.options.get("timeout", 5.0))
         before = _total_changes(real.connection)
