@@ -5,7 +5,8 @@ In reading order::
 
     execution.py     which call is next, when to stop, what to report (a plain state machine)
     policy.py        stop or go on after a failed call; commit or undo at the end
-    run.py           execute, execute_async: the two thin shells; ``seal``, right before COMMIT
+    run.py           execute, execute_async: the thin shells; ``seal``, right before COMMIT
+    calls.py         an attempt's calls, for whoever performs them; several may be taken ahead
     attempts.py      how far an attempt has come, and what follows from how it ended
     transaction.py   what a transaction must offer
     replay.py        when a whole batch is run again, and how long to wait first
@@ -21,16 +22,18 @@ In reading order::
 
 from __future__ import annotations
 
+from atomicbatch.engine.calls import Calls
 from atomicbatch.engine.execution import Execution
 from atomicbatch.engine.observer import Observer, Observers
 from atomicbatch.engine.policy import Policy
 from atomicbatch.engine.replay import Replay
-from atomicbatch.engine.run import execute, execute_async
+from atomicbatch.engine.run import execute, execute_async, execute_by
 from atomicbatch.engine.transaction import AsyncTransaction, Rollback, Transaction
 from atomicbatch.engine.turns import Turn, Turns
 
 __all__ = [
     "AsyncTransaction",
+    "Calls",
     "Execution",
     "Observer",
     "Observers",
@@ -42,4 +45,5 @@ __all__ = [
     "Turns",
     "execute",
     "execute_async",
+    "execute_by",
 ]

@@ -22,7 +22,7 @@ from atomicbatch.errors import (
     TransactionError,
     UnknownOutcomeError,
 )
-from atomicbatch.model import Batch, Fate, Outcome
+from atomicbatch.model import Batch, Fate, Outcome, Reply
 
 M = TypeVar("M")
 
@@ -175,6 +175,11 @@ class Attempts:
         self.observers.attempt_begun(self.batch, self._number)
         self.current = Attempt(Execution(self.batch, self._policy), self.deadline)
         return self.current
+
+    def tell_call(self, reply: Reply | None, error: Exception | None) -> None:
+        """Tell the observers of the call that was recorded last."""
+        index = max(0, self.current.execution.recorded - 1)
+        self.observers.call_performed(self.batch, index, reply, error)
 
     def prospect(self) -> Outcome:
         """Return the outcome that the current attempt has if its transaction keeps its word."""

@@ -55,6 +55,11 @@ class Execution:
         self.handed_out = 0
 
     @property
+    def recorded(self) -> int:
+        """How many calls are recorded."""
+        return len(self._replies)
+
+    @property
     def running(self) -> int | None:
         """The first call that was handed out and not recorded, else the last one; 0-based."""
         return min(len(self._replies), self.handed_out - 1) if self.handed_out else None
@@ -80,6 +85,12 @@ class Execution:
             return None
         self.handed_out = index + 1
         return self._calls[index]
+
+    def take_back(self) -> None:
+        """Nothing of what was handed out has run, since the transaction could not be begun."""
+        if self._replies:
+            raise RuntimeError("a call that is recorded has run")
+        self.handed_out = 0
 
     def record(self, reply: Reply, *, took_part: bool | None = None) -> None:
         """
@@ -114,12 +125,15 @@ class Execution:
         self._took_part.append(None)
         self._fail(call, problem)
 
-    def record_timeout(self) -> None:
+    def record_timeout(self, *, answered: bool = False) -> None:
         """
         The time limit passed while the running call ran; it is the one to blame.
 
         It counts as failed even if it has answered 2xx since. If it has failed already, that
         stands: its own reply tells more.
+
+        Args:
+            answered: It is the call that was recorded last, whatever was handed out since.
         """
         if self.failed:
             self._stopped = True
@@ -128,7 +142,7 @@ class Execution:
             self.record_end_error(TimeoutExceededError("the time limit passed before COMMIT"))
             return
         error = TimeoutExceededError("the time limit of the batch passed while this call ran")
-        if len(self._replies) < self.handed_out:
+        if len(self._replies) < self.handed_out and not answered:
             self.record_error(error)
         else:
             error.call_index = len(self._replies) - 1

@@ -14,6 +14,9 @@ promise:
   does whatever comes out of COMMIT and is no TransactionError: a driver's exception, a time limit,
   a cancellation that was not the caller's.
 - An error before the first call was handed out goes to the caller: the batch did not run.
+
+``execute`` performs one call after another. ``execute_by`` leaves that to a runner, which may take
+several calls before the first is answered.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from concurrent.futures import CancelledError
 from typing import TypeVar
 
 from atomicbatch.engine.attempts import Attempts, Phase
+from atomicbatch.engine.calls import Calls, took_part
 from atomicbatch.engine.deadline import Deadline
 from atomicbatch.engine.logs import LOGS
 from atomicbatch.engine.observer import Observer, Observers
@@ -36,6 +40,8 @@ from atomicbatch.engine.waiting import wait_to_the_end
 from atomicbatch.model import Batch, Call, Outcome, Reply
 
 C = TypeVar("C")
+Runner = Callable[[Calls, C], None]
+"""Performs the calls of one attempt with what the transaction's block gave; see ``calls.py``."""
 
 
 def execute(
@@ -73,6 +79,37 @@ def execute(
         UnknownOutcomeError: Nobody knows what COMMIT has come to.
         TransactionError: The transaction could not be begun; nothing ran.
     """
+    return execute_by(
+        _one_by_one(perform),
+        batch,
+        transaction,
+        timeout_seconds=timeout_seconds,
+        replay=replay,
+        turns=turns,
+        policy=policy,
+        seal=seal,
+        observer=observer,
+    )
+
+
+def execute_by(
+    runner: Runner[C],
+    batch: Batch,
+    transaction: Transaction[C],
+    *,
+    timeout_seconds: float,
+    replay: Replay = Replay(),  # noqa: B008  # immutable
+    turns: Line | None = None,
+    policy: Policy = NORMAL,
+    seal: Callable[[Outcome, C], None] | None = None,
+    observer: Observer = LOGS,
+) -> Outcome:
+    """
+    Run a batch as ``execute`` does, with a runner that performs all calls of an attempt.
+
+    The runner may take calls ahead, and records them in order. It returns when there is no call
+    left to take, and everything that it took is recorded or the batch has failed.
+    """
     attempts = Attempts(
         batch,
         deadline=Deadline(timeout_seconds),
@@ -82,7 +119,7 @@ def execute(
         observers=Observers.of(observer),
     )
     try:
-        return _attempts(attempts, transaction, perform, seal)
+        return _attempts(attempts, transaction, runner, seal)
     except Exception:
         raise
     except BaseException:
@@ -95,7 +132,7 @@ def execute(
 def _attempts(
     attempts: Attempts,
     transaction: Transaction[C],
-    perform: Callable[[Call, C], Reply],
+    runner: Runner[C],
     seal: Callable[[Outcome, C], None] | None,
 ) -> Outcome:
     batch, deadline = attempts.batch, attempts.deadline
@@ -111,7 +148,7 @@ def _attempts(
         try:
             with attempt.watched(transaction.begin(batch, deadline=deadline.at)) as connection:
                 attempt.check_start()
-                _perform_all(attempts, perform, connection)
+                runner(Calls(attempts, connection), connection)
                 if seal is not None and not attempt.execution.failed:
                     _seal(attempts, seal, connection)
                 attempt.leave()
@@ -121,20 +158,19 @@ def _attempts(
             return outcome
 
 
-def _perform_all(attempts: Attempts, perform: Callable[[Call, C], Reply], connection: C) -> None:
-    execution, deadline = attempts.current.execution, attempts.deadline
-    hear_calls = attempts.observers.hear_calls
-    while (call := execution.next_call()) is not None:
-        try:
-            reply = perform(call, connection)
-            execution.record(reply, took_part=_took_part(connection))
-            if hear_calls:
-                _tell_call(attempts, reply, None)
-        except Exception as error:
-            execution.record_error(error)
-            _tell_call(attempts, None, error)
-        if not deadline.seconds_left:
-            execution.record_timeout()
+def _one_by_one(perform: Callable[[Call, C], Reply]) -> Runner[C]:
+    """The simplest runner: it takes a call when the one before is recorded."""
+
+    def run(calls: Calls, connection: C) -> None:
+        while (call := calls.next()) is not None:
+            try:
+                reply = perform(call, connection)
+            except Exception as error:
+                calls.record_error(error)
+            else:
+                calls.record(reply)
+
+    return run
 
 
 def _seal(attempts: Attempts, seal: Callable[[Outcome, C], None], connection: C) -> None:
@@ -256,12 +292,12 @@ async def _perform_all_async(
     while (call := execution.next_call()) is not None:
         try:
             reply = await perform(call, connection)
-            execution.record(reply, took_part=_took_part(connection))
+            execution.record(reply, took_part=took_part(connection))
             if hear_calls:
-                _tell_call(attempts, reply, None)
+                attempts.tell_call(reply, None)
         except Exception as error:
             execution.record_error(error)
-            _tell_call(attempts, None, error)
+            attempts.tell_call(None, error)
         if limit.expired() or not attempts.deadline.seconds_left:
             execution.record_timeout()
         elif task is not None and task.cancelling():
@@ -286,14 +322,3 @@ async def _seal_async(
         execution.record_timeout()
     elif task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def _tell_call(attempts: Attempts, reply: Reply | None, error: Exception | None) -> None:
-    index = attempts.current.execution.running or 0
-    attempts.observers.call_performed(attempts.batch, index, reply, error)
-
-
-def _took_part(connection: object) -> bool | None:
-    """Ask what the transaction's block gave whether the last call used it; None: nobody knows."""
-    told: Callable[[], bool | None] | None = getattr(connection, "took_part", None)
-    return None if told is None else told()
