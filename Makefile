@@ -7,7 +7,7 @@ PORT ?= 8000
 # Tests wait for databases, time limits and sockets more than they compute.
 JOBS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 
-.PHONY: help run example test prove lint types fuzz bench clean
+.PHONY: help run example test prove lint types fuzz bench plot clean
 
 help:
 	@echo "make run      serve a sample shop on http://127.0.0.1:8000"
@@ -16,7 +16,9 @@ help:
 	@echo "make test     run all tests"
 	@echo "make prove    run the long variants of tests, which make test leaves out"
 	@echo "make lint     check style; make types: check types"
-	@echo "make bench    measure; make fuzz: throw random bytes at the wire"
+	@echo "make bench    measure; BASELINE=TREE: beside the older code in that source tree"
+	@echo "make plot     draw what make bench has measured"
+	@echo "make fuzz     throw random bytes at the wire"
 	@echo "make clean    remove the environment and the sample shop"
 
 run: $(VENV)/run
@@ -42,10 +44,21 @@ types: $(VENV)/test
 fuzz: $(VENV)/fuzz
 	$(BIN)/python fuzz/fuzz_wire.py -max_total_time=$(or $(SECONDS),30)
 
-bench: $(VENV)/test
-	$(BIN)/python benchmarks/wire.py
-	$(BIN)/python benchmarks/server.py
+# Each program says what it measures, and by --help with what it can be told.
+BASELINE ?=
+MEASURED ?= measured.json
+COMPARED = $(if $(BASELINE),--baseline $(BASELINE))
+bench: $(VENV)/bench
+	$(BIN)/python -m benchmarks.server --json $(MEASURED)
+	$(BIN)/python -m benchmarks.distance
+	$(BIN)/python -m benchmarks.library
+	$(BIN)/python -m benchmarks.concurrency $(COMPARED)
+	$(BIN)/python -m benchmarks.big_batches $(COMPARED)
+	$(BIN)/python -m benchmarks.wire
 	$(BIN)/python -m benchmarks.join
+
+plot: $(VENV)/bench
+	$(BIN)/python -m benchmarks.plot $(MEASURED)
 
 clean:
 	rm -rf $(VENV) $(SHOP) $(SHOP)-shm $(SHOP)-wal examples/fastapi-shop/shop.sqlite
@@ -75,6 +88,10 @@ $(VENV)/test: pyproject.toml | $(BIN)/python
 	@if command -v mariadb_config >/dev/null; then \
 	  $(BIN)/python -m pip install -q --group mysqlclient; \
 	else echo "without libmariadb-dev: mysqlclient is not tested"; fi
+	@touch $@
+
+$(VENV)/bench: $(VENV)/test
+	$(BIN)/python -m pip install -q --group bench
 	@touch $@
 
 $(VENV)/fuzz: pyproject.toml | $(BIN)/python

@@ -1,8 +1,8 @@
 """
 An ordinary FastAPI app to be measured: sessions by dependency, models, commits.
 
-``BENCHMARK_DATABASE`` is its database: ``sqlite:///FILE`` (``def`` handlers) or
-``postgresql+asyncpg://...`` (``async def`` handlers).
+``BENCHMARK_DATABASE`` is its database, an URL of SQLAlchemy's: with ``postgresql+asyncpg://`` and
+``postgresql+psycopg_async://`` the handlers are ``async def``, with all others ``def``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class StoredItem(NewItem):
 
 plain = FastAPI()
 
-if URL.startswith("sqlite"):
+if not URL.partition(":")[0].endswith(("asyncpg", "_async")):
     engine = sa.create_engine(URL)
     Base.metadata.create_all(engine)
 

@@ -160,9 +160,12 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def mariadb() -> Iterator[str]:
+def mariadb(*, durable: bool = False) -> Iterator[str]:
     """
     Run MariaDB; gives the URL of its server, without a database.
+
+    Args:
+        durable: Wait for the disk at COMMIT, as servers do unless told otherwise.
 
     Raises:
         MissingServerError: There is none on this machine.
@@ -190,7 +193,8 @@ def mariadb() -> Iterator[str]:
         command = [
             *(server, "--no-defaults", f"--datadir={data}", f"--port={port}"),
             *("--bind-address=127.0.0.1", f"--socket={scratch / 'socket'}", "--skip-name-resolve"),
-            *("--innodb-buffer-pool-size=64M", "--max-connections=300", *unsynced),
+            *("--innodb-buffer-pool-size=64M", "--max-connections=300"),
+            *(() if durable else unsynced),
         ]
         with _server(command, user, scratch / "log") as process:
 
