@@ -11,6 +11,12 @@ from atomicbatch.limits import Limits
 
 
 async def read_body(receive: Receive, limits: Limits, held: Held | None = None) -> bytes | None:
+    """Read a whole body, as ``read_upload`` does, and put it together."""
+    upload = await read_upload(receive, limits, held)
+    return None if upload is None else await work(upload.size, upload.body)
+
+
+async def read_upload(receive: Receive, limits: Limits, held: Held | None = None) -> Upload | None:
     """
     Read a whole body, or return None: the client has hung up.
 
@@ -32,6 +38,6 @@ async def read_body(receive: Receive, limits: Limits, held: Held | None = None) 
                     return None
                 upload.take(message.get("body", b""))
                 if not message.get("more_body", False):
-                    return await work(upload.size, upload.body)
+                    return upload
     except TimeoutError:
         raise body_too_slow() from None

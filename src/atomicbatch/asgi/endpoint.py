@@ -30,7 +30,6 @@ class BatchEndpoint:
         limits: Bounds on the body and on the time it takes to arrive.
         shared_limits: The other bounds, which OPTIONS lists too.
         held: Counts what the batch holds, for whoever bounds all batches together.
-        in_pieces: Hand a long response to the server piece by piece, so that others may run.
     """
 
     def __init__(
@@ -40,10 +39,8 @@ class BatchEndpoint:
         limits: Limits | None = None,
         shared_limits: SharedLimits | None = None,
         held: Held | None = None,
-        in_pieces: bool = True,
     ) -> None:
         self._answer = answer
-        self._in_pieces = in_pieces
         self._limits = limits or Limits()
         self._shared_limits = shared_limits
         self._held = held
@@ -60,9 +57,9 @@ class BatchEndpoint:
             }
         )
         body = b"" if scope["method"] == "HEAD" else response.body
-        size = PIECE_BYTES if self._in_pieces else len(body) or 1
-        for start in range(0, len(body) or 1, size):
-            end = start + size
+        # In pieces, so that others may run between two of them.
+        for start in range(0, len(body) or 1, PIECE_BYTES):
+            end = start + PIECE_BYTES
             piece, more = body[start:end], end < len(body)
             await send({"type": "http.response.body", "body": piece, "more_body": more})
             if more:

@@ -49,3 +49,8 @@ async def work(size: int, act: Callable[[], T], *, inline_bytes: int = INLINE_BY
     if size <= inline_bytes:
         return act()
     return await asyncio.get_running_loop().run_in_executor(_threads.pool, act)
+
+
+def submit(act: Callable[[T], object], argument: T) -> None:
+    """Do something in a thread beside the event loop; it must not raise."""
+    _threads.pool.submit(act, argument)

@@ -46,6 +46,11 @@ class Upload:
         """Put the pieces together; long ones take a while."""
         return concatenated(self._pieces) if self._pieces else b""
 
+    def take_all(self) -> bytes:
+        """Put the pieces together and let go of them, for whoever keeps the upload for longer."""
+        pieces, self._pieces = self._pieces, []
+        return concatenated(pieces) if pieces else b""
+
 
 def body_too_long(limits: Limits) -> LimitError:
     """Make the error for a body of more than ``limits.max_body_bytes``."""

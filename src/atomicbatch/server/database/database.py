@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -21,10 +22,11 @@ from atomicbatch.model import Batch
 from atomicbatch.server.database.backends import backend_for, dialect_of
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.database.threads import Threads
-from atomicbatch.server.database.tickets import AnyTicket
+from atomicbatch.server.database.tickets import AnyTicket, Ticket
 from atomicbatch.server.schema.catalog import Catalog
 
 _T = TypeVar("_T")
+Abandon = Callable[[], None]
 
 
 class Database:
@@ -75,34 +77,54 @@ class Database:
         )
         self._readers = threads("reader", limits.max_readers, reader=True)
 
-    async def run(
+    def start(
         self,
         work: Callable[[Session], _T],
         *,
         read_only: bool,
-        seconds: float,
+        deadline: float,
+        told: Callable[[Ticket[Session, _T]], object],
         instead: Callable[[AnyTicket, AtomicBatchError], _T] | None = None,
-    ) -> _T:
+    ) -> Abandon:
         """
-        Run ``work`` in a worker thread, on that thread's session.
+        Have ``work`` done in a worker thread, on that thread's session.
 
-        It is ended after ``seconds``, or when the caller is cancelled, and is over within a second
-        of that, whatever the database does; see ``threads.py``.
+        It is ended at ``deadline``, and is over within a second of that, whatever the database
+        does; see ``threads.py``.
 
         Args:
             work: What to do with the session.
             read_only: It only reads.
-            seconds: How long it may take, from now on.
+            deadline: When it has to be over, in seconds of ``time.monotonic()``.
+            told: Called once, in any thread, with the ticket that has the ``answer``: what
+                ``work`` returns or raises, or TimeoutExceededError (the time was over before
+                COMMIT), or UnknownOutcomeError (COMMIT had not been answered).
             instead: Makes the result if the thread has to be given up before COMMIT.
+
+        Returns:
+            What to call when nobody waits for the result any more: the work is ended, unless COMMIT
+            has been sent. ``told`` is called all the same, once it is over.
 
         Raises:
             LimitError: Too much is waiting for a thread already.
-            TimeoutExceededError: The time was over before COMMIT.
-            UnknownOutcomeError: The time was over, and COMMIT had not been answered.
         """
         read_only = read_only or self.read_only
         threads = self._readers if read_only else self._writers
-        return await threads.run(work, seconds=seconds, read_only=read_only, instead=instead)
+        ticket = threads.start(
+            work, deadline=deadline, read_only=read_only, told=told, instead=instead
+        )
+        return partial(threads.abandon, ticket)
+
+    async def run(self, work: Callable[[Session], _T], *, read_only: bool, seconds: float) -> _T:
+        """
+        Run ``work`` as ``start`` does, and wait for it on an event loop.
+
+        It is ended after ``seconds``, or when the caller is cancelled. Raises what ``start`` raises
+        and what its ``told`` is told.
+        """
+        read_only = read_only or self.read_only
+        threads = self._readers if read_only else self._writers
+        return await threads.run(work, seconds=seconds, read_only=read_only)
 
     def close(self, seconds: float = 5.0) -> None:
         """

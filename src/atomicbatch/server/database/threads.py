@@ -20,10 +20,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import wait
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
-from atomicbatch.engine.deadline import GIVE_UP_SECONDS, SEVER_SECONDS, clock
+from atomicbatch.engine.deadline import GIVE_UP_SECONDS, SEVER_SECONDS
 from atomicbatch.errors import (
     AtomicBatchError,
     BusyError,
@@ -31,7 +31,7 @@ from atomicbatch.errors import (
     TimeoutExceededError,
     UnknownOutcomeError,
 )
-from atomicbatch.server.database.tickets import Stage, Ticket
+from atomicbatch.server.database.tickets import Limit, Stage, Ticket
 
 _log = logging.getLogger("atomicbatch.server")
 T = TypeVar("T")
@@ -54,6 +54,26 @@ class Worked(Protocol):
 
 
 S = TypeVar("S", bound=Worked)
+
+
+class _Worker(Generic[S]):
+    """
+    A thread, as those who give it work see it.
+
+    Attributes:
+        session: What it works with, once it has begun.
+        ticket: What it works on, or is to work on next; None: it is idle, or has to end.
+        wake: Held while it is idle; whoever gives it a ticket releases it.
+    """
+
+    __slots__ = ("session", "ticket", "wake")
+
+    def __init__(self, ticket: Ticket[S, Any]) -> None:
+        self.session: S | None = None
+        self.ticket: Ticket[S, Any] | None = ticket
+        # A lock is several times cheaper than a condition, which makes a lock for each wait.
+        self.wake = threading.Lock()
+        self.wake.acquire()
 
 
 class Threads(Generic[S]):
@@ -79,58 +99,93 @@ class Threads(Generic[S]):
     ) -> None:
         self._name, self._size, self._make = name, size, make
         self._max_waiting, self._limit = max_waiting, limit
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Those for whom no thread is free.
         self._line: deque[Ticket[S, Any]] = deque()
-        self._idle = 0
-        self._alive: dict[threading.Thread, Ticket[S, Any] | None] = {}
-        self._sessions: dict[threading.Thread, S] = {}
+        # The one that was busy last is given work first: what it needs is still at hand.
+        self._idle: list[_Worker[S]] = []
+        self._alive: set[_Worker[S]] = set()
+        self._one_has_ended = threading.Condition(self._lock)
         self._closed = False
 
-    async def run(
+    def start(
         self,
         work: Callable[[S], T],
         *,
-        seconds: float,
+        deadline: float,
         read_only: bool,
+        told: Callable[[Ticket[S, T]], object],
         instead: Callable[[Ticket[S, T], AtomicBatchError], T] | None = None,
-    ) -> T:
+    ) -> Ticket[S, T]:
         """
-        Do ``work`` in a thread; end it after ``seconds``, or when the caller is cancelled.
+        Have ``work`` done in a thread; end it at ``deadline``.
 
         Args:
             work: What to do with a session.
-            seconds: How long it may take, from now on.
+            deadline: When it has to be over, in seconds of ``time.monotonic()``.
             read_only: It only reads.
+            told: Called once with the ticket, when its ``answer`` is there, in any thread. It must
+                neither wait nor raise. The answer may be BusyError (the time was over before a
+                thread was free), TimeoutExceededError (before COMMIT), or UnknownOutcomeError
+                (before COMMIT was answered).
             instead: Makes the result if the thread has to be given up before COMMIT.
 
         Raises:
             LimitError: Too much is waiting for a thread already.
-            BusyError: The time was over before a thread was free.
-            TimeoutExceededError: The time was over before COMMIT.
-            UnknownOutcomeError: The time was over, and COMMIT had not been answered.
         """
-        ticket: Ticket[S, T] = Ticket(work, time.monotonic() + seconds, read_only=read_only)
-        self._put(ticket)
-        limit = _Limit(lambda: self._end(ticket, instead))
-        clock.remind(ticket.deadline, limit)
-        future = asyncio.wrap_future(ticket.future)
+        ticket = Ticket(work, deadline, read_only=read_only, instead=instead, told=told)
+        # Before anybody can settle it, which is what makes the clock forget it.
+        limit = Limit(ticket, self._end)
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            # The caller is gone: its batch must not commit, and must be over before we go on.
-            self._end(ticket, instead, but_commit=True)
-            await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # seen, so that asyncio does not complain
-            raise
-        finally:
+            self._put(ticket)
+        except BaseException:
             limit.close()
+            raise
+        return ticket
+
+    def abandon(self, ticket: Ticket[S, Any]) -> None:
+        """Nobody waits for a ticket any more: it must not commit, unless COMMIT has been sent."""
+        self._end(ticket, but_commit=True)
+
+    async def run(self, work: Callable[[S], T], *, seconds: float, read_only: bool) -> T:
+        """
+        Do ``work`` in a thread, and wait for it on an event loop.
+
+        Its time is over after ``seconds``, or when the caller is cancelled. The cancellation goes
+        on once the work is over. Raises what ``start`` raises and what ``told`` is told.
+        """
+        loop = asyncio.get_running_loop()
+        over = asyncio.Event()
+
+        def told(_: Ticket[S, T]) -> None:
+            with suppress(RuntimeError):  # the event loop is closed
+                loop.call_soon_threadsafe(over.set)
+
+        ticket = self.start(
+            work, deadline=time.monotonic() + seconds, read_only=read_only, told=told
+        )
+        try:
+            await over.wait()
+        except asyncio.CancelledError:
+            self.abandon(ticket)
+            await over.wait()
+            raise
+        answer = ticket.answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     def _put(self, ticket: Ticket[S, Any]) -> None:
-        with self._changed:
-            busy = sum(running is not None for running in self._alive.values())
-            # Some of those in the line do not count: a thread is about to take them.
-            if len(self._line) - (self._size - busy) >= self._max_waiting:
+        with self._lock:
+            if self._idle:
+                worker = self._idle.pop()
+                worker.ticket = ticket
+                worker.wake.release()
+            elif len(self._alive) < self._size:
+                self._start_thread(ticket)
+            elif len(self._line) < self._max_waiting:
+                self._line.append(ticket)
+            else:
                 error = LimitError(
                     f"{self._max_waiting} requests are waiting for the database already",
                     limit=self._limit,
@@ -138,106 +193,83 @@ class Threads(Generic[S]):
                 )
                 error.status, error.slug = 503, "server-busy"
                 raise error
-            self._line.append(ticket)
-            if len(self._line) <= self._idle:
-                self._changed.notify()
-            else:
-                self._fill()
 
-    def _fill(self) -> None:
-        """Start a thread if there is work for one more. The lock is held."""
-        if self._line and len(self._alive) < self._size:
-            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._alive[thread] = None
-            thread.start()
-
-    def _work(self) -> None:
-        thread = threading.current_thread()
-        session = self._make()
-        with self._changed:
-            self._sessions[thread] = session
+    def _start_thread(self, ticket: Ticket[S, Any]) -> None:
+        """Start a thread, with its first ticket. The lock is held."""
+        worker = _Worker(ticket)
+        self._alive.add(worker)
         try:
-            while (ticket := self._next(thread)) is not None:
-                try:
-                    session.reserve(ticket)
-                    result = ticket.work(session)
-                except BaseException as error:
-                    ticket.fail(error)
-                    del error
-                else:
-                    if not ticket.settle(result) and ticket.stage is Stage.COMMITTED:
-                        _log.warning(
-                            "a batch whose outcome was reported as unknown has committed after all"
-                        )
-                    del result
-                del ticket
+            threading.Thread(
+                target=self._work, args=(worker,), name=self._name, daemon=True
+            ).start()
+        except BaseException:
+            self._alive.discard(worker)
+            raise
+
+    def _work(self, worker: _Worker[S]) -> None:
+        session = worker.session = self._make()
+        try:
+            while True:
+                _do(worker.ticket, session)
+                if not self._next(worker):
+                    break
         finally:
             session.close()
-            with self._changed:
-                self._alive.pop(thread, None)
-                self._sessions.pop(thread, None)
-                self._changed.notify_all()
+            with self._lock:
+                self._alive.discard(worker)
+                self._fill()
+                self._one_has_ended.notify_all()
 
-    def _next(self, thread: threading.Thread) -> Ticket[S, Any] | None:
-        """The next work for ``thread``; None: the thread has to end."""
-        with self._changed:
-            while True:
-                if thread not in self._alive:
-                    return None  # given up, and replaced
-                self._alive[thread] = None
-                while self._line:
-                    ticket = self._line.popleft()
-                    if ticket.take():
-                        self._alive[thread] = ticket
-                        return ticket
-                if self._closed:
-                    return None
-                self._idle += 1
-                self._changed.wait()
-                self._idle -= 1
+    def _next(self, worker: _Worker[S]) -> bool:
+        """Wait until ``worker`` has a ticket; False: the thread has to end."""
+        with self._lock:
+            worker.ticket = None
+            if worker not in self._alive:
+                return False  # given up, and replaced
+            if self._line:
+                worker.ticket = self._line.popleft()
+                return True
+            if self._closed:
+                return False
+            self._idle.append(worker)
+        worker.wake.acquire()
+        return worker.ticket is not None
+
+    def _fill(self) -> None:
+        """Start a thread if somebody waits for one. The lock is held."""
+        if self._line and len(self._alive) < self._size:
+            self._start_thread(self._line.popleft())
 
     # Ending work before it ends by itself ----------------------------------------------------
 
-    def _end(
-        self,
-        ticket: Ticket[S, T],
-        instead: Callable[[Ticket[S, T], AtomicBatchError], T] | None,
-        *,
-        but_commit: bool = False,
-    ) -> None:
+    def _end(self, ticket: Ticket[S, Any], *, but_commit: bool = False) -> None:
         """End a ticket's work, without waiting for it."""
         stage = ticket.end(but_commit=but_commit)
         if stage is Stage.WAITING:
             ticket.fail(BusyError("the batch has waited too long for its turn"))
-            with self._changed:
+            with self._lock:
                 if ticket in self._line:
                     self._line.remove(ticket)
         elif stage is not None:
-            threading.Thread(
-                target=self._end_running, args=(ticket, instead, stage), daemon=True
-            ).start()
+            threading.Thread(target=self._end_running, args=(ticket, stage), daemon=True).start()
 
-    def _end_running(
-        self,
-        ticket: Ticket[S, T],
-        instead: Callable[[Ticket[S, T], AtomicBatchError], T] | None,
-        stage: Stage,
-    ) -> None:
+    def _end_running(self, ticket: Ticket[S, Any], stage: Stage) -> None:
         session = self._session_of(ticket)
         if session is not None and stage is Stage.RUNNING:
             # In a thread of its own: most drivers interrupt by way of the network.
             threading.Thread(target=session.stop, args=(ticket,), daemon=True).start()
-        if _is_done(ticket, SEVER_SECONDS):
+        if ticket.wait(SEVER_SECONDS):
             return
         if session is not None:
             session.cut_off(ticket)
-        if _is_done(ticket, GIVE_UP_SECONDS - SEVER_SECONDS) or ticket.stage is Stage.COMMITTED:
+        if ticket.wait(GIVE_UP_SECONDS - SEVER_SECONDS) or ticket.stage is Stage.COMMITTED:
             return
         error: AtomicBatchError = too_late()
         if ticket.stage is Stage.COMMITTING:
             error = UnknownOutcomeError("the time was over, and COMMIT had not been answered")
         self._give_up(ticket)
         _log.error("%s: its thread is given up, and another takes its place", error)
+        instead = ticket.instead
         if instead is None or ticket.replies is None or isinstance(error, UnknownOutcomeError):
             ticket.fail(error)
             return
@@ -247,17 +279,17 @@ class Threads(Generic[S]):
             ticket.fail(failure)
 
     def _session_of(self, ticket: Ticket[S, Any]) -> S | None:
-        with self._changed:
-            for thread, running in self._alive.items():
-                if running is ticket:
-                    return self._sessions.get(thread)
+        with self._lock:
+            for worker in self._alive:
+                if worker.ticket is ticket:
+                    return worker.session
         return None
 
     def _give_up(self, ticket: Ticket[S, Any]) -> None:
-        with self._changed:
-            for thread, running in self._alive.items():
-                if running is ticket:
-                    del self._alive[thread]
+        with self._lock:
+            for worker in self._alive:
+                if worker.ticket is ticket:
+                    self._alive.discard(worker)
                     break
             self._fill()
 
@@ -267,40 +299,33 @@ class Threads(Generic[S]):
 
         Returns within a second after that, whatever the database does.
         """
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._alive, seconds)
-            left = [ticket for ticket in (*self._alive.values(), *self._line) if ticket is not None]
+            for worker in self._idle:
+                worker.wake.release()
+            self._idle.clear()
+            self._one_has_ended.wait_for(lambda: not self._alive, seconds)
+            working = [worker.ticket for worker in self._alive]
+            left = [ticket for ticket in (*working, *self._line) if ticket is not None]
         for ticket in left:
-            self._end(ticket, None)
-        wait([ticket.future for ticket in left], 1.0)
+            self._end(ticket)
+        until = time.monotonic() + 1.0
+        for ticket in left:
+            ticket.wait(max(0.0, until - time.monotonic()))
 
 
-class _Limit:
-    """One ticket's time, for the clock."""
-
-    __slots__ = ("_end", "is_closed")
-
-    def __init__(self, end: Callable[[], None]) -> None:
-        self._end: Callable[[], None] | None = end
-        self.is_closed = False
-
-    def pass_time(self, now: float) -> float | None:  # noqa: ARG002 - it is called on time
-        """Called by the clock's thread."""
-        if (end := self._end) is not None:
-            end()
-        return None
-
-    def close(self) -> None:
-        # The clock keeps it for a while, but not what it holds.
-        self._end = None
-        self.is_closed = True
-        clock.forget_one()
-
-
-def _is_done(ticket: Ticket[Any, Any], seconds: float) -> bool:
-    return bool(wait([ticket.future], seconds).done)
+def _do(ticket: Ticket[S, Any] | None, session: S) -> None:
+    """Do a ticket's work, unless its caller has been told something before it began."""
+    if ticket is None or not ticket.take():
+        return
+    try:
+        session.reserve(ticket)
+        result = ticket.work(session)
+    except BaseException as error:
+        ticket.fail(error)
+    else:
+        if not ticket.settle(result) and ticket.stage is Stage.COMMITTED:
+            _log.warning("a batch whose outcome was reported as unknown has committed after all")
 
 
 def too_late() -> TimeoutExceededError:

@@ -17,11 +17,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from atomicbatch.engine import Turn
+from atomicbatch.engine.deadline import clock
+from atomicbatch.errors import AtomicBatchError
 from atomicbatch.model import Reply
 
 S = TypeVar("S")
@@ -45,18 +46,43 @@ class Ticket(Generic[S, T]):
 
     Args:
         work: What a worker thread does with its session.
+        instead: Makes the result if the thread has to be given up before COMMIT.
+        told: Called once the ticket is settled, in whatever thread has settled it. It must neither
+            wait nor raise.
 
     Attributes:
         deadline: ``time.monotonic()`` seconds.
         read_only: Its transactions only read.
-        future: The result of the work, or what the caller was told before the work ended.
+        settled: The caller has been told something: the result of the work, or what was said
+            before the work ended.
         over: None of its transactions can commit any more.
         stage: How far the work has come.
         raced: What has met another transaction already; see ``Session.raced``.
         renewed: The batch was run again because the schema may have changed.
         replies: The replies of the transaction under way; None before BEGIN.
         turn: Its place in the line of batches that have met a conflict.
+        limit: What the clock has of it; None: it has no time limit.
     """
+
+    __slots__ = (
+        "_error",
+        "_is_settled",
+        "_result",
+        "_told",
+        "deadline",
+        "instead",
+        "limit",
+        "lock",
+        "over",
+        "raced",
+        "read_only",
+        "renewed",
+        "replies",
+        "settled",
+        "stage",
+        "turn",
+        "work",
+    )
 
     def __init__(
         self,
@@ -64,24 +90,35 @@ class Ticket(Generic[S, T]):
         deadline: float = math.inf,
         *,
         read_only: bool = False,
+        instead: Callable[[Ticket[S, T], AtomicBatchError], T] | None = None,
+        told: Callable[[Ticket[S, T]], object] | None = None,
     ) -> None:
         self.work = work
         self.deadline = deadline
         self.read_only = read_only
+        self.instead = instead
         self.lock = threading.Lock()
-        self.over = self.renewed = False
+        self.over = self.renewed = self.settled = False
         self.stage = Stage.WAITING
         self.raced: set[tuple[str, ...]] = set()
         self.replies: list[Reply] | None = None
         self.turn: Turn | None = None
-        self.future: Future[T] = Future()
-        # It cannot be cancelled any more: only the worker, or whoever ends the ticket, settles it.
-        self.future.set_running_or_notify_cancel()
+        self.limit: Limit | None = None
+        self._told = told
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        # Few are waited for by a thread; whoever does makes it, under the lock.
+        self._is_settled: threading.Event | None = None
+
+    @property
+    def answer(self) -> T | BaseException:
+        """What the caller is told: the result, or the error in its place."""
+        return cast("T", self._result) if self._error is None else self._error
 
     def take(self) -> bool:
         """Take it for a thread; False: the caller has already been told something."""
         with self.lock:
-            if self.future.done():
+            if self.settled:
                 return False
             self.stage = Stage.RUNNING
             return True
@@ -121,7 +158,7 @@ class Ticket(Generic[S, T]):
             The stage at which it was ended; None: there is nothing to end.
         """
         with self.lock:
-            if self.future.done() or self.stage is Stage.COMMITTED:
+            if self.settled or self.stage is Stage.COMMITTED:
                 return None
             if but_commit and self.stage is Stage.COMMITTING:
                 return None
@@ -132,22 +169,72 @@ class Ticket(Generic[S, T]):
 
     def settle(self, result: T) -> bool:
         """Give the caller the result; False: it has already been told something else."""
-        with self.lock:
-            if self.future.done():
-                return False
-            self.future.set_result(result)
-            return True
+        return self._settle(result, None)
 
     def fail(self, error: BaseException) -> bool:
         """Give the caller an error; False: it has already been told something else."""
+        return self._settle(None, error)
+
+    def _settle(self, result: T | None, error: BaseException | None) -> bool:
         with self.lock:
-            if self.future.done():
+            if self.settled:
                 return False
-            self.future.set_exception(error)
-            return True
+            self._result, self._error = result, error
+            self.settled = True
+        if self.limit is not None:
+            self.limit.close()
+        if self._is_settled is not None:
+            self._is_settled.set()
+        if self._told is not None:
+            self._told(self)
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Wait in this thread, at most so long, and tell whether it is settled."""
+        with self.lock:
+            if self.settled:
+                return True
+            if self._is_settled is None:
+                self._is_settled = threading.Event()
+        return self._is_settled.wait(seconds)
 
 
 AnyTicket = Ticket[Any, Any]
+
+
+class Limit:
+    """
+    A ticket's time limit, as the clock sees it; see ``engine.deadline``.
+
+    Args:
+        ticket: Whose time it is.
+        end: Called with the ticket, by the clock's thread, when the time is over.
+    """
+
+    __slots__ = ("_end", "_ticket")
+
+    def __init__(self, ticket: AnyTicket, end: Callable[[AnyTicket], object]) -> None:
+        self._ticket: AnyTicket | None = ticket
+        self._end = end
+        ticket.limit = self
+        clock.remind(ticket.deadline, self)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the ticket is settled."""
+        return self._ticket is None
+
+    def pass_time(self, now: float) -> float | None:  # noqa: ARG002 - it is called on time
+        """End the ticket; called by the clock's thread."""
+        if (ticket := self._ticket) is not None:
+            self._end(ticket)
+        return None
+
+    def close(self) -> None:
+        """The ticket is settled."""
+        # The clock keeps the limit for a while, but not what it holds.
+        self._ticket = None
+        clock.forget_one()
 
 
 def untimed(*, read_only: bool) -> AnyTicket:

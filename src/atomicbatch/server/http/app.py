@@ -8,30 +8,34 @@ as it is.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from atomicbatch.asgi import BatchEndpoint
-from atomicbatch.asgi.body import read_body
-from atomicbatch.asgi.heavy import work
-from atomicbatch.errors import AtomicBatchError, UnknownOutcomeError
-from atomicbatch.exchange import EndpointOptions, Head, Response, read_request, write_response
-from atomicbatch.exchange.response import UNKNOWN
+from atomicbatch.asgi.body import read_upload
+from atomicbatch.engine.current import inside_batch
+from atomicbatch.errors import AtomicBatchError
+from atomicbatch.exchange import EndpointOptions, Response, check_head, nested_batch
 from atomicbatch.limits import Limits, ServerLimits
-from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
-from atomicbatch.problems import error_reply, outcome_header
+from atomicbatch.model import Reply
 from atomicbatch.server.database.database import Database
 from atomicbatch.server.http.access_log import ENTRY, Entry
+from atomicbatch.server.http.answering import (
+    Answer,
+    Answering,
+    Asked,
+    BatchAnswering,
+    CallAnswering,
+)
 from atomicbatch.server.http.batches import Batches
 from atomicbatch.server.http.hang_up import Receive, unless_hung_up
 from atomicbatch.server.http.hosts import Hosts
 from atomicbatch.server.http.readiness import Readiness
 from atomicbatch.server.http.replies import NOT_STARTED, STOPPING, Send, send_reply
 from atomicbatch.server.pages.fixed import HEALTHY, fixed_replies
-from atomicbatch.server.principal import Identify, Principal, anonymous
+from atomicbatch.server.principal import Identify, anonymous
 from atomicbatch.server.rows.api import Api
 from atomicbatch.server.schema.tables import Schema
 
@@ -40,9 +44,8 @@ Scope = MutableMapping[str, Any]
 BASE_PATH = "/v1/api"
 BATCH_PATH = "/v1/api/batch"
 _BATCH = BATCH_PATH.encode()
-# Reading a body of this size takes about a millisecond: below it a hop to a thread costs more
-# than it gives to the other requests.
-_INLINE_BYTES = 32 * 1024
+HEALTH_PATH = b"/healthz"
+"""Answered also while no other request is: it asks for nothing."""
 
 
 class Application:
@@ -59,6 +62,7 @@ class Application:
         identify: Says who asks, for each request and each call.
 
     Attributes:
+        limits: Bounds on a batch.
         draining: New requests are refused with 503; set when the server is told to stop.
     """
 
@@ -75,17 +79,12 @@ class Application:
     ) -> None:
         self._database = database
         self._hosts = hosts or Hosts()
-        self._limits = limits or Limits()
-        self._options = EndpointOptions(path=BATCH_PATH, limits=self._limits)
+        self.limits = limits or Limits()
+        self._options = EndpointOptions(path=BATCH_PATH, limits=self.limits)
         self._address = address
         self._identify = identify
         self._batches = Batches(database, self._make_api, check_room=check_room or (lambda: None))
-        self._endpoint = BatchEndpoint(
-            self._answer_batch,
-            limits=self._limits,
-            shared_limits=server_limits or ServerLimits(),
-            in_pieces=False,
-        )
+        self._server_limits = server_limits or ServerLimits()
         self._readiness = Readiness(database)
         self.draining = False
 
@@ -104,11 +103,11 @@ class Application:
             base_path=BASE_PATH,
             batch_path=BATCH_PATH,
             address=self._address,
-            limits=self._limits,
+            limits=self.limits,
             read_only=read_only,
         )
         return Api(
-            schema, base_path=BASE_PATH, pages=pages, read_only=read_only, limits=self._limits
+            schema, base_path=BASE_PATH, pages=pages, read_only=read_only, limits=self.limits
         )
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -126,84 +125,81 @@ class Application:
         self._database.close(seconds)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, method = _path(scope), scope["method"]
-        if (refused := self._hosts.refusal(method, scope["headers"])) is not None:
-            await send_reply(send, method, _not_started(path, refused))
-        elif self.draining:
-            await send_reply(send, method, _not_started(path, STOPPING))
-        elif path == _BATCH:
-            await self._endpoint(scope, receive, send)
-        elif path == b"/healthz" and method in ("GET", "HEAD"):
-            await send_reply(send, method, HEALTHY)
-        elif path == b"/readyz" and method in ("GET", "HEAD"):
-            await send_reply(send, method, await self._readiness.answer())
-        elif (reply := await self._answer_call(path, scope, receive)) is not None:
-            await send_reply(send, method, reply)
+        asked = _asked(scope)
+        answer: Answer | None
+        answering = self.begin(asked)
+        if isinstance(answering, Answering):
+            answer = await self._answer(answering, receive)
+            if answer is None:
+                return
+        else:
+            answer = answering
+        await send_reply(send, asked.method, answer.status, answer.headers, answer.body)
 
-    async def _answer_call(self, path: bytes, scope: Scope, receive: Receive) -> Reply | None:
-        """Answer a plain request, or return None: the client has hung up."""
-        deadline = time.monotonic() + self._limits.timeout_seconds
+    async def _answer(self, answering: Answering, receive: Receive) -> Answer | None:
+        """Answer a request under an ASGI server, or return None: the client has hung up."""
         try:
-            body = await read_body(receive, self._limits)
-            if body is None:
+            upload = await read_upload(receive, self.limits)
+            if upload is None:
                 return None
-            headers = tuple((name.lower(), value) for name, value in scope["headers"])
-            principal = self._identify_request(scope, headers)
-            batch = Batch((Call(scope["method"], path, scope["query_string"], headers, body),))
-            answer = self._batches.run(batch, (principal,), deadline, _outcome)
-            outcome = await unless_hung_up(answer, receive)
-        except UnknownOutcomeError as error:
-            # The client has sent no batch. But whoever repeats requests by this header must see it.
-            reply = error_reply(error)
-            return reply._replace(headers=(*reply.headers, UNKNOWN))
+            loop = asyncio.get_running_loop()
+            told: asyncio.Future[Answer | BaseException] = loop.create_future()
+            answering.start(upload, partial(_pass_on, loop, told))
         except AtomicBatchError as error:
-            return error_reply(error)
-        if outcome is None:
-            return None
-        if outcome.committed or outcome.error is None:
-            return outcome.replies[0]
-        return error_reply(outcome.error)
+            return answering.refusal(error)
+        answer = await unless_hung_up(told, answering.abandon, receive)
+        if isinstance(answer, AtomicBatchError):
+            return answering.refusal(answer)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
-    async def _answer_batch(self, scope: Scope, head: Head, body: bytes) -> Response:
-        deadline = time.monotonic() + self._limits.timeout_seconds
-        read = partial(
-            read_request,
-            head,
-            scope["query_string"],
-            body,
-            batch_paths=(_BATCH,),
-            options=self._options,
-        )
-        entry = _entry(scope)
+    def begin(self, asked: Asked) -> Answer | Answering:
+        """
+        Look at a request's head. It neither waits nor raises.
 
-        def finish(batch: Batch, outcome: Outcome) -> Response:
-            entry.outcome = outcome_header(outcome)
-            return write_response(head, batch, outcome)
+        Returns:
+            The answer; or what makes it once the body is there.
+        """
+        path, method = asked.path, asked.method
+        if (refused := self._hosts.refusal(method, asked.headers)) is not None:
+            return _not_started(path, refused)
+        if self.draining:
+            return _not_started(path, STOPPING)
+        if path == _BATCH:
+            return self._begin_batch(asked)
+        if method in ("GET", "HEAD"):
+            if path == HEALTH_PATH:
+                return HEALTHY
+            if path == b"/readyz":
+                return self._readiness.asked()
+        return CallAnswering(self._batches, self._identify, self.limits.timeout_seconds, asked)
 
-        self._identify_request(scope, head.headers)
-        batch = await work(len(body), read, inline_bytes=_INLINE_BYTES)
-        entry.calls = len(batch.calls)
-        # A call's own Authorization counts for that call; the others have inherited the batch's.
-        principals = [self._identify(call.headers) for call in batch.calls]
-        return await self._batches.run(batch, principals, deadline, finish)
-
-    def _identify_request(self, scope: Scope, headers: Headers) -> Principal | None:
-        """Who asks for a request, which the access log tells too."""
-        principal = self._identify(headers)
-        _entry(scope).principal = None if principal is None else principal.name
-        return principal
+    def _begin_batch(self, asked: Asked) -> Answer | Answering:
+        if inside_batch():
+            return nested_batch()
+        head = check_head(asked.method, asked.headers, self.limits, self._server_limits)
+        if isinstance(head, Response):
+            return head
+        return BatchAnswering(self._batches, self._identify, self._options, asked, head)
 
 
-def _entry(scope: Scope) -> Entry:
-    """The request's line in the access log; one that nobody reads where another server runs us."""
+def _asked(scope: Scope) -> Asked:
+    """The head of a request, as an ASGI server shows it."""
     entry: Entry | None = scope.get(ENTRY)
-    if entry is None:
-        entry = scope[ENTRY] = Entry()
-    return entry
+    headers = tuple([(name.lower(), value) for name, value in scope["headers"]])
+    query = scope.get("query_string", b"")
+    return Asked(scope["method"], _path(scope), query, headers, Entry() if entry is None else entry)
 
 
-def _outcome(batch: Batch, outcome: Outcome) -> Outcome:  # noqa: ARG001 - one shape for both
-    return outcome
+def _pass_on(
+    loop: asyncio.AbstractEventLoop,
+    told: asyncio.Future[Answer | BaseException],
+    answer: Answer | BaseException,
+) -> None:
+    """Give an answer, from any thread, to whoever awaits it on an event loop."""
+    with suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(told.set_result, answer)
 
 
 def _not_started(path: bytes, reply: Reply) -> Reply:

@@ -9,9 +9,9 @@ from typing import TypeVar
 from atomicbatch.engine import execute
 from atomicbatch.errors import AtomicBatchError, BusyError
 from atomicbatch.model import Batch, Call, Failure, Fate, Outcome, Reply
-from atomicbatch.server.database.database import Database, is_read_only
+from atomicbatch.server.database.database import Abandon, Database, is_read_only
 from atomicbatch.server.database.sessions import Session
-from atomicbatch.server.database.tickets import AnyTicket
+from atomicbatch.server.database.tickets import AnyTicket, Ticket
 from atomicbatch.server.principal import Principal
 from atomicbatch.server.rows.api import Api
 from atomicbatch.server.schema.tables import Schema
@@ -42,21 +42,23 @@ class Batches:
         self._check_room = check_room
         self._api = make_api(database.catalog.schema)
 
-    async def run(
+    def start(
         self,
         batch: Batch,
         principals: Sequence[Principal | None],
         deadline: float,
         finish: Finish[_T],
-    ) -> _T:
+        told: Callable[[Ticket[Session, _T]], object],
+    ) -> Abandon:
         """
-        Execute a batch.
+        Have a batch executed in a worker thread.
 
         Args:
             batch: What to run.
             principals: Who asks for each of its calls.
             deadline: ``time.monotonic()`` seconds.
             finish: Makes the answer from the outcome, in the worker thread as well.
+            told: Called with the answer, see ``Database.start``, whose result is returned.
         """
         # By identity, as calls may be equal and be asked for by others.
         askers = dict(zip(map(id, batch.calls), principals, strict=True))
@@ -76,10 +78,11 @@ class Batches:
         def instead(ticket: AnyTicket, error: AtomicBatchError) -> _T:
             return finish(batch, _cut_short(batch, ticket, error))
 
-        return await self._database.run(
+        return self._database.start(
             work,
             read_only=is_read_only(batch),
-            seconds=deadline - time.monotonic(),
+            deadline=deadline,
+            told=told,
             instead=instead,
         )
 

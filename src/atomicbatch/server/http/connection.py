@@ -9,17 +9,28 @@ clock that all connections share (``Traffic.keep_time``).
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
-from typing import Any
+from contextlib import suppress
+from functools import partial
 
+from atomicbatch.errors import AtomicBatchError, LimitError
+from atomicbatch.exchange import body_too_slow
 from atomicbatch.model import Reply
 from atomicbatch.problems import TITLES, problem_reply
+from atomicbatch.server.http.answering import Answer, Answering
+from atomicbatch.server.http.app import HEALTH_PATH, Application
 from atomicbatch.server.http.reader import Head, Reader
-from atomicbatch.server.http.request import App, Request
+from atomicbatch.server.http.request import Request
 from atomicbatch.server.http.traffic import Traffic, closing
 
+_log = logging.getLogger("atomicbatch.server")
+# If a client is this far ahead of the request that is being answered, we stop reading from it.
+_AHEAD_BYTES = 256 * 1024
+# Up to this size, head and body go out together. Copying more costs more than a second write.
+_TOGETHER_BYTES = 64 * 1024
 # Requests in a row before we stop reading: pipelining is rare, and floods are cheap to send.
 _MAX_WAITING_REQUESTS = 16
 # After an answer that ends the connection the client may still be sending. A socket that is closed
@@ -34,26 +45,27 @@ class Connection(asyncio.Protocol):
     One client's connection.
 
     Args:
-        app: The ASGI application that answers.
+        application: Answers.
         traffic: What this process holds, and its bounds.
     """
 
     _transport: asyncio.Transport
 
-    def __init__(self, app: App, traffic: Traffic) -> None:
-        self._app = app
+    def __init__(self, application: Application, traffic: Traffic) -> None:
+        self._application = application
         self._traffic = traffic
         self._limits = traffic.limits
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(self, max_head_bytes=self._limits.max_head_bytes)
-        self._peer: tuple[str, int] | None = None
-        self._own: tuple[str, int] | None = None
+        self._client = "-"
         self._deadline = math.inf
+        self._body_deadline = math.inf
         self._write_deadline = math.inf
         self._write_mark = 0
         self._reading = True
         self._ended = False  # nothing that comes is read any more
-        self._waiting: deque[tuple[Request, App]] = deque()
+        self._gone = False  # the client, and the socket with it
+        self._waiting: deque[Request] = deque()
         self._request: Request | None = None  # the one that is being answered
         self._arriving: Request | None = None  # the one whose body is coming
 
@@ -62,8 +74,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, or turn the client away if there are too many."""
         self._transport = transport
-        self._peer = _address(transport.get_extra_info("peername"))
-        self._own = _address(transport.get_extra_info("sockname"))
+        name = transport.get_extra_info("peername")
+        if isinstance(name, tuple):
+            self._client = str(name[0])
         connections, maximum = self._traffic.connections, self._limits.max_connections
         connections.add(self)
         if len(connections) > maximum + _MAX_LINGERING:
@@ -74,21 +87,31 @@ class Connection(asyncio.Protocol):
             self._deadline = self._loop.time() + self._limits.idle_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Tell the application that the client is gone."""
-        self._ended = True
+        """End what the client has asked for: it is gone."""
+        self._ended = self._gone = True
         self._traffic.connections.discard(self)
-        self._deadline = self._write_deadline = math.inf
+        self._deadline = self._body_deadline = self._write_deadline = math.inf
         self._drop_waiting()
-        if self._request is not None:
-            self._request.hang_up()
+        request = self._request
+        if request is not None:
+            if request.started and request.answering is not None:
+                request.answering.abandon()  # it is over once there is an answer
+            else:
+                self._finish(request)
         self._reader.close()
 
     def eof_received(self) -> None:
         """Treat the end of what the client sends as a hang-up, as asyncio does."""
 
     def data_received(self, data: bytes) -> None:
-        """Read bytes."""
+        """Read bytes, and begin with what they complete."""
         self._reader.feed(data)
+        request = self._request
+        if request is None:
+            if self._waiting:
+                self._next()
+        elif request.complete and not request.started:
+            self._start(request)
 
     def pause_writing(self) -> None:
         """Limit the time in which the client must take what it has been sent."""
@@ -114,6 +137,8 @@ class Connection(asyncio.Protocol):
                 return
             self._write_mark = size
             self._write_deadline = now + self._limits.write_seconds
+        if now >= self._body_deadline:
+            self._refuse_body(body_too_slow())
         if now >= self._deadline:
             self._deadline = math.inf
             if self._reader.in_head:
@@ -148,38 +173,18 @@ class Connection(asyncio.Protocol):
         """Cut the connection."""
         self._transport.abort()
 
-    # Called by a request.
-
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def want_body(self) -> None:
-        """Go on reading: the application waits for the body."""
-        self._resume_reading()
-
-    def pause_body(self) -> None:
-        """Stop reading: the application is behind."""
-        self._pause_reading()
-
-    def answered(self, request: Request) -> None:
-        """Go on after a response, or end the connection."""
-        if not request.keep_alive:
-            self._end(at_once=request.complete)
-
     # Called by the reader.
 
     def take_head(self, head: Head) -> None:
         """A request has begun: it may be answered when its turn comes."""
         self._deadline = math.inf
-        self._arriving = self._make(head)
-        self._take(self._arriving, self._app)
+        self._arriving = Request(head, self._application.limits)
+        self._take(self._arriving)
 
     def take_body(self, body: bytes) -> None:
         """Hold bytes of a body, within the bound on all bodies together."""
         request = self._arriving
-        if request is None or request.answered or request.gone:
+        if request is None or request.answered:
             return
         traffic = self._traffic
         if traffic.upload_bytes + len(body) > self._limits.max_upload_bytes:
@@ -187,13 +192,19 @@ class Connection(asyncio.Protocol):
             return
         traffic.upload_bytes += len(body)
         request.held += len(body)
-        request.feed(body)
+        if request is not self._request or request.answering is None:
+            request.ahead.append(body)
+            if request.held > _AHEAD_BYTES:
+                self._pause_reading()
+        else:
+            self._take_piece(request, body)
 
     def take_end(self) -> None:
         """The request has arrived as a whole."""
         request, self._arriving = self._arriving, None
         if request is not None:
-            request.end()
+            request.complete = True
+            self._body_deadline = math.inf
 
     def wait_for_head(self) -> None:
         """Limit the time in which the client must complete the head that has begun."""
@@ -220,19 +231,14 @@ class Connection(asyncio.Protocol):
 
     # Inside
 
-    def _make(self, head: Head) -> Request:
-        return Request(self, head, client=self._peer, server=self._own)
-
-    def _take(self, request: Request, app: App) -> None:
-        self._waiting.append((request, app))
+    def _take(self, request: Request) -> None:
+        self._waiting.append(request)
         if len(self._waiting) > _MAX_WAITING_REQUESTS:
             self._pause_reading()
-        if self._request is None:
-            self._next()
 
     def _next(self) -> None:
-        """Answer the next request that waits, or wait for one."""
-        if self._request is not None or self._transport.is_closing():
+        """Begin with the next request that waits, or wait for one."""
+        if self._request is not None or self._gone or self._transport.is_closing():
             return
         if not math.isinf(self._write_deadline):
             return  # the client does not take its answers: it gets no more
@@ -241,42 +247,121 @@ class Connection(asyncio.Protocol):
             if not self._ended and not self._reader.in_head:
                 self._deadline = self._loop.time() + self._limits.idle_seconds
             return
-        self._request, app = self._waiting.popleft()
-        if app is self._app and self._request.scope["raw_path"] != b"/healthz":
-            refused = self._traffic.admits()
-            if refused is not None:
-                app = _answering(refused)
-        task = self._loop.create_task(self._run(self._request, app))
-        self._traffic.running.add(task)
-        task.add_done_callback(self._traffic.running.discard)
-
-    async def _run(self, request: Request, app: App) -> None:
+        request = self._request = self._waiting.popleft()
+        instead = request.instead
+        if instead is None and request.asked.path != HEALTH_PATH:
+            instead = self._traffic.admits()
+        self._traffic.running.add(request)
+        if instead is not None:
+            self._answer(request, instead)
+            return
         try:
-            await request.run(app)
-        except asyncio.CancelledError:
-            self._transport.abort()  # the server ends
-        finally:
-            self._release(request)
-            self._log(request)
-            self._request = None
-        self._next()
+            answer = self._application.begin(request.asked)
+        except Exception as error:
+            self._answer(request, error)
+            return
+        if not isinstance(answer, Answering):
+            self._answer(request, answer)
+            return
+        request.answering = answer
+        self._go_on(request)
+
+    def _go_on(self, request: Request) -> None:
+        """The head may pass: ask for the body, and begin once all of it is there."""
+        if request.expects_continue:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while request.ahead and not request.answered:
+            self._take_piece(request, request.ahead.popleft())
+        if request.answered:
+            return
+        if request.complete:
+            self._start(request)
+        else:
+            self._body_deadline = self._loop.time() + self._application.limits.timeout_seconds
+            self._resume_reading()
+
+    def _take_piece(self, request: Request, piece: bytes) -> None:
+        try:
+            request.upload.take(piece)
+        except LimitError as error:
+            self._refuse_body(error)
+
+    def _refuse_body(self, error: AtomicBatchError) -> None:
+        """End a request whose body is too long, or too slow."""
+        self._body_deadline = math.inf
+        request = self._request
+        if request is not None and request.answering is not None and not request.started:
+            self._answer(request, request.answering.refusal(error))
+
+    def _start(self, request: Request) -> None:
+        """Have the answer made; it comes by ``_told``."""
+        answering = request.answering
+        if answering is None or request.answered:
+            return
+        request.started = True
+        try:
+            answering.start(request.upload, partial(self._tell, request))
+        except Exception as error:
+            self._answer(request, error)
+
+    def _tell(self, request: Request, answer: Answer | BaseException) -> None:
+        """Take an answer, in any thread."""
+        with suppress(RuntimeError):  # the event loop is closed, and the server has ended
+            self._loop.call_soon_threadsafe(self._answer, request, answer)
+
+    def _answer(self, request: Request, answer: Answer | BaseException) -> None:
+        """Send the response, if anybody waits for it, and go on with the next request."""
+        if self._request is not request:
+            return  # there was one already
+        if not self._gone:
+            try:
+                self._respond(request, _answer_of(request, answer))
+            except Exception as error:
+                self._respond(request, _answer_of(request, error))
+        self._finish(request)
+
+    def _respond(self, request: Request, answer: Answer) -> None:
+        head, body = request.response(answer.status, answer.headers, answer.body)
+        if not self._transport.is_closing():
+            if len(body) <= _TOGETHER_BYTES:
+                self._transport.write(head + body)
+            else:
+                self._transport.write(head)
+                self._transport.write(body)
+        if not request.keep_alive:
+            self._end(at_once=request.complete)
+
+    def _finish(self, request: Request) -> None:
+        """The request is over."""
+        self._release(request)
+        self._traffic.running.discard(request)
+        self._log(request)
+        self._request = None
+        self._body_deadline = math.inf
+        if self._arriving is request:
+            self._arriving = None
+        if self._waiting:
+            # Not at once: others want their turn too.
+            self._loop.call_soon(self._next)
+        else:
+            self._next()
 
     def _release(self, request: Request) -> None:
         self._traffic.upload_bytes -= request.held
         request.held = 0
 
     def _log(self, request: Request) -> None:
-        log, scope = self._traffic.log, request.scope
+        log, asked = self._traffic.log, request.asked
         if log is not None:
             log.request(
-                client="-" if self._peer is None else self._peer[0],
-                method=scope["method"],
-                path=scope["raw_path"],
+                client=self._client,
+                method=asked.method,
+                path=asked.path,
                 status=request.status,
-                seconds=time.perf_counter() - request.started,
+                seconds=time.perf_counter() - request.began,
                 size=request.size,
                 attempts=request.attempts,
-                entry=request.entry,
+                entry=asked.entry,
             )
 
     def _refuse(self, reply: Reply) -> None:
@@ -287,11 +372,13 @@ class Connection(asyncio.Protocol):
         self._deadline = math.inf
         if arriving is None:
             path = self._reader.target.partition(b"?")[0] or b"-"
-            self._take(self._make(Head("-", path, [])), _answering(reply))
+            head = Head("-", path, [])
+            self._take(Request(head, self._application.limits, instead=reply))
+            self._next()
         elif arriving is self._request:
-            arriving.refuse(reply)
+            self._answer(arriving, reply)
         else:
-            self._waiting[-1] = (arriving, _answering(reply))
+            arriving.instead = reply
 
     def _end(self, *, at_once: bool) -> None:
         """Close the connection once its last answer is sent; until then, read what still comes."""
@@ -312,7 +399,7 @@ class Connection(asyncio.Protocol):
         self._reader.end()
 
     def _drop_waiting(self) -> None:
-        for request, _ in self._waiting:
+        for request in self._waiting:
             self._release(request)
         self._waiting.clear()
 
@@ -329,16 +416,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-def _address(name: Any) -> tuple[str, int] | None:
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
-
-
-def _answering(reply: Reply) -> App:
-    """An application that always gives this answer."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001 - ASGI's shape
-        headers = list(reply.headers)
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
-
-    return app
+def _answer_of(request: Request, answer: Answer | BaseException) -> Answer:
+    """The answer, also where there is an error in its place."""
+    if not isinstance(answer, BaseException):
+        return answer
+    if isinstance(answer, AtomicBatchError) and request.answering is not None:
+        return request.answering.refusal(answer)
+    _log.error("an exception escaped the application", exc_info=answer)
+    slug = "internal-error"
+    return problem_reply(500, slug, TITLES[slug], "the server's log says more")

@@ -1,4 +1,4 @@
-"""Hang-up: work is cancelled as soon as the client that waits for it is gone."""
+"""Hang-up: under any ASGI server, work is ended as soon as the client that waits for it is gone."""
 
 from __future__ import annotations
 
@@ -12,30 +12,46 @@ _T = TypeVar("_T")
 _WATCH_AFTER_SECONDS = 0.02
 
 
-async def unless_hung_up(answer: Awaitable[_T], receive: Receive) -> _T | None:
-    """Await the answer; if the client hangs up, cancel it, wait for its end and return None."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    hung_up = False
+async def unless_hung_up(
+    answer: asyncio.Future[_T], abandon: Callable[[], None], receive: Receive
+) -> _T | None:
+    """
+    Await an answer; if the client hangs up, abandon it, wait for its end and return None.
+
+    The same is done if the caller is cancelled, however often; the cancellation then goes on.
+
+    Args:
+        answer: Comes also, and soon, after ``abandon``.
+        abandon: Says that nobody waits for the answer any more.
+        receive: ASGI's.
+    """
+    loop = asyncio.get_running_loop()
     watching: asyncio.Task[None] | None = None
+    hung_up = False
 
     async def watch() -> None:
         nonlocal hung_up
-        if (await receive())["type"] == "http.disconnect" and task is not None:
+        if (await receive())["type"] == "http.disconnect":
             hung_up = True
-            task.cancel()
+            abandon()
 
     def begin() -> None:
         nonlocal watching
         watching = loop.create_task(watch())
 
     timer = loop.call_later(_WATCH_AFTER_SECONDS, begin)
+    cancelled: asyncio.CancelledError | None = None
     try:
-        return await answer
-    except asyncio.CancelledError:
-        if hung_up and task is not None and task.uncancel() == 0:
-            return None
-        raise
+        while not answer.done():
+            try:
+                await asyncio.wait((answer,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+                abandon()
     finally:
         timer.cancel()
         if watching is not None:
             watching.cancel()
+    if cancelled is not None:
+        raise cancelled
+    return None if hung_up else answer.result()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from atomicbatch.errors import AtomicBatchError
+from atomicbatch.exchange import Upload
 from atomicbatch.model import Reply
-from atomicbatch.problems import RETRY_AFTER, TITLES, problem_reply
+from atomicbatch.problems import RETRY_AFTER, TITLES, error_reply, problem_reply
 from atomicbatch.server.database.database import Database
 from atomicbatch.server.database.sessions import Session
+from atomicbatch.server.http.answering import Answering, Tell
 from atomicbatch.server.pages.fixed import READY
 
 _log = logging.getLogger("atomicbatch.server")
@@ -31,8 +34,12 @@ class Readiness:
         self._database = database
         self._asking: asyncio.Task[bool] | None = None
 
+    def asked(self) -> Answering:
+        """The answer to one request: 200, or 503 after a second without one of the database."""
+        return _Waiting(self)
+
     async def answer(self) -> Reply:
-        """200, or 503 after a second without an answer of the database."""
+        """Wait for the database, for a second at most."""
         # One question at a time: whoever asks often must not fill the threads of a database that
         # hangs.
         if self._asking is None or self._asking.done():
@@ -47,6 +54,27 @@ class Readiness:
             _log.warning("/readyz: the database does not answer: %s", error)
             return False
         return True
+
+
+class _Waiting(Answering):
+    """A request that waits for the answer to a question."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, upload: Upload, tell: Tell) -> None:
+        upload.take_all()
+        self._task = asyncio.create_task(self._wait(tell))
+
+    def abandon(self) -> None:
+        """Let it be: it is over within a second."""
+
+    async def _wait(self, tell: Tell) -> None:
+        tell(await self._readiness.answer())
+
+    def refusal(self, error: AtomicBatchError) -> Reply:
+        return error_reply(error)
 
 
 def _query(session: Session) -> None:

@@ -179,16 +179,15 @@ class Server:
 
     async def _cut_off(self) -> int:
         """End the requests that are left; return how many there were."""
-        running = set(self._traffic.running)
+        running = len(self._traffic.running)
         connections: set[Any] = self._traffic.connections
         unsent = sum(1 for connection in connections if connection.unsent_bytes())
-        for task in running:
-            task.cancel()
         for connection in list(connections):
-            connection.abort()
-        if running:
-            await asyncio.wait(running, timeout=_ROLL_BACK_SECONDS)
-        return len(running) + unsent
+            connection.abort()  # which ends its request
+        until = time.monotonic() + _ROLL_BACK_SECONDS
+        while self._traffic.running and time.monotonic() < until:
+            await asyncio.sleep(_POLL_SECONDS)
+        return running + unsent
 
     async def _close_database(self) -> bool:
         """Close the database in a thread; return whether it was done in time."""

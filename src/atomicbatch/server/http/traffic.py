@@ -36,7 +36,7 @@ class Traffic:
         limits: The bounds.
         log: Gets a line for each request; None: there is no access log.
         connections: The open ones.
-        running: The tasks of the requests that are being answered.
+        running: The requests that are being answered, also if nobody waits for it any more.
         upload_bytes: Bytes of request bodies held.
         unsent_bytes: Bytes of answers that slow clients have not taken yet.
     """
@@ -45,7 +45,7 @@ class Traffic:
         self.limits = limits
         self.log = log
         self.connections: set[Held] = set()
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: set[object] = set()
         self.upload_bytes = 0
         self.unsent_bytes = 0
 
