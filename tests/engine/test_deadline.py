@@ -22,7 +22,7 @@ from atomicbatch import (
     UnknownOutcomeError,
 )
 from atomicbatch.engine import execute_async
-from atomicbatch.engine.deadline import Deadline
+from atomicbatch.engine.deadline import Deadline, clock
 
 BATCH = Batch(tuple(Call("POST", b"/%d" % i, b"", (), b"") for i in range(2)))
 LIMIT = 0.3
@@ -230,13 +230,31 @@ def test_what_has_ended_in_time_is_left_alone() -> None:
     deadline.watch(ended)
     deadline.close()
     for _ in range(3000):
-        Deadline(60).close()
+        closed = Deadline(60)
+        closed.watch(ended)
+        closed.close()
     running = Noted()
     other = Deadline(0.1)
     other.watch(running)
     assert running.interrupted.wait(10)
     other.close()
     assert not ended.interrupted.is_set()
+
+
+def test_the_clock_is_told_of_what_can_be_stopped_only() -> None:
+    """Once for a transaction that can be stopped, never for one whose limit others keep."""
+    told: list[object] = []
+    deadline, other = Deadline(60), Deadline(60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "remind", lambda at, one: told.append(one))
+        for _ in range(3):
+            deadline.watch(Noted())
+            other.watch(object())
+        other.hasten()
+    assert told == [deadline]
+    assert not other.seconds_left
+    deadline.close()
+    other.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -249,7 +267,8 @@ class Noted:
     called = threading.Event()
     def interrupt(self):
         self.called.set()
-before = Deadline(60)  # the thread is there
+before = Deadline(60)
+before.watch(Noted())  # the thread is there
 if not (child := os.fork()):
     deadline = Deadline(0.05)
     deadline.watch(Noted())

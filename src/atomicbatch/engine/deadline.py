@@ -52,13 +52,14 @@ class Deadline:
         at: When time is up, in seconds of ``time.monotonic()``.
     """
 
-    __slots__ = ("_is_closed", "_transaction", "at")
+    __slots__ = ("_is_closed", "_is_kept", "_transaction", "at")
 
     def __init__(self, seconds: float) -> None:
         self.at = time.monotonic() + seconds
         self._transaction: Any = None
         self._is_closed = False
-        clock.remind(self.at, self)
+        # The clock knows of it. It need not while there is nothing to stop.
+        self._is_kept = False
 
     @property
     def seconds_left(self) -> float:
@@ -73,19 +74,26 @@ class Deadline:
     def watch(self, transaction: object) -> None:
         """Say which transaction to stop when time is up; None: no transaction, for now."""
         self._transaction = transaction
+        if not self._is_kept and (
+            hasattr(transaction, "interrupt") or hasattr(transaction, "sever")
+        ):
+            self._is_kept = True
+            clock.remind(self.at, self)
 
     def hasten(self) -> None:
         """Let time be up now, since nobody waits for the batch any more."""
         now = time.monotonic()
         if now < self.at and not self._is_closed:
             self.at = now
-            clock.remind(now, self)
+            if self._is_kept:
+                clock.remind(now, self)
 
     def close(self) -> None:
         """The batch has ended."""
         self._is_closed = True
         self._transaction = None
-        clock.forget_one()
+        if self._is_kept:
+            clock.forget_one()
 
     @property
     def is_closed(self) -> bool:
