@@ -1,54 +1,67 @@
 """
 What the wire costs: reading batches and writing replies, without any I/O.
 
-Figures are microseconds a call, medians over rounds; calls are POSTs of about 200 bytes, part
-headers included. The last table is of bodies of 10 MiB. Run it with ``python benchmarks/wire.py``.
+Figures are microseconds of CPU a call, medians over rounds; calls are of about 200 bytes, part
+headers included. The last table is of bodies of 10 MiB. Run it with ``python -m benchmarks.wire``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from atomicbatch.limits import Limits
-from atomicbatch.model import Batch, Headers, Reply
+from atomicbatch.model import Batch, Call, Headers, Reply
 from atomicbatch.wire import read_batch, write_replies
+from atomicbatch.wire.batch import write_batch
+from benchmarks import calls
 
 MIB = 1 << 20
-CONTENT_TYPE = b"multipart/mixed; boundary=batch_benchmark"
 OUTER: Headers = (
     (b"host", b"127.0.0.1:8000"),
     (b"authorization", b"Bearer 0123456789abcdef"),
     (b"user-agent", b"benchmark"),
     (b"accept", b"application/json"),
-    (b"content-type", CONTENT_TYPE),
 )
 LIMITS = Limits(max_calls=10_000, max_body_bytes=64 * MIB)
 
 
-def body_of(bodies: list[bytes], *, unique: bool = False) -> bytes:
-    """A batch of POSTs; ``unique`` gives each its own path and a header of its own."""
-    parts = []
-    for number, body in enumerate(bodies, 1):
-        path = f"/items/{number}" if unique else "/items"
-        own = f"X-Request-ID: {number:032x}\r\n" if unique else ""
-        head = (
-            f"--batch_benchmark\r\nContent-Type: application/http\r\nContent-ID: <{number}>\r\n\r\n"
-            f"POST {path} HTTP/1.1\r\nContent-Type: application/json\r\n{own}"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        parts.append(head.encode() + body + b"\r\n")
-    return b"".join(parts) + b"--batch_benchmark--\r\n"
+def creates(count: int) -> list[Call]:
+    """What most batches are."""
+    return calls.creates(count, random.Random(1))
 
 
-def items(count: int) -> list[bytes]:
+def all_different(count: int) -> list[Call]:
+    """Each call has a path and a header line that no other call has."""
     return [
-        json.dumps({"sku": f"sku-{n}", "name": f"item {n}", "stock": n}).encode()
-        for n in range(count)
+        call._replace(
+            path=b"/v1/api/items/%d" % number,
+            headers=(*call.headers, (b"x-request-id", b"%032x" % number)),
+        )
+        for number, call in enumerate(creates(count))
     ]
+
+
+def mix(count: int) -> list[Call]:
+    """Create, read, update, list in turn."""
+    return calls.mix(count, random.Random(1))
+
+
+def with_content_ids(asked: Sequence[Call]) -> list[Call]:
+    """Each part has its own."""
+    return [call._replace(content_id=b"<%d>" % n) for n, call in enumerate(asked, 1)]
+
+
+SHAPES: dict[str, Callable[[int], list[Call]]] = {
+    "creates": creates,
+    "creates, Content-ID": lambda count: with_content_ids(creates(count)),
+    "all different": lambda count: with_content_ids(all_different(count)),
+    "mix": mix,
+    "mix, Content-ID": lambda count: with_content_ids(mix(count)),
+}
 
 
 def replies_to(batch: Batch) -> list[Reply]:
@@ -56,7 +69,7 @@ def replies_to(batch: Batch) -> list[Reply]:
     return [
         Reply(
             201,
-            ((b"content-type", b"application/json"), (b"location", b"/items/%d" % number)),
+            (*calls.JSON, (b"location", b"/v1/api/items/%d" % number)),
             call.body,
         )
         for number, call in enumerate(batch.calls, 1)
@@ -66,20 +79,22 @@ def replies_to(batch: Batch) -> list[Reply]:
 def median_seconds(work: Callable[[], object], rounds: int) -> float:
     times = []
     for _ in range(rounds):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return statistics.median(times)
 
 
-def measure(body: bytes, rounds: int) -> tuple[Batch, float, float]:
-    """Return the batch, and the seconds of reading it and of writing its replies."""
+def measure(asked: Sequence[Call], rounds: int) -> tuple[int, float, float]:
+    """Return the size of the batch, and the seconds of reading it and of writing its replies."""
+    content_type, body = write_batch(asked)
+    headers = (*OUTER, (b"content-type", content_type))
 
     def read() -> Batch:
         return read_batch(
             body,
-            content_type=CONTENT_TYPE,
-            headers=OUTER,
+            content_type=content_type,
+            headers=headers,
             batch_paths=(b"/v1/api/batch",),
             limits=LIMITS,
         )
@@ -88,7 +103,7 @@ def measure(body: bytes, rounds: int) -> tuple[Batch, float, float]:
     replies = replies_to(batch)
     reading = median_seconds(read, rounds)
     writing = median_seconds(lambda: write_replies(batch.calls, replies, date=b"now"), rounds)
-    return batch, reading, writing
+    return len(body), reading, writing
 
 
 def main() -> None:
@@ -96,22 +111,21 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="how many rounds, 1 is usual")
     scale = parser.parse_args().scale
 
-    print(f"{'calls':>24} {'bytes a call':>13} {'read us':>9} {'write us':>9}   (a call)")
-    for unique in (False, True):
+    print(f"{'calls':>28} {'bytes a call':>13} {'read us':>9} {'write us':>9}   (a call)")
+    for name, make in SHAPES.items():
         for count in (1, 10, 100, 1000, 10_000):
-            body = body_of(items(count), unique=unique)
             rounds = max(3, int(scale * min(2000, 60_000 // count)))
-            _, reading, writing = measure(body, rounds)
+            size, reading, writing = measure(make(count), rounds)
             print(
-                f"{count:>10,} {'all different' if unique else 'alike':>13}"
-                f" {len(body) / count:>13.0f}"
+                f"{count:>7,} {name:>20} {size / count:>13.0f}"
                 f" {reading / count * 1e6:>9.2f} {writing / count * 1e6:>9.2f}"
             )
-    print(f"\n{'bodies of 10 MiB':>24} {'calls':>13} {'read ms':>9} {'write ms':>9}   (in all)")
+    print(f"\n{'bodies of 10 MiB':>28} {'calls':>13} {'read ms':>9} {'write ms':>9}   (in all)")
     for name, count in (("one body", 1), ("a hundred", 100), ("ten thousand", 10_000)):
-        body = body_of([b"x" * (10 * MIB // count)] * count)
-        _, reading, writing = measure(body, max(3, int(20 * scale)))
-        print(f"{name:>24} {count:>13,} {reading * 1e3:>9.2f} {writing * 1e3:>9.2f}")
+        body = b"x" * (10 * MIB // count)
+        asked = [call._replace(body=body) for call in creates(count)]
+        _, reading, writing = measure(asked, max(3, int(20 * scale)))
+        print(f"{name:>28} {count:>13,} {reading * 1e3:>9.2f} {writing * 1e3:>9.2f}")
 
 
 if __name__ == "__main__":
