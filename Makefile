@@ -54,6 +54,7 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.library
 	$(BIN)/python -m benchmarks.concurrency $(COMPARED)
 	$(BIN)/python -m benchmarks.big_batches $(COMPARED)
+	$(BIN)/python -m benchmarks.stages $(COMPARED)
 	$(BIN)/python -m benchmarks.wire
 	$(BIN)/python -m benchmarks.join
 
