@@ -27,7 +27,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from atomicbatch import Batch, Call
-from atomicbatch.asgi.dispatch import Dispatcher, Target
+from atomicbatch.asgi.dispatch import Dispatcher
+from atomicbatch.asgi.scope import Target
 from atomicbatch.guard import Allowed, guarded
 from atomicbatch.limits import Limits
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, hook

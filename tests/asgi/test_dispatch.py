@@ -9,17 +9,23 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from atomicbatch import AtomicBatchError, Call, ConflictError, Limits
-from atomicbatch.asgi.dispatch import Dispatcher, Target
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.asgi.dispatch import Dispatcher
+from atomicbatch.asgi.scope import Target
 from atomicbatch.asgi.types import App, Message, Receive, Scope, Send
-from tests.asgi.asking import Answer, ask, call, scope_of
+from atomicbatch.wire.batch import write_batch
+from tests.asgi.asking import Answer, Request, ask, call, scope_of
 from tests.asgi.conftest import Make
+from tests.asgi.test_heavy import Nothing
 from tests.endpoints.dispatch_contract import *  # noqa: F403
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
@@ -148,23 +154,6 @@ def test_behind_a_prefix_that_is_cut_off(make: Make, target: str) -> None:
     assert echoed(answer)["path"] == "/echo/x"
 
 
-@pytest.mark.parametrize(
-    ("target", "path", "expected"),
-    [
-        (Target(sending(), "", True), b"/a", b"/a"),
-        (Target(sending(), "/api", True), b"/apia", b"/api/apia"),
-        (Target(sending(), "/api", True), b"/api", b"/api"),
-        (Target(sending(), "/api", False), b"/api", b"/"),
-        (Target(sending(), "/api", False), b"/apia", b"/apia"),
-        (Target(sending(), "/a b", True), b"/a%20b/c", b"/a%20b/c"),
-        (Target(sending(), "/a b", True), b"/c", b"/a%20b/c"),
-    ],
-)
-def test_path_of(target: Target, path: bytes, expected: bytes) -> None:
-    """A prefix ends at a slash, and is compared as it is written in a URL."""
-    assert target.path_of(Call("GET", path, b"", (), b"")) == expected
-
-
 def test_mounted_below_an_app(make: Make) -> None:
     """Below a Mount calls start at the app that holds it, with the URLs that clients know."""
     made = make("mounted")
@@ -172,6 +161,144 @@ def test_mounted_below_an_app(make: Make) -> None:
     seen = echoed(asked(made.app, call("GET", "/api/echo/x"), path=batch))
     assert (seen["path"], seen["root_path"]) == ("/api/echo/x", "/api")
     assert asked(made.app, call("GET", "/echo/x"), path=batch).statuses == [404]
+
+
+# Tasks, and the event loop.
+
+
+def test_each_call_has_a_task_of_its_own() -> None:
+    """Neither another call's nor the batch's, also where no call ever waits."""
+    seen: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(asyncio.current_task())
+        await send(START)
+        await send(END)
+
+    async def main() -> None:
+        dispatcher = Dispatcher(Target(app, "", True), scope_of("/", ()), Limits())
+        for _ in range(2):
+            await dispatcher.perform(call("GET", "/"))
+        seen.append(asyncio.current_task())
+
+    asyncio.run(main())
+    assert len({id(task) for task in seen}) == 3
+    assert None not in seen
+
+
+def test_cancelling_a_call_that_is_over() -> None:
+    """Who has kept the task of an earlier call and cancels it late does no harm to the next."""
+    kept: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for task in kept:
+            task.cancel()
+        kept.append(asyncio.current_task())
+        await asyncio.sleep(0)
+        await send(START)
+        await send(END)
+
+    answer = asked(AtomicBatch(app, transaction=Nothing()), *[call("GET", "/")] * 3)
+    assert answer.outcome == "committed"
+
+
+def test_a_handler_that_cancels_its_task() -> None:
+    """It fails its call, also where it waits no more; the batch goes on to its rollback."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if scope["path"] == "/waits":
+            await asyncio.sleep(0)
+        await send(START)
+        await send(END)
+
+    batches = AtomicBatch(app, transaction=Nothing())
+    for path in ("/waits", "/ends"):
+        assert asked(batches, call("GET", path)).outcome == "rolled-back; failed=1; status=500"
+
+
+def test_a_task_that_a_call_leaves_behind() -> None:
+    """It goes on in its call's context, while later calls have theirs."""
+    word: ContextVar[str] = ContextVar("word", default="none")
+    seen: list[str] = []
+    left_behind: list[asyncio.Task[None]] = []
+
+    async def listen() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+            seen.append(word.get())
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert word.get() == "none"
+        word.set(scope["path"])
+        if scope["path"] == "/1":
+            left_behind.append(asyncio.create_task(listen()))
+        await asyncio.sleep(0)
+        await send(START)
+        await send(END)
+
+    async def main() -> None:
+        dispatcher = Dispatcher(Target(app, "", True), scope_of("/", ()), Limits())
+        for number in (1, 2, 3):
+            await dispatcher.perform(call("GET", f"/{number}"))
+        await left_behind[0]
+
+    asyncio.run(main())
+    assert seen == ["/1"] * 5
+
+
+async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer after half a millisecond's work; wait for nothing."""
+    until = time.monotonic() + 0.0005
+    while time.monotonic() < until:
+        pass
+    await send(START)
+    await send(END)
+
+
+def test_calls_that_never_wait_let_others_run() -> None:
+    """A batch of them does not keep the event loop for itself."""
+    rounds = 0
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            await asyncio.sleep(0)
+            rounds += 1
+
+    async def main() -> None:
+        counting = asyncio.create_task(count())
+        dispatcher = Dispatcher(Target(busy, "", True), scope_of("/", ()), Limits())
+        for _ in range(100):
+            await dispatcher.perform(call("GET", "/"))
+        counting.cancel()
+
+    asyncio.run(main())
+    assert rounds >= 20
+
+
+def test_a_client_that_hangs_up_on_calls_that_never_wait() -> None:
+    """It is noticed between two calls, and the batch is undone."""
+    performed: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        performed.append(scope["path"])
+        if len(performed) == 10:
+            request.hang_up()
+        await busy(scope, receive, send)
+
+    async def main() -> None:
+        headers = ((b"content-type", content_type),)
+        batches = AtomicBatch(app, transaction=transaction)
+        await batches(scope_of("/v1/api/batch", headers), request.receive, request.send)
+
+    content_type, body = write_batch([call("GET", "/")] * 500)
+    request, transaction = Request([body]), Nothing()
+    asyncio.run(main())
+    assert request.sent == []
+    assert 10 <= len(performed) < 500
 
 
 # What becomes of what the app sends.
@@ -253,6 +380,7 @@ def failure_of(app: App, **options: Any) -> Exception:
         ([START, {"type": "websocket.send"}], "exception"),
         ([{**START, "headers": [(b"x", b"a\r\nb: c")]}, END], "invalid header"),
         ([{**START, "headers": [(b"x y", b"a")]}, END], "invalid header"),
+        ([{**START, "status": 1000, "headers": [(b"x", b"a")]}, END], "invalid header"),
     ],
 )
 def test_incomplete_replies_fail(messages: list[Message], detail: str) -> None:

@@ -8,6 +8,8 @@ In reading order::
     body.py            reads a body in its bounds of size and time
     attempts.py        the transaction, begun once for each attempt at a batch
     dispatch.py        one call -> the app -> its reply
+    scope.py           where calls go, and the ASGI scope of each
+    tasks.py           the task of each, which begins at once
     entrance.py        who may be in the app together with a batch that has to be alone
     heavy.py           big bodies are read and written beside the event loop
     frameworks.py      what of frameworks has to know of batches:

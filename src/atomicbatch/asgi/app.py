@@ -10,12 +10,13 @@ from weakref import WeakKeyDictionary
 
 from atomicbatch.asgi import frameworks
 from atomicbatch.asgi.attempts import Attempts
-from atomicbatch.asgi.dispatch import Dispatcher, Target
+from atomicbatch.asgi.dispatch import Dispatcher
 from atomicbatch.asgi.document import describe_endpoint
 from atomicbatch.asgi.endpoint import BatchEndpoint
 from atomicbatch.asgi.entrance import Entrance
 from atomicbatch.asgi.heavy import work
 from atomicbatch.asgi.roles import role_of
+from atomicbatch.asgi.scope import Target
 from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.doors import begin_batch

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from atomicbatch.asgi.dispatch import Dispatcher, Target
+from atomicbatch.asgi.dispatch import Dispatcher
+from atomicbatch.asgi.scope import Target
 from atomicbatch.asgi.types import App, Scope
 from atomicbatch.client.http_file import HttpFileError, read_http_file
 from atomicbatch.doctor.loading import DoctorError

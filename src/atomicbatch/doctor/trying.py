@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from atomicbatch.asgi.dispatch import Dispatcher, Target
+from atomicbatch.asgi.dispatch import Dispatcher
+from atomicbatch.asgi.scope import Target
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.doctor.watching import Watch
 from atomicbatch.engine import AsyncTransaction, Replay, execute_async

@@ -9,6 +9,7 @@ In reading order::
     request.py      the outer head -> Head; head and body -> Batch
     upload.py       the body as it arrives, within its bounds
     recording.py    what an app answers a call, as it comes -> Reply
+    reply_headers.py  its headers, read and checked
     response.py     Outcome -> response; an error -> a refusal
     holding.py      what all batches of an endpoint hold together, and its bounds
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 from atomicbatch.exchange.holding import Held, Holding
 from atomicbatch.exchange.options import EndpointOptions, OptionNames
 from atomicbatch.exchange.recording import Recording, ReplyBytes, TooLong
+from atomicbatch.exchange.reply_headers import ReplyHeaders
 from atomicbatch.exchange.request import Head, read_request
 from atomicbatch.exchange.response import (
     Response,
@@ -41,6 +43,7 @@ __all__ = [
     "OptionNames",
     "Recording",
     "ReplyBytes",
+    "ReplyHeaders",
     "Response",
     "TooLong",
     "Upload",

@@ -67,6 +67,7 @@ class Recording:
 
     __slots__ = (
         "_bytes_left",
+        "_is_checked",
         "_method",
         "_pieces",
         "_refused",
@@ -83,12 +84,20 @@ class Recording:
         self._refused: LimitError | None = None
         self.status = 0
         self.headers: Headers = ()
+        self._is_checked = False
         self.is_complete = False
         self.size = 0
 
-    def start(self, status: int, headers: Headers) -> None:
-        """Take down the head of the response."""
-        self.status, self.headers = status, headers
+    def start(self, status: int, headers: Headers, *, is_checked: bool = False) -> None:
+        """
+        Take down the head of the response.
+
+        Args:
+            status: Its status.
+            headers: Its headers, names in lower case.
+            is_checked: They are known to be such that a server would send them.
+        """
+        self.status, self.headers, self._is_checked = status, headers, is_checked
 
     def take(self, piece: bytes) -> None:
         """
@@ -132,15 +141,15 @@ class Recording:
         Raises:
             AtomicBatchError: There is none.
         """
-        if isinstance(error, TransactionError):
+        if error is not None and isinstance(error, TransactionError):
             raise error
         if self.status == 101:
             slug = "not-batchable"
             return problem_reply(400, slug, TITLES[slug], "the call switches protocols (101)")
         self.gather()
         reply = Reply(self.status, self.headers, self._pieces[0] if self._pieces else b"")
-        if self._is_whole(reply):
-            if not is_writable(reply):
+        if self.is_complete and self._is_whole(reply):
+            if not (self._is_checked and 200 <= reply.status <= 999) and not is_writable(reply):
                 # Found out now, while the batch can still be rolled back.
                 raise AtomicBatchError("the call's handler sent an invalid header")
             # An error page is an answer, also where the app raises once more after it.
@@ -152,10 +161,11 @@ class Recording:
         raise AtomicBatchError(f"the call's handler returned, but {what}")
 
     def _is_whole(self, reply: Reply) -> bool:
-        """Tell whether all of the reply is there; servers check Content-Length as well."""
-        if not self.is_complete:
-            return False
+        """Tell whether the body is as long as Content-Length says; servers check that as well."""
         if self._method == "HEAD" or reply.status in (204, 304):
             return True
-        lengths = {value for name, value in reply.headers if name == b"content-length"}
-        return not lengths or lengths == {b"%d" % len(reply.body)}
+        length = b"%d" % len(reply.body)
+        for name, value in reply.headers:
+            if name == b"content-length" and value != length:
+                return False
+        return True
