@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from atomicbatch.drivers.ahead import NotReachedError
+from atomicbatch.drivers.answers import answer_of
 from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import Elsewhere, Interrupt, State
 from atomicbatch.drivers.postgresql import check_tag, in_one_text, request_cancel
@@ -28,6 +30,25 @@ def state(connection: Any) -> State:
     return State.IDLE
 
 
+def begin(level: str | None, *, read_only: bool, deferrable: bool) -> str:
+    """
+    Write the statement that begins a transaction, as asyncpg's own ``transaction()`` would.
+
+    Args:
+        level: An isolation level, as asyncpg has it: ``repeatable_read``; None: the server's own.
+        read_only: It will only read.
+        deferrable: It may wait until it cannot conflict.
+    """
+    words = ["BEGIN"]
+    if level is not None:
+        words.append(f"ISOLATION LEVEL {level.replace('_', ' ').upper()}")
+    if read_only:
+        words.append("READ ONLY")
+    if deferrable:
+        words.append("DEFERRABLE")
+    return " ".join(words)
+
+
 async def commit(connection: Any) -> None:
     """COMMIT, see ``AsyncDriver.commit``; the answer to COMMIT is the proof."""
     if state(connection) is State.IDLE:
@@ -37,6 +58,19 @@ async def commit(connection: Any) -> None:
     except BaseException as error:
         raise commit_error(error) from error
     check_tag(tag)
+
+
+async def commit_after(connection: Any, texts: Sequence[str]) -> None:
+    """Run SQL of ours, and COMMIT if it has succeeded; see ``psycopg.commit_after``."""
+    was_open = connection.is_in_transaction()
+    try:
+        await connection.execute(in_one_text([*texts, "COMMIT"]))
+    except Exception as error:
+        # It remembers the state as of the server's last answer. So there must have been one.
+        is_answered = answer_of(error) is not None and not connection.is_closed()
+        if is_answered and (connection.is_in_transaction() or not was_open):
+            raise NotReachedError from error
+        raise
 
 
 async def rollback(connection: Any) -> None:

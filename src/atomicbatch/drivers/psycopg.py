@@ -8,6 +8,7 @@ from contextlib import closing
 from operator import itemgetter
 from typing import Any
 
+from atomicbatch.drivers.ahead import NotReachedError
 from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import Elsewhere, Interrupt, State
 from atomicbatch.drivers.postgresql import (
@@ -49,6 +50,31 @@ def commit(connection: Any) -> None:
     except BaseException as error:
         raise commit_error(error) from error
     check_tag(cursor.statusmessage)
+
+
+def commit_after(connection: Any, texts: Sequence[str]) -> None:
+    """
+    Run SQL of ours, and COMMIT if it has succeeded, in one round trip.
+
+    Raises:
+        NotReachedError: Ours has failed, and COMMIT was not run.
+        Exception: Of COMMIT, or of nobody knows what.
+    """
+    try:
+        connection.execute(in_one_text([*texts, "COMMIT"]), prepare=False)
+    except Exception as error:
+        raise_if_not_reached(connection, error)
+        raise
+
+
+def raise_if_not_reached(connection: Any, error: Exception) -> None:
+    """
+    Tell SQL of ours that has failed from a COMMIT that has.
+
+    The server leaves the transaction open, though broken, only if it has not run COMMIT.
+    """
+    if state(connection) is State.ABORTED:
+        raise NotReachedError from error
 
 
 def rollback(connection: Any) -> None:

@@ -37,6 +37,15 @@ async def commit(connection: Any) -> None:
     check_tag(cursor.statusmessage)
 
 
+async def commit_after(connection: Any, texts: Sequence[str]) -> None:
+    """Run SQL of ours, and COMMIT if it has succeeded; see ``psycopg.commit_after``."""
+    try:
+        await connection.execute(in_one_text([*texts, "COMMIT"]), prepare=False)
+    except Exception as error:
+        sync.raise_if_not_reached(connection, error)
+        raise
+
+
 async def rollback(connection: Any) -> None:
     """ROLLBACK, if a transaction is open."""
     if state(connection) is not State.IDLE:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from atomicbatch.drivers.ahead import NotReachedError
 from atomicbatch.errors import NotBatchableError, TransactionError
 from atomicbatch.join.settings import Making, OwnSettings
 from atomicbatch.join.stack import Virtual
@@ -64,7 +65,12 @@ class Checkout:
     # Statements --------------------------------------------------------------------------------
 
     def perform(
-        self, sql: str, parameters: Iterable[Any] = (), *, by_driver: bool = False
+        self,
+        sql: str,
+        parameters: Iterable[Any] = (),
+        *,
+        by_driver: bool = False,
+        takes_along: bool = False,
     ) -> Steps[Any]:
         """
         Perform a handler's statement.
@@ -74,6 +80,8 @@ class Checkout:
             parameters: Whatever else the driver is given: settings may be among it.
             by_driver: It was given to the driver itself, which knows nothing of a library's
                 autobegin: outside of a transaction it commits by itself.
+            takes_along: It is given to the driver in such a way that SQL of ours can go ahead of
+                it in the same round trip, if the link can do that.
 
         Returns:
             Its result. ``NOT_SENT``: it was about the session's transaction, and is done already.
@@ -88,6 +96,7 @@ class Checkout:
             return (yield from self._control(statement))
         alone = self._commits_alone(statement, by_driver)
         virtual = self.virtual or Virtual()
+        ahead: Sequence[str] = ()
         if alone and transaction.family is not Family.POSTGRESQL:
             transaction.savepoints.note_alone(statement.kind)
         else:
@@ -95,17 +104,27 @@ class Checkout:
             if transaction.savepoints.is_suspicious:
                 yield from transaction.savepoints.make_way(virtual)
             if texts := transaction.savepoints.before(virtual, statement.kind):
-                yield from transaction.connection.send(texts)
+                if takes_along and transaction.sends_ahead and statement.is_plain:
+                    ahead = texts
+                else:
+                    yield from transaction.connection.send(texts)
         if statement.excludes and transaction.savepoints.is_shared(virtual):
             self.refuse(_EXCLUDES)
         making: Making | None = None
         try:
             if statement.settings or transaction.settings:
+                if ahead:
+                    yield from transaction.connection.send(ahead)
+                    ahead = ()
                 making = yield from self._own_settings().before(statement, parameters)
             if statement.calls:
                 result = yield from transaction.call()
+            elif ahead:
+                result = yield from transaction.connection.perform_after(ahead)
             else:
                 result = yield PERFORM
+        except NotReachedError as unreached:
+            raise (unreached.__cause__ or unreached) from None
         except BaseException as error:
             transaction.note_failure(virtual, error)
             if alone and self.virtual is not None and isinstance(error, Exception):
@@ -126,6 +145,8 @@ class Checkout:
         if self.transaction.has_called:
             yield from self.transaction.check_call()
         virtual = self.virtual or Virtual()
+        if self.transaction.connection.held:
+            yield from self.transaction.connection.send(())
         yield from self.transaction.savepoints.make_way(virtual)
         return (yield from self._perform_in(virtual))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from atomicbatch.drivers.ahead import NotReachedError
 from atomicbatch.drivers.conflicts import statement_error
 from atomicbatch.drivers.endings import CANCELLED, savepoint_failed, says_gone
 from atomicbatch.errors import (
@@ -13,7 +14,7 @@ from atomicbatch.errors import (
     TransactionError,
 )
 from atomicbatch.join.status import Health, Status
-from atomicbatch.join.steps import LinkState, Send, Steps
+from atomicbatch.join.steps import LinkState, Perform, Send, Steps
 from atomicbatch.sql.kinds import Family
 
 ENDED = (
@@ -30,14 +31,17 @@ class Connection:
         family: What kind of database it leads to.
         status: Of the attempt. A failure of ours dooms it.
         state: What the driver knows of the connection.
+        held: SQL of ours that goes ahead of the first thing that is sent. As long as there is
+            some, nothing of the batch has been done on the connection.
     """
 
-    __slots__ = ("_suffered", "family", "state", "status")
+    __slots__ = ("_suffered", "family", "held", "state", "status")
 
     def __init__(self, family: Family, status: Status) -> None:
         self.family = family
         self.status = status
         self.state: LinkState
+        self.held: Sequence[str] = ()
         # A set, since two threads may add to it at a time, and none may hide the other's.
         self._suffered: set[Health] = set()
 
@@ -72,21 +76,44 @@ class Connection:
     def send(self, texts: Sequence[str]) -> Steps[None]:
         """Run SQL of ours. A failure dooms the batch."""
         try:
-            yield Send(texts)
+            yield Send([*self.held, *texts] if self.held else texts)
         except BaseException as error:
-            problem: TransactionError | None = self.meaning(error)
-            if problem is None and says_gone(error):
-                problem = self.status.escaped(ENDED)
-            problem = problem or BrokenTransactionError(
-                savepoint_failed(error), may_be_stored=False
-            )
+            problem = self._failed(error)
             if not isinstance(error, Exception):
                 self._mark_cancelled()
-            problem.__cause__ = error
-            self.status.doom(problem)
-            if not isinstance(error, Exception):
                 raise
             raise problem from error
+        self.held = ()
+
+    def perform_after(self, texts: Sequence[str]) -> Steps[object]:
+        """
+        Perform a handler's statement, with SQL of ours ahead of it.
+
+        Raises:
+            NotReachedError: Ours has failed, which has doomed the batch; its cause is what the
+                handler is to be told.
+            BaseException: The statement's own.
+        """
+        try:
+            result = yield Perform([*self.held, *texts] if self.held else texts)
+        except NotReachedError as unreached:
+            error = unreached.__cause__ or unreached
+            raise NotReachedError from self._failed(error)
+        except Exception:
+            self.held = ()
+            raise
+        self.held = ()
+        return result
+
+    def _failed(self, error: BaseException) -> TransactionError:
+        """Doom the batch, since SQL of ours has failed; make the error to raise."""
+        problem: TransactionError | None = self.meaning(error)
+        if problem is None and says_gone(error):
+            problem = self.status.escaped(ENDED)
+        problem = problem or BrokenTransactionError(savepoint_failed(error), may_be_stored=False)
+        problem.__cause__ = error
+        self.status.doom(problem)
+        return problem
 
     def note_failure(self, error: BaseException) -> None:
         """Note that a handler's statement has failed."""

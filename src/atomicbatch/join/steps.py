@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from enum import Enum
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -38,7 +39,24 @@ class Ask(NamedTuple):
 
 
 class Perform(NamedTuple):
-    """Now run the handler's own statement. The answer is its result."""
+    """
+    Now run the handler's own statement. The answer is its result.
+
+    Where the transaction says that its link can do it (``sends_ahead``), SQL of ours goes ahead
+    in the same round trip. NotReachedError: that has failed.
+    """
+
+    ahead: Sequence[str] = ()
+
+
+class Commit(NamedTuple):
+    """
+    COMMIT, with SQL of ours ahead of it in the same round trip. NotReachedError: that has failed.
+
+    It is for links that can do it; the transaction knows it (``ends_in_one``).
+    """
+
+    ahead: Sequence[str]
 
 
 class Bound(Enum):
@@ -53,7 +71,7 @@ PERFORM: Final = Perform()
 NOT_SENT: Final = object()
 """What a use returns if the handler's statement was about its transaction, and is not sent."""
 
-Step: TypeAlias = Send | Ask | Perform | Bound
+Step: TypeAlias = Send | Ask | Perform | Commit | Bound
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
@@ -96,6 +114,16 @@ class Link(LinkState, Protocol):
         """Roll the transaction back, if one is open."""
 
 
+class AheadLink(Link, Protocol):
+    """A link that can send SQL of ours ahead of something else, in the same round trip."""
+
+    def perform_after(self, texts: Sequence[str], perform: Callable[[], Any]) -> Any:
+        """Run SQL without rows, and then a handler's statement; see :class:`Perform`."""
+
+    def commit_after(self, texts: Sequence[str]) -> None:
+        """Run SQL without rows, and then COMMIT; see :class:`Commit`."""
+
+
 def run(steps: Steps[T], link: Link, perform: Callable[[], Any] | None = None) -> T:
     """
     Run steps to their end.
@@ -120,6 +148,8 @@ def run(steps: Steps[T], link: Link, perform: Callable[[], Any] | None = None) -
                     answer = None
                 elif type(step) is Ask:
                     answer = link.ask(step.text)
+                elif type(step) is Perform:
+                    answer = _ahead(link).perform_after(step.ahead, perform)  # type: ignore[arg-type]
                 else:
                     _bound(link, step)()
                     answer = None
@@ -132,7 +162,14 @@ def run(steps: Steps[T], link: Link, perform: Callable[[], Any] | None = None) -
         return returned
 
 
+def _ahead(link: Link) -> AheadLink:
+    """The link of a transaction that has said that it can do it."""
+    return cast("AheadLink", link)
+
+
 def _bound(link: Link, step: Step) -> Callable[[], None]:
     if step is Bound.BEGIN:
         return link.begin
+    if type(step) is Commit:
+        return partial(_ahead(link).commit_after, step.ahead)
     return link.commit if step is Bound.COMMIT else link.rollback

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from atomicbatch.drivers.ahead import NotReachedError
 from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.endings import savepoint_failed, says_gone
 from atomicbatch.errors import (
@@ -19,7 +20,7 @@ from atomicbatch.join.savepoints import Savepoints
 from atomicbatch.join.settings import Settings
 from atomicbatch.join.stack import Virtual
 from atomicbatch.join.status import Health, Stage, Status
-from atomicbatch.join.steps import PERFORM, Bound, Send, Steps
+from atomicbatch.join.steps import PERFORM, Bound, Commit, Send, Steps
 from atomicbatch.sql.kinds import Family
 
 logger = logging.getLogger("atomicbatch")
@@ -45,6 +46,8 @@ class Transaction:
         stays_open_when_cancelled: A cancellation of the driver's call leaves the connection as it
             is: its own thread goes on (aiosqlite), or there is no other side (sqlite3).
         full_is_refused: See ``commit_errors.commit_error``.
+        sends_ahead: The link sends SQL of ours in one round trip with a handler's statement.
+        ends_in_one: It sends what proves the transaction in one round trip with COMMIT.
     """
 
     def __init__(self, family: Family, status: Status, *, level: str | None = None) -> None:
@@ -62,6 +65,8 @@ class Transaction:
         self.gave_way: TransactionError | None = None
         self.stays_open_when_cancelled = False
         self.full_is_refused = False
+        self.sends_ahead = False
+        self.ends_in_one = False
 
     @property
     def wrote(self) -> bool:
@@ -136,7 +141,11 @@ class Transaction:
         It is there at the end if nobody has ended the transaction meanwhile.
         """
         yield Bound.BEGIN
-        yield Send(self.savepoints.after_begin())
+        if self.family is Family.POSTGRESQL:
+            # Whatever is sent first takes it along. Nothing can go wrong meanwhile.
+            self.connection.held = self.savepoints.after_begin()
+        else:
+            yield Send(self.savepoints.after_begin())
 
     def mark_open(self) -> None:
         """It has begun, and sessions may use it."""
@@ -175,15 +184,29 @@ class Transaction:
             TransactionError: As transactions/contract.py says; it is rolled back, if it can be.
         """
         self.stage = max(self.stage, Stage.ENDING)
+        # Where nothing has been sent, there is nothing to prove.
+        proof = () if self.connection.held else self.savepoints.before_commit()
         try:
-            yield from self._prove_for_commit()
+            yield from self._put_settings_back()
+            if proof and not self.ends_in_one:
+                yield from self._prove_for_commit(Send(proof))
             if (why_not := may_not()) is not None:
                 raise why_not
         except BaseException:
+            if self.ends_in_one:
+                yield from self._prove_for_rollback()
             yield from self._roll_back()
+            if self.status.has_escaped:
+                self.status.check()
             raise
+        yield from self._commit(proof)
+
+    def _commit(self, proof: Sequence[str]) -> Steps[None]:
         try:
-            yield Bound.COMMIT
+            yield Commit(proof) if self.ends_in_one else Bound.COMMIT
+        except NotReachedError as unreached:
+            yield from self._roll_back()
+            raise self._problem_of_proof(unreached.__cause__ or unreached) from unreached.__cause__
         except BaseException as error:
             outcome = commit_error(error, full_is_refused=self.full_is_refused)
             yield from self._roll_back_after_commit(outcome)
@@ -195,26 +218,33 @@ class Transaction:
         yield from self._prove_for_rollback()
         yield from self._roll_back()
 
-    def _prove_for_commit(self) -> Steps[None]:
-        """Put back what sessions have set; fail if the transaction is not the one begun."""
-        what = "a setting that a handler has made could not be put back before COMMIT"
+    def _put_settings_back(self) -> Steps[None]:
+        """Put back what sessions have set."""
+        if not self.settings:
+            return
         try:
             yield from self.settings.end()
-            what = ""
-            yield Send(self.savepoints.before_commit())
         except BaseException as error:
-            problem = (
-                self.gave_way
-                or self.status.time_is_up()
-                or self.connection.meaning(error)
-                or BrokenTransactionError(
-                    what or (ENDED if says_gone(error) else savepoint_failed(error)),
-                    may_be_stored=says_gone(error),
-                )
-            )
-            if not isinstance(error, Exception):
-                self.connection.worsen(Health.LOST)
-            raise problem from error
+            what = "a setting that a handler has made could not be put back before COMMIT"
+            raise self._problem_of_proof(error, what) from error
+
+    def _prove_for_commit(self, proof: Send) -> Steps[None]:
+        """Fail if the transaction is not the one begun."""
+        try:
+            yield proof
+        except BaseException as error:
+            raise self._problem_of_proof(error) from error
+
+    def _problem_of_proof(self, error: BaseException, what: str = "") -> TransactionError:
+        if not isinstance(error, Exception):
+            self.connection.worsen(Health.LOST)
+        is_gone = says_gone(error)
+        broken = BrokenTransactionError(
+            what or (ENDED if is_gone else savepoint_failed(error)), may_be_stored=is_gone
+        )
+        if is_gone and self.family is Family.POSTGRESQL and self.gave_way is None:
+            return broken  # no interruption ends a transaction there
+        return self.gave_way or self.status.time_is_up() or self.connection.meaning(error) or broken
 
     def _prove_for_rollback(self) -> Steps[None]:
         """
@@ -222,9 +252,9 @@ class Transaction:
 
         A statement that nobody could read may have committed it, and what was done until then.
         """
-        if not self._is_to_be_proved():
-            return
         connection = self.connection
+        if connection.held or not self._is_to_be_proved():
+            return
         try:
             try:
                 yield Send(self.savepoints.before_rollback())

@@ -20,6 +20,9 @@ __all__ = ["CONTROL", "Family", "Kind", "Statement", "read_statement"]
 _NOTHING = Statement(Kind.READ)
 # Texts beyond this length are lists of values; they are not worth keeping.
 _KEPT_CHARACTERS = 10_000
+_PLAIN_WORDS = frozenset("SELECT INSERT UPDATE DELETE MERGE VALUES WITH".split())
+_CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
+_PLAIN_DML = DML._replace(is_plain=True)
 
 
 def read_statement(sql: str, family: Family) -> Statement:
@@ -27,7 +30,7 @@ def read_statement(sql: str, family: Family) -> Statement:
     if len(sql) <= _KEPT_CHARACTERS:
         return _read(sql, family)
     if ";" not in sql and sql[:7].upper() in ("INSERT ", "UPDATE ", "DELETE "):
-        return DML
+        return _PLAIN_DML if family is Family.POSTGRESQL else DML
     return _read.__wrapped__(sql, family)
 
 
@@ -43,7 +46,20 @@ def _read(sql: str, family: Family) -> Statement:
     if len(parts) > 1:
         parts = _with_bodies(parts, family)
     texts = [Text.of(part, sql, family) for part in parts]
-    return grammar.read(texts[0]) if len(texts) == 1 else _read_several(texts, grammar)
+    if len(texts) > 1:
+        return _read_several(texts, grammar)
+    statement = grammar.read(texts[0])
+    is_plain = family is Family.POSTGRESQL and _is_plain(statement, texts[0])
+    return statement._replace(is_plain=True) if is_plain else statement
+
+
+def _is_plain(statement: Statement, text: Text) -> bool:
+    # A semicolon in a literal counts as well: where literals end is up to a setting of the server.
+    return (
+        text.first in _PLAIN_WORDS
+        and statement.kind in _CHANGES_DATA
+        and ";" not in text.sql.rstrip().removesuffix(";")
+    )
 
 
 # Several statements in one text -----------------------------------------------------------------
@@ -59,7 +75,7 @@ _BODY = {
 }
 # Cut at its semicolons, one of MariaDB's compound statements (REPEAT ..., FOR ..., a label) gives
 # parts that are no statements, so that a first word does not tell what they run.
-_PLAIN = re.compile(
+_SIMPLE = re.compile(
     r"\(|(?:CALL|CREATE|DELETE|DESC|DESCRIBE|DO|DROP|EXPLAIN|INSERT|LOAD|REPLACE|SELECT|SET|SHOW|"
     r"TABLE|UPDATE|VALUES|WITH)\b"
 )
@@ -82,7 +98,7 @@ def _read_several(texts: list[Text], grammar: Grammar) -> Statement:
             return statement
         if statement.kind not in _WEIGHT or statement.settings:
             return refused(refusals.ONE_CONTROLS)
-        if one.family is Family.MYSQL and _PLAIN.match(one.bare) is None:
+        if one.family is Family.MYSQL and _SIMPLE.match(one.bare) is None:
             return refused(refusals.COMPOUND)
         statements.append(statement)
     return max(statements, key=lambda one: _WEIGHT[one.kind])._replace(

@@ -109,7 +109,10 @@ class SessionCheckout:
             by_driver: Given to the driver itself, which knows nothing of SQLAlchemy's autobegin.
         """
         real = self.real
-        steps = self.checkout.perform(text_of(operation), (args, kwargs), by_driver=by_driver)
+        takes_along = real.transaction.sends_ahead and real.link.takes_along(execute)
+        steps = self.checkout.perform(
+            text_of(operation), (args, kwargs), by_driver=by_driver, takes_along=takes_along
+        )
         with real.inside:
             result = run(steps, real.link, partial(execute, operation, *args, **kwargs))
             if result is NOT_SENT:
@@ -222,7 +225,7 @@ class SessionCheckout:
         """What the driver's own ``isolation_level`` is; with sqlite3, None is AUTOCOMMIT."""
         if self.real.family is Family.SQLITE and self.checkout.auto:
             return None
-        return self.real.fairy.isolation_level
+        return self.real.link.isolation_level()
 
     def set_isolation_level(self, level: Any) -> None:
         if self.real.family is Family.SQLITE:

@@ -37,7 +37,12 @@ class PooledLink:
         auto: Connections of the engine commit each statement by themselves.
         level: The isolation level, where it is known.
         begins_lazily: The driver begins nothing before reads and savepoints (sqlite3).
+        sends_ahead: SQL of ours can go ahead of a handler's statement, see ``join/steps.py``.
+        ends_in_one: Likewise of COMMIT.
     """
+
+    sends_ahead = False
+    ends_in_one = False
 
     def __init__(
         self,
@@ -62,7 +67,6 @@ class PooledLink:
         self.level = level or level_of(dialect)
         self._wanted_level: Any = level or (self.level if self.auto else None)
         self._has_changed_level = False
-        self._prepare_threshold: int | None = None
         # sqlite3 in its default mode begins nothing before reads, and takes a SAVEPOINT outside of
         # a transaction for one, whose RELEASE commits.
         self.begins_lazily = self._family is Family.SQLITE and not self.is_in_transaction()
@@ -74,10 +78,6 @@ class PooledLink:
     def _send_first(self, texts: Sequence[str]) -> None:
         pep249.send(self._fairy, texts)
         self.send = sender_of(self._dialect, self._fairy)
-        if self._dialect.driver == "psycopg":
-            # It would go on to use statements whose preparation ROLLBACK TO has undone.
-            self._prepare_threshold = self._driver.prepare_threshold
-            self._driver.prepare_threshold = None
 
     def ask(self, text: str) -> Any:
         return pep249.ask(self._fairy, text)
@@ -112,8 +112,22 @@ class PooledLink:
             if self.auto and not is_autocommit(self._dialect, self._fairy):
                 # The driver was told so when it connected (connect_args), not SQLAlchemy.
                 self._dialect.set_isolation_level(self._connection, "AUTOCOMMIT")
-        if self._dialect.driver == "psycopg":
-            self._driver.prepare_threshold = self._prepare_threshold
+
+    def takes_along(self, execute: Callable[..., Any]) -> bool:  # noqa: ARG002
+        """Tell whether SQL of ours can go ahead of what a cursor's method sends."""
+        return False
+
+    def perform_after(self, texts: Sequence[str], perform: Callable[[], Any]) -> Any:
+        """Run SQL of ours, and then a handler's statement (``AheadLink``)."""
+        raise NotImplementedError
+
+    def commit_after(self, texts: Sequence[str]) -> None:
+        """Run SQL of ours, and then COMMIT (``AheadLink``)."""
+        raise NotImplementedError
+
+    def isolation_level(self) -> Any:
+        """What the driver itself, or SQLAlchemy's adapter, says of the isolation level."""
+        return self._fairy.isolation_level
 
     def is_in_transaction(self) -> bool:
         return bool(self._driver.in_transaction)

@@ -31,6 +31,7 @@ from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
 from atomicbatch.transactions.sqlalchemy.links import stopper_of
 from atomicbatch.transactions.sqlalchemy.options import Options
 from atomicbatch.transactions.sqlalchemy.pooled import PooledLink, is_used_up
+from atomicbatch.transactions.sqlalchemy.postgresql import kind_of_link
 from atomicbatch.transactions.sqlalchemy.slots import Slots
 
 logger = logging.getLogger("atomicbatch")
@@ -218,7 +219,7 @@ class RealTransaction:
 
     def _begin(self, at_once: bool) -> None:
         transaction = self.transaction
-        self.link = link = PooledLink(
+        self.link = link = kind_of_link(self.dialect)(
             self.engine,
             self.fairy,
             self._interrupt,
@@ -231,6 +232,7 @@ class RealTransaction:
         transaction.begins_lazily = link.begins_lazily
         transaction.resets_by_commit = self._pool._reset_on_return is ResetStyle.reset_commit
         run(transaction.begin(), link)
+        transaction.sends_ahead, transaction.ends_in_one = link.sends_ahead, link.ends_in_one
 
     # End ---------------------------------------------------------------------------------------
 
