@@ -140,6 +140,10 @@ class Line:
     def commit(self) -> None:
         self._wait(self.driver.commit(self.connection))
 
+    def commit_after(self, *texts: str) -> None:
+        driver: Any = self.driver
+        self._wait(driver.commit_after(self.connection, texts))
+
     def rollback(self) -> None:
         self._wait(self.driver.rollback(self.connection))
 

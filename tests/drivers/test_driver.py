@@ -12,6 +12,8 @@ import pymysql.cursors
 import pytest
 
 from atomicbatch import BrokenTransactionError, CommitError, UnknownOutcomeError
+from atomicbatch.drivers.ahead import NotReachedError
+from atomicbatch.drivers.answers import answer_of
 from atomicbatch.drivers.driver import State
 from tests.drivers.lines import LINES, Line, run
 from tests.proxies import At, Fault, proxied
@@ -20,6 +22,8 @@ Databases = Callable[[str], str]
 # These two do not show it.
 SECRETIVE = {"asyncpg", "mysqlclient", "mysqlclient, no autocommit"}
 SHOWN = [name for name in LINES if name not in SECRETIVE]
+# SQL of ours and COMMIT take them one round trip.
+ENDING_IN_ONE = ["psycopg", "psycopg, no autocommit", "psycopg async", "asyncpg"]
 POSTGRESQL = [name for name, family in LINES.items() if family == "postgresql"]
 MYSQL = [name for name, family in LINES.items() if family == "mysql"]
 
@@ -222,3 +226,85 @@ def test_a_commit_without_an_answer(name: str, drivers_databases: Databases) -> 
         with pytest.raises(UnknownOutcomeError):
             line.commit()
         assert names(url) == ["a"]
+
+
+@pytest.mark.parametrize("name", ENDING_IN_ONE)
+def test_commit_behind_sql_of_ours(name: str, drivers_databases: Databases) -> None:
+    """It is stored, by one round trip; and nothing is left open."""
+    url = drivers_databases("postgresql")
+    with proxied(url) as (proxy, through), Line(name, through) as line:
+        line.begin()
+        line.send("SAVEPOINT one", "INSERT INTO item VALUES ('a')")
+        before = proxy.trips
+        line.commit_after("RELEASE SAVEPOINT one")
+        assert proxy.trips - before == 1
+        assert line.state() is State.IDLE
+        assert names(url) == ["a"]
+
+
+@pytest.mark.parametrize("name", ENDING_IN_ONE)
+@pytest.mark.parametrize("state", ["another", "failed", "none"])
+def test_commit_behind_what_fails(name: str, state: str, drivers_databases: Databases) -> None:
+    """Ours has failed, so COMMIT was not run: what is open now is not stored."""
+    url = drivers_databases("postgresql")
+    with Line(name, url) as line:
+        line.begin()
+        line.send("SAVEPOINT one", "INSERT INTO item VALUES ('a')")
+        if state == "failed":
+            with pytest.raises(Exception, match="oops"):
+                line.send("SELECT oops")
+        else:
+            line.send("COMMIT")
+            if state == "another":
+                line.send("BEGIN", "INSERT INTO item VALUES ('b')")
+        with pytest.raises(NotReachedError) as caught:
+            line.commit_after("RELEASE SAVEPOINT one")
+        answer = answer_of(caught.value)
+        codes = {"another": ["3B001"], "failed": ["25P02"], "none": ["25P01", "3B001"]}
+        assert answer is not None
+        assert answer.state in codes[state]
+        line.rollback()
+    assert names(url) == ([] if state == "failed" else ["a"])
+
+
+@pytest.mark.parametrize("name", ENDING_IN_ONE)
+@pytest.mark.parametrize("code", ["23503", "3B001", "25P01", "25P02"])
+def test_commit_that_is_refused_behind_sql_of_ours(
+    name: str, code: str, drivers_databases: Databases
+) -> None:
+    """It was run, and has failed, whatever its code says: the transaction is over."""
+    url = drivers_databases("postgresql")
+    run(
+        url,
+        "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{code}'; END$$",
+        "DROP TABLE IF EXISTS guarded",
+        "CREATE TABLE guarded (x INTEGER)",
+        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON guarded DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    with Line(name, url) as line:
+        line.begin()
+        line.send("SAVEPOINT one", "INSERT INTO guarded VALUES (1)")
+        with pytest.raises(Exception, match="refused") as caught:
+            line.commit_after("RELEASE SAVEPOINT one")
+        assert not isinstance(caught.value, NotReachedError)
+        assert line.state() is State.IDLE
+        assert line.ask("SELECT count(*) FROM guarded") == 0
+
+
+@pytest.mark.parametrize("name", ENDING_IN_ONE)
+@pytest.mark.parametrize("at", At)
+def test_commit_without_an_answer_behind_sql_of_ours(
+    name: str, at: At, drivers_databases: Databases
+) -> None:
+    """Nobody knows whether it was reached."""
+    url = drivers_databases("postgresql")
+    with proxied(url) as (proxy, through), Line(name, through) as line:
+        line.begin()
+        line.send("SAVEPOINT one", "INSERT INTO item VALUES ('a')")
+        proxy.when(b"COMMIT", Fault.DROP, at=at)
+        with pytest.raises(Exception, match=r"closed|lost|terminat") as caught:
+            line.commit_after("RELEASE SAVEPOINT one")
+        assert not isinstance(caught.value, NotReachedError)
+    assert names(url) == (["a"] if at is At.ANSWER else [])

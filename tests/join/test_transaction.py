@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from atomicbatch.drivers.ahead import NotReachedError
 from atomicbatch.errors import (
     BrokenTransactionError,
     CommitError,
@@ -168,3 +169,78 @@ def test_less_isolation_than_the_batchs_is_no_problem(link: SQLiteLink) -> None:
     server.want_level("READ COMMITTED")
     with pytest.raises(NotBatchableError, match="SERIALIZABLE"):
         server.want_level("SERIALIZABLE")
+
+
+class _LinkInOne(SQLiteLink):
+    """What proves the transaction goes out with COMMIT."""
+
+    def commit_after(self, texts: Sequence[str]) -> None:
+        try:
+            self.send(texts)
+        except sqlite3.Error as error:
+            raise NotReachedError from error
+        self.commit()
+
+
+@pytest.fixture
+def in_one(tmp_path: Path) -> Iterator[_LinkInOne]:
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as connection:
+        connection.execute("CREATE TABLE items (name TEXT PRIMARY KEY)")
+    link = _LinkInOne(tmp_path / "shop.sqlite")
+    link.transaction.mark_open()
+    link.transaction.ends_in_one = True
+    yield link
+    link.connection.close()
+
+
+def test_the_proof_goes_out_with_commit(in_one: _LinkInOne) -> None:
+    """Whether it may be sent is asked before both."""
+    insert(in_one)
+    sent: list[list[str]] = []
+
+    def asked() -> TransactionError | None:
+        sent.append(in_one.sent[:])
+        return may(in_one)
+
+    in_one.run(in_one.transaction.commit(asked))
+    assert "RELEASE SAVEPOINT ab_0" not in sent[0]
+    assert in_one.sent[-2:] == ["RELEASE SAVEPOINT ab_0", "COMMIT"]
+    assert stored(in_one) == 1
+
+
+def test_a_proof_that_fails_with_commit(in_one: _LinkInOne) -> None:
+    """COMMIT was not run; what a handler has ended may be stored."""
+    insert(in_one)
+    in_one.connection.execute("COMMIT")
+    in_one.connection.execute("BEGIN")
+    in_one.connection.execute("INSERT INTO items VALUES ('b')")
+    with pytest.raises(BrokenTransactionError) as found:
+        in_one.run(in_one.transaction.commit(lambda: may(in_one)))
+    assert found.value.may_be_stored
+    assert in_one.sent[-1] == "ROLLBACK"
+    assert stored(in_one) == 1
+
+
+def test_a_commit_that_may_not_be_sent_with_its_proof(in_one: _LinkInOne) -> None:
+    """It is rolled back with the proof of ROLLBACK."""
+    insert(in_one)
+    late = TimeoutExceededError("too late")
+    with pytest.raises(TimeoutExceededError) as found:
+        in_one.run(in_one.transaction.commit(lambda: late))
+    assert found.value is late
+    assert in_one.sent[-2:] == ["ROLLBACK TO SAVEPOINT ab_0", "ROLLBACK"]
+    assert stored(in_one) == 0
+
+
+def test_that_something_is_stored_counts_more_than_why_commit_may_not_be_sent(
+    in_one: _LinkInOne,
+) -> None:
+    """A handler has ended the transaction, and then time was up."""
+    insert(in_one)
+    in_one.connection.execute("COMMIT")
+    in_one.connection.execute("BEGIN")
+    with pytest.raises(BrokenTransactionError) as found:
+        in_one.run(in_one.transaction.commit(lambda: TimeoutExceededError("too late")))
+    assert found.value.may_be_stored
+    assert in_one.status.has_escaped
+    assert stored(in_one) == 1

@@ -60,20 +60,22 @@ def commit_after(connection: Any, texts: Sequence[str]) -> None:
         NotReachedError: Ours has failed, and COMMIT was not run.
         Exception: Of COMMIT, or of nobody knows what.
     """
+    before = state(connection)
     try:
         connection.execute(in_one_text([*texts, "COMMIT"]), prepare=False)
     except Exception as error:
-        raise_if_not_reached(connection, error)
+        raise_if_not_reached(before, state(connection), error)
         raise
 
 
-def raise_if_not_reached(connection: Any, error: Exception) -> None:
+def raise_if_not_reached(before: State, after: State, error: Exception) -> None:
     """
-    Tell SQL of ours that has failed from a COMMIT that has.
+    Tell SQL of ours that has failed from a COMMIT that has, whatever the error says.
 
-    The server leaves the transaction open, though broken, only if it has not run COMMIT.
+    The server leaves a transaction open, though broken, only if it has not run COMMIT. Where there
+    was none, there is none afterwards; then it was ours that could not be run.
     """
-    if state(connection) is State.ABORTED:
+    if after is State.ABORTED or before is after is State.IDLE:
         raise NotReachedError from error
 
 

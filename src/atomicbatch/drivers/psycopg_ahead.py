@@ -143,7 +143,8 @@ class Ahead:
         yield from generators.send(pgconn)
         failure = None
         for _ in range(self._before + len(self._texts)):
-            failure = failure or _failure((yield from generators.fetch_many(pgconn)), pgconn)
+            results = yield from generators.fetch_many(pgconn)
+            failure = failure or _failure(results, pgconn)
         if failure is None:
             self.progress = Progress.REACHED
         answers = []

@@ -39,10 +39,11 @@ async def commit(connection: Any) -> None:
 
 async def commit_after(connection: Any, texts: Sequence[str]) -> None:
     """Run SQL of ours, and COMMIT if it has succeeded; see ``psycopg.commit_after``."""
+    before = state(connection)
     try:
         await connection.execute(in_one_text([*texts, "COMMIT"]), prepare=False)
     except Exception as error:
-        sync.raise_if_not_reached(connection, error)
+        sync.raise_if_not_reached(before, state(connection), error)
         raise
 
 

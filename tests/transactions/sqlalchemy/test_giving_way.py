@@ -202,7 +202,7 @@ def test_during_commit(driver: str, databases: Databases) -> None:
         app = AtomicBatch(adding(world), transaction=transaction)
         batch = asyncio.create_task(ask(app, ADD))
         while not database.run(
-            "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COMMIT%' AND state = 'active' "
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%COMMIT' AND state = 'active' "
             "AND datname = current_database()"
         ):
             await asyncio.sleep(0.02)

@@ -20,7 +20,8 @@ from atomicbatch import Limits
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.engine import Replay
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
-from atomicbatch.transactions.sqlalchemy.virtual import ProxiedConnection
+from atomicbatch.transactions.sqlalchemy.pooled import PooledLink
+from atomicbatch.transactions.sqlalchemy.postgresql import PostgreSQLLink, kind_of_link
 from tests.asgi.asking import Answer, ask, call
 from tests.transactions.sqlalchemy.oracle import Databases, add
 from tests.transactions.sqlalchemy.patterns import busy_elsewhere
@@ -358,19 +359,18 @@ def test_a_connection_lost_during_commit(
     world = World(driver, database)
     app = app_of(world)
     commits = 0
-    dialect: Any = world.engine.dialect
-    real_commit: Callable[[Any], None] = dialect.do_commit
+    kind: Any = kind_of_link(world.engine.dialect)
+    method = "commit" if kind in (PooledLink, PostgreSQLLink) else "commit_after"
+    real_commit: Callable[..., None] = getattr(kind, method)
 
-    def do_commit(connection: Any) -> None:
+    def commit(link: Any, *args: Any) -> None:
         nonlocal commits
-        if isinstance(connection, ProxiedConnection):
-            return real_commit(connection)  # a handler's own
         commits += 1
         if stored:
-            real_commit(connection)
+            real_commit(link, *args)
         kill_connections(database)
         # The answer to COMMIT never comes: what the driver raises then, it raises here.
-        cursor = connection.cursor()
+        cursor = link._fairy.cursor()
         cursor.execute("SELECT 1")
         raise AssertionError("the connection is still there")
 
@@ -379,7 +379,7 @@ def test_a_connection_lost_during_commit(
             batches = AtomicBatch(
                 app, transaction=SQLAlchemyTransaction(), limits=Limits(timeout_seconds=10)
             )
-            monkeypatch.setattr(dialect, "do_commit", do_commit)
+            monkeypatch.setattr(kind, method, commit)
             answer = await ask(batches, add("new"))
             monkeypatch.undo()
             assert world.checked_out() == 0
