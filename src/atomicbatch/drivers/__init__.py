@@ -7,6 +7,7 @@ take a driver's own connection. In reading order::
                     interrupt
     sqlite3.py aiosqlite.py
     psycopg.py psycopg_async.py psycopg2.py asyncpg.py     postgresql.py: what they have in common
+    ahead.py        SQL of ours ahead of something else, in one round trip;  psycopg_ahead.py
     pymysql.py mysqlclient.py aiomysql.py asyncmy.py       mysql.py: likewise
     pep249.py       any other driver with cursors
     known.py        their names

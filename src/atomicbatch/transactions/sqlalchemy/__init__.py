@@ -12,6 +12,7 @@ and connections. In reading order::
     real.py          one real transaction: its turn, its BEGIN, its end, giving back
     checkout.py      one session's use of it: runs the join's steps, one at a time
     pooled.py        a connection of a pool, as the link on which steps are run
+    postgresql.py    how PostgreSQL's connections send ours along with the handler's statements
     virtual.py       what a session gets instead of a connection of the pool
     attributes.py    what of a driver's connection a handler may use
     own.py           what a handler gets instead of an async driver's own connection
