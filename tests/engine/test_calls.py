@@ -95,6 +95,20 @@ def test_a_late_answer_is_its_own_call_s_fault() -> None:
     assert isinstance(outcome.error, TimeoutExceededError)
 
 
+def test_of_answers_that_came_together_the_failing_one_is_to_blame() -> None:
+    """A time limit interrupts one of several statements; those before it were in time."""
+
+    def runner(calls: Calls, _: Fake) -> None:
+        take_all(calls)
+        time.sleep(0.05)  # the time limit that is tested
+        calls.record(OK, more=True)
+        assert not calls.failed
+        calls.record_error(TimeoutExceededError("interrupted"))
+
+    outcome = run_by(runner, timeout_seconds=0.03)
+    assert (outcome.fate, outcome.failed, outcome.replies) == (Fate.ROLLED_BACK, 1, (OK,))
+
+
 def test_a_conflict_runs_all_of_it_again() -> None:
     """In a transaction of its own."""
     fake, attempts = Fake(), iter([CONFLICT, None])

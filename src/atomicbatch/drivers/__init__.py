@@ -9,6 +9,8 @@ take a driver's own connection. In reading order::
     psycopg.py psycopg_async.py psycopg2.py asyncpg.py     postgresql.py: what they have in common
     ahead.py        SQL of ours ahead of something else, in one round trip;  psycopg_ahead.py
     pymysql.py mysqlclient.py aiomysql.py asyncmy.py       mysql.py: likewise
+    psycopg_pipeline.py   libpq's pipeline: statements are sent before earlier ones are answered;
+                    psycopg_names.py: which of them are prepared
     pep249.py       any other driver with cursors
     known.py        their names
     stopper.py      stops a statement, or cuts a connection off, from any thread

@@ -63,6 +63,7 @@ _OWN = {
     "25006": Verdict(None, _OTHER, to_call.READ_ONLY),
     "25P01": Verdict(Fate.SAVEPOINT_GONE),  # there is no transaction
     "25P02": Verdict(None, _OTHER),  # it had failed already
+    "26000": Verdict(outdated=True),  # a prepared statement is gone
     "27000": Verdict(meaning=to_call.RAISED),  # a trigger has changed the row that is being changed
     "3B001": Verdict(Fate.SAVEPOINT_GONE),
     "3F000": Verdict(meaning=to_call.NO_OBJECT),

@@ -48,8 +48,15 @@ class Calls:
         """Whether the batch has to be undone."""
         return self._execution.failed
 
-    def record(self, reply: Reply) -> None:
-        """Take the reply of the first call that is not recorded yet."""
+    def record(self, reply: Reply, *, more: bool = False) -> None:
+        """
+        Take the reply of the first call that is not recorded yet.
+
+        Args:
+            reply: What it answered.
+            more: The answer to the next call has come at the same time. If that is late, it is the
+                next one that says whom the time limit has struck.
+        """
         try:
             self._execution.record(reply, took_part=took_part(self._connection))
             if self._hears:
@@ -57,7 +64,8 @@ class Calls:
         except Exception as error:
             self.record_error(error)
             return
-        self._check_time()
+        if not more:
+            self._check_time()
 
     def record_error(self, error: Exception) -> None:
         """The first call that is not recorded yet has raised instead of answering."""

@@ -6,6 +6,7 @@ The server's side of the database. In reading order::
     sessions.py      a thread's connection, and the transactions that batches run in
     threads.py       worker threads, and how work ends whose time is over; tickets.py: whose it is
     backend.py       what the server needs of a database: sqlite.py, postgresql.py, mariadb.py
+    flight.py        statements on their way to PostgreSQL, sent before earlier ones are answered
     backends.py      which of them serves a URL
     bounds.py        how it is said that an answer is longer than may be sent
     counting.py      drivers' connections that stop reading an answer once it is too long

@@ -112,6 +112,21 @@ class Backend(ABC):
             BusyError: The lock could not be had.
         """
 
+    def send_begin(self, raw: Raw, ticket: AnyTicket) -> None:
+        """``begin``; where BEGIN can travel with the first statement, it is not waited for."""
+        self.begin(raw, ticket)
+
+    def flight(self, raw: Raw) -> Any:  # noqa: ARG002 - only libpq has a pipeline
+        """What sends statements before earlier ones are answered (``flight.py``); None: nothing."""
+        return None
+
+    def settle(self, raw: Raw) -> None:  # noqa: B027 - only libpq has a pipeline
+        """
+        Let nothing be on its way any more.
+
+        Afterwards any query can be sent: a transaction that has failed is rolled back.
+        """
+
     def commit(self, raw: Raw) -> None:
         """
         Prove that the transaction still stands, and COMMIT.

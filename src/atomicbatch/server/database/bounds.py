@@ -8,3 +8,8 @@ TOO_LONG = "longer than max_reply_bytes"
 
 class TooMuchError(Exception):
     """The database gives more than may be sent, ``max_reply_bytes``."""
+
+
+def too_long(error: Exception) -> TooMuchError | None:
+    """The error of ours, if PostgreSQL refused a value as too long; see ``Statements.read_sql``."""
+    return TooMuchError() if TOO_LONG in str(error) else None

@@ -12,15 +12,28 @@ import socket
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from atomicbatch.server.database.bounds import TooMuchError
 
 if TYPE_CHECKING:
     import psycopg
 
-# A connection that has received a longer answer is not kept, for the memory it holds.
-_WORN_BYTES = 4 * 1024 * 1024
+WORN_BYTES = 4 * 1024 * 1024
+"""A connection that has received a longer answer is not kept, for the memory it holds."""
+
+
+class Leaves(Protocol):
+    """What may be in pipeline mode."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is."""
+
+    def leave(self) -> None:
+        """Read all answers, and leave pipeline mode."""
+
+
 # Linux's struct tcp_info has tcpi_bytes_received, 8 bytes, at 128.
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 
@@ -37,15 +50,15 @@ def postgresql() -> type[psycopg.Connection[Any]]:
     class Connection(psycopg.Connection[Any]):
         _most: int | None = None
         _own: socket.socket | None = None
+        flight: Leaves | None = None
+        """What is on its way in libpq's pipeline; None: no pipeline is used."""
         is_worn = False
         """libpq's buffer may have grown to the length of a long row, and never shrinks."""
 
         @contextmanager
         def receiving(self, most_bytes: int) -> Iterator[None]:
             """Close the connection and raise TooMuchError if a statement's answer is longer."""
-            if self._own is None:
-                self._own = socket.socket(fileno=os.dup(self.pgconn.socket))
-            before = _bytes_received(self._own)
+            before = _bytes_received(self._own_socket())
             if before is not None:
                 self._most = before + most_bytes
             try:
@@ -54,9 +67,22 @@ def postgresql() -> type[psycopg.Connection[Any]]:
                 self._most = None
                 if self._own is not None and before is not None:
                     after = _bytes_received(self._own)
-                    self.is_worn = self.is_worn or (after or 0) - before > _WORN_BYTES
+                    self.is_worn = self.is_worn or (after or 0) - before > WORN_BYTES
+
+        def bytes_read(self) -> int | None:
+            """How much libpq has read so far; None: nobody knows."""
+            own = self._own_socket()
+            count = _bytes_received(own)
+            return None if count is None else count - _bytes_unread(own)
+
+        def _own_socket(self) -> socket.socket:
+            if self._own is None:
+                self._own = socket.socket(fileno=os.dup(self.pgconn.socket))
+            return self._own
 
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.flight is not None and self.flight.is_on:
+                self.flight.leave()  # psycopg's own way is shut in pipeline mode
             if self._most is not None:
                 gen = self._bounded(gen)
             return super().wait(gen, *args, **kwargs)
@@ -85,6 +111,16 @@ def postgresql() -> type[psycopg.Connection[Any]]:
             super().close()
 
     return Connection
+
+
+def _bytes_unread(own: socket.socket) -> int:
+    """What has been received and not been read; asked on Linux only."""
+    import fcntl
+    import termios
+
+    count = bytearray(4)
+    fcntl.ioctl(own, termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 def _bytes_received(own: socket.socket) -> int | None:

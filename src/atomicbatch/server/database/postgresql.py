@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
+from atomicbatch.drivers.driver import State
 from atomicbatch.drivers.known import SYNC
 from atomicbatch.drivers.postgresql import begin
+from atomicbatch.drivers.psycopg_pipeline import has_pipeline
 from atomicbatch.server.database import counting
 from atomicbatch.server.database.backend import (
     CONNECT_SECONDS,
@@ -21,7 +26,8 @@ from atomicbatch.server.database.backend import (
     connect_arguments,
     received,
 )
-from atomicbatch.server.database.bounds import TOO_LONG, TooMuchError
+from atomicbatch.server.database.bounds import too_long
+from atomicbatch.server.database.flight import Flight
 from atomicbatch.server.database.tickets import AnyTicket
 from atomicbatch.server.dialect import POSTGRESQL
 
@@ -51,6 +57,8 @@ class PostgreSQLBackend(Backend):
         # Older versions give row by row, which takes longer.
         self._chunks = {"size": 100} if chunked and chunked.has_stream_chunked() else {}
         self._text_loader = TextLoader
+        # An old libpq has none, and Windows no poll: statements then go one by one.
+        self._has_pipeline = has_pipeline(psycopg) and hasattr(select, "poll")
         given = connect_arguments(url)
         self._engine_waits = {k: v for k, v in _WAITS.items() if k not in given}
         self._keywords = {**given, **self._engine_waits}
@@ -75,49 +83,101 @@ class PostgreSQLBackend(Backend):
             raw.execute(f"SET {setting}")
         if self.read_only:
             raw.execute("SET default_transaction_read_only = on")
+        if self._has_pipeline:
+            # psycopg's own names would be forgotten by DEALLOCATE ALL, and ours with them.
+            raw.prepare_threshold = None
+            raw.flight = Flight(raw, prepares=True, interrupt=partial(self._try_to_interrupt, raw))
         return raw
 
+    def _try_to_interrupt(self, raw: Raw) -> None:
+        with suppress(Exception):  # the connection may be closed by now
+            self.interrupt(raw)
+
+    def flight(self, raw: Raw) -> Flight | None:
+        flight: Flight | None = raw.flight
+        return flight
+
     def executor(self, raw: Raw) -> Execute:
-        execute: Execute = raw.execute
+        plain: Execute = raw.execute
+        flight = self.flight(raw)
+        if flight is None:
+            return plain
+
+        def execute(sql: str, parameters: Sequence[Any]) -> Any:
+            if flight.can_carry:
+                return flight.ask(sql, parameters, flight.take)
+            return plain(sql, parameters)
+
         return execute
 
     def stream(
         self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
     ) -> Generator[Row]:
+        if (flight := self.flight(raw)) is not None:
+            flight.leave_to_stream()
         try:
             with raw.receiving(received(most_bytes)):
                 # Closed early, it cancels the query.
                 yield from raw.cursor().stream(sql, parameters, **self._chunks)
         except self.driver_error as error:
-            raise _too_long(error) or error from None
+            raise too_long(error) or error from None
 
     def one(self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int) -> Row | None:
+        flight = self.flight(raw)
+        if flight is not None and flight.can_carry:
+            return flight.ask(sql, parameters, partial(flight.one, most_bytes))
         try:
             with raw.receiving(received(most_bytes)):
                 row: Row | None = raw.execute(sql, parameters).fetchone()
         except self.driver_error as error:
-            raise _too_long(error) or error from None
+            raise too_long(error) or error from None
         return row
 
     def few(
         self, raw: Raw, sql: str, parameters: Sequence[Any], most_bytes: int
     ) -> list[Row] | None:
+        flight = self.flight(raw)
+        if flight is not None and flight.can_carry:
+            return flight.ask(sql, parameters, partial(flight.few, most_bytes))
         # The driver prepares it, unlike a stream.
         try:
             with raw.receiving(received(most_bytes)):
                 rows: list[Row] = raw.execute(sql, parameters).fetchall()
         except self.driver_error as error:
-            raise _too_long(error) or error from None
+            raise too_long(error) or error from None
         return rows
 
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
         raw.execute(begin("SERIALIZABLE", read_only=ticket.read_only))
 
+    def send_begin(self, raw: Raw, ticket: AnyTicket) -> None:
+        flight = self.flight(raw)
+        if flight is None:
+            self.begin(raw, ticket)
+        else:
+            flight.begin((begin("SERIALIZABLE", read_only=ticket.read_only),), ticket)
+
+    def settle(self, raw: Raw) -> None:
+        self._leave_flight(raw)
+        if self.driver.state(raw) is State.ABORTED:
+            self.driver.rollback(raw)
+
+    def _leave_flight(self, raw: Raw) -> None:
+        flight = self.flight(raw)
+        if flight is not None:
+            flight.leave()
+
+    def _prove_and_commit(self, raw: Raw) -> None:
+        flight = self.flight(raw)
+        if flight is not None:
+            flight.finish()
+        super()._prove_and_commit(raw)
+
+    def rollback(self, raw: Raw) -> None:
+        self._leave_flight(raw)
+        super().rollback(raw)
+
     def is_worn(self, raw: Raw) -> bool:
-        worn: bool = raw.is_worn
+        flight = self.flight(raw)
+        worn: bool = raw.is_worn or (flight is not None and flight.is_worn)
         return worn
-
-
-def _too_long(error: Exception) -> TooMuchError | None:
-    """The error of ours, if PostgreSQL refused a value as too long; see ``Statements.read_sql``."""
-    return TooMuchError() if TOO_LONG in str(error) else None

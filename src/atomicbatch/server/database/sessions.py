@@ -16,7 +16,6 @@ from sqlalchemy import exc
 
 from atomicbatch.engine import Turn, Turns
 from atomicbatch.errors import (
-    AtomicBatchError,
     BrokenTransactionError,
     BusyError,
     TransactionError,
@@ -24,6 +23,7 @@ from atomicbatch.errors import (
 )
 from atomicbatch.model import Batch, Reply
 from atomicbatch.server.database.backend import Backend, Execute, Raw, Row
+from atomicbatch.server.database.flight import Flight
 from atomicbatch.server.database.threads import too_late
 from atomicbatch.server.database.tickets import AnyTicket, untimed
 from atomicbatch.server.principal import Principal
@@ -49,6 +49,8 @@ class Session:
         reply_bytes: Bytes of the replies made in this transaction so far.
         catalog: The schema that is served; None if nothing but statements is needed.
         schema: What the transaction sees of it; valid if there is a catalog.
+        flight: What sends statements before earlier ones are answered, on this connection; None:
+            the driver cannot.
     """
 
     execute: Execute
@@ -56,6 +58,7 @@ class Session:
     one: Callable[[str, Sequence[Any], int], Row | None]
     few: Callable[[str, Sequence[Any], int], list[Row] | None]
     schema: Schema
+    flight: Flight | None = None
 
     def __init__(
         self,
@@ -136,6 +139,20 @@ class Session:
             raise too_late()
         return self
 
+    def not_begun(self, error: Exception) -> TransactionError:
+        """The error for a BEGIN that has failed after it was sent; the connection is closed."""
+        self._discard()
+        if isinstance(error, TransactionError):
+            return error
+        return self.trouble(error) or _no_connection(error)
+
+    def begin_again(self) -> None:
+        """Undo what the transaction has done so far, and begin it anew."""
+        self.backend.rollback(self._raw)
+        self.backend.send_begin(self._raw, self._ticket)
+        self.reply_bytes = 0
+        self._ticket.replies = []
+
     def _begun(self) -> bool:
         """BEGIN; False if the database or its schema turned out to have changed: begin again."""
         if self._raw is None:
@@ -147,7 +164,7 @@ class Session:
             if catalog.is_due() and catalog.schema_of(raw) is None:
                 catalog.read_again()
             self.schema = catalog.schema
-        backend.begin(raw, self._ticket)
+        backend.send_begin(raw, self._ticket)
         if backend.moved(raw):
             self._forget()
             backend.leave(raw)
@@ -175,13 +192,22 @@ class Session:
         """
         if self.catalog is None or self._ticket.renewed:
             return False
-        if not surely and (
-            self.backend.has_versions or self.catalog.schema_of(self._raw) is not None
-        ):
+        if not surely and not self._may_have_changed(self.catalog):
             return False
         self.catalog.expire()
         self._ticket.renewed = True
         return True
+
+    def _may_have_changed(self, catalog: Catalog) -> bool:
+        if self.backend.has_versions:
+            return False
+        try:
+            self.backend.settle(self._raw)
+            return catalog.schema_of(self._raw) is None
+        except self.driver_error as error:
+            if (trouble := self.trouble(error)) is None:
+                raise
+            raise trouble from error
 
     def _check_time(self) -> None:
         if self._ticket.over:
@@ -199,6 +225,7 @@ class Session:
         self.stream = partial(self.backend.stream, raw)
         self.one = partial(self.backend.one, raw)
         self.few = partial(self.backend.few, raw)
+        self.flight = self.backend.flight(raw)
 
     def __exit__(
         self,
@@ -210,7 +237,8 @@ class Session:
             self._commit()
             return
         over = self._ticket.over
-        self._roll_back(discard=over)
+        if self._raw is not None:  # else BEGIN has failed
+            self._roll_back(discard=over)
         if over and kind is None:
             raise too_late()
 
@@ -296,6 +324,6 @@ class Session:
         self._discard()
 
 
-def _no_connection(error: Exception) -> AtomicBatchError:
+def _no_connection(error: Exception) -> TransactionError:
     _log.warning("no connection to the database: %s", error)
     return BusyError("the database cannot be reached")

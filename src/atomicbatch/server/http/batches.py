@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from atomicbatch.engine import execute
+from atomicbatch.engine import Calls, execute_by
 from atomicbatch.errors import AtomicBatchError, BusyError
-from atomicbatch.model import Batch, Call, Failure, Fate, Outcome, Reply
+from atomicbatch.model import Batch, Call, Failure, Fate, Outcome
 from atomicbatch.server.database.database import Abandon, Database, is_read_only
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.database.tickets import AnyTicket, Ticket
 from atomicbatch.server.principal import Principal
+from atomicbatch.server.rows.ahead import perform_ahead
 from atomicbatch.server.rows.api import Api
 from atomicbatch.server.schema.tables import Schema
 
@@ -63,16 +64,31 @@ class Batches:
         # By identity, as calls may be equal and be asked for by others.
         askers = dict(zip(map(id, batch.calls), principals, strict=True))
 
-        def perform(call: Call, session: Session) -> Reply:
-            session.principal = askers[id(call)]
-            return self._api_of(session).perform(call, session)
+        def asker(call: Call) -> Principal | None:
+            return askers[id(call)]
+
+        def perform_all(calls: Calls, session: Session) -> None:
+            api = self._api_of(session)
+            if session.flight is not None:
+                perform_ahead(calls, session, session.flight, api, batch=batch.calls, asker=asker)
+                return
+            while (call := calls.next()) is not None:
+                session.principal = askers[id(call)]
+                try:
+                    reply = api.perform(call, session)
+                except Exception as error:
+                    calls.record_error(error)
+                else:
+                    calls.record(reply)
 
         def work(session: Session) -> _T:
             seconds = deadline - time.monotonic()
             if seconds <= 0:
                 raise BusyError("the batch has waited too long for its turn")
             self._check_room()
-            outcome = execute(batch, session, perform, timeout_seconds=seconds, turns=session)
+            outcome = execute_by(
+                perform_all, batch, session, timeout_seconds=seconds, turns=session
+            )
             return finish(batch, outcome)
 
         def instead(ticket: AnyTicket, error: AtomicBatchError) -> _T:

@@ -4,6 +4,7 @@ Calls on the rows of a table. In reading order::
     api.py             which table a call is for; failures.py: what becomes of what goes wrong
     plan.py            what a call needs of the database: nothing, one statement, or a dialogue
     run.py             performs plans on a session, one after another
+    ahead.py           on PostgreSQL: sends what is known beforehand without waiting for answers
     methods.py         which method does what: read.py, create.py, update.py, replace.py, delete.py
     resource.py        one table: its SQL (statements.py), and how its rows are shown
     keys.py bodies.py  what a call sends in its path and its body

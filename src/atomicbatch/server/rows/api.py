@@ -31,6 +31,10 @@ class Api:
         schema: What is served.
         base_path: Where its tables are, ``/v1/api``.
         pages: Replies that need no database, by path; they answer GET and HEAD.
+
+    Attributes:
+        schema: What is served.
+        max_bytes: How many bytes the replies of one batch may take together.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class Api:
         self.schema = schema
         self._base = base_path.encode() + b"/"
         self._pages = pages
-        self._max_bytes = limits.max_reply_bytes
+        self.max_bytes = limits.max_reply_bytes
         self._resources = {
             self._base + name.encode(): Resource(
                 table, schema.dialect, read_only=read_only, max_bytes=limits.max_reply_bytes
@@ -61,14 +65,27 @@ class Api:
             TransactionError: The database did not keep the transaction.
         """
         try:
-            reply = run(self.plan(call), session, self._max_bytes)
+            reply = run(self.plan(call), session, self.max_bytes)
         except (*FAULTS, session.driver_error) as error:
-            return reply_to(error, session, self._max_bytes)
+            return self.failed(error, session)
+        return self.answered(reply, session)
+
+    def answered(self, reply: Reply, session: Session) -> Reply:
+        """Count a reply to what all replies of the batch may take; 413 once that is too much."""
         session.replies.append(reply)
         session.reply_bytes += len(reply.body)
-        if session.reply_bytes > self._max_bytes:
-            return too_much(self._max_bytes)
+        if session.reply_bytes > self.max_bytes:
+            return too_much(self.max_bytes)
         return reply
+
+    def failed(self, error: Exception, session: Session) -> Reply:
+        """
+        The reply of a call that has failed, see ``reply_to``.
+
+        Raises:
+            TransactionError: The error concerns the whole batch.
+        """
+        return reply_to(error, session, self.max_bytes)
 
     def plan(self, call: Call) -> Plan:
         """

@@ -11,7 +11,8 @@ A call becomes one of three things:
   statement depends on an earlier answer. It has to be run to its end before the next call starts.
 
 Making a plan raises the call's faults (``RowFault``, ``ValueProblem``, ``QueryProblem``), and so
-do ``finish`` and the generator. ``run.py`` performs plans, one after another.
+do ``finish`` and the generator. ``run.py`` performs plans one after another, ``ahead.py`` several
+at a time.
 """
 
 from __future__ import annotations

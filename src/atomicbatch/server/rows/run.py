@@ -49,15 +49,16 @@ def run(plan: Plan, session: Session, max_bytes: int) -> Reply:
             answer = _ANSWERS[statement.__class__](session, statement, room)
         except session.driver_error as error:
             if explain is not None:
-                _run_steps(explain(error), session, room)
+                run_steps(explain(error), session, room)
             raise
         plan = finish(answer)
     if plan.__class__ is Reply:
         return plan
-    return _run_steps(cast("Steps[Reply]", plan), session, room)
+    return run_steps(cast("Steps[Reply]", plan), session, room)
 
 
-def _run_steps(steps: Steps[_T], session: Session, room: int) -> _T:
+def run_steps(steps: Steps[_T], session: Session, room: int) -> _T:
+    """Perform steps to their end, with ``room`` bytes left for replies; their result."""
     try:
         step = next(steps)
         while True:
