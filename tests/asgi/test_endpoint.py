@@ -168,6 +168,25 @@ def test_hanging_up_while_the_body_arrives() -> None:
     run(main)
 
 
+def test_an_answer_that_comes_at_once_costs_one_task() -> None:
+    """Nobody watches for a hang-up where there is hardly time for one."""
+
+    async def main() -> None:
+        made: list[object] = []
+
+        def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+            made.append(coroutine)
+            return asyncio.Task(coroutine, loop=loop, **options)
+
+        request = Request([b""])
+        asyncio.get_running_loop().set_task_factory(make)
+        await BatchEndpoint(Answering())(scope_of("/", (TYPE,)), request.receive, request.send)
+        assert request.answer.status == 200
+        assert len(made) == 1
+
+    run(main)
+
+
 def test_hanging_up_while_the_batch_runs() -> None:
     """The answer is cancelled and its end awaited; nothing is sent."""
 

@@ -16,6 +16,8 @@ from atomicbatch.exchange import Head, Held, Response, check_head, nested_batch,
 from atomicbatch.exchange.response import SharedLimits
 from atomicbatch.limits import Limits
 
+# Most answers are there before it is worth a task to watch for a hang-up.
+_WATCH_AFTER_SECONDS = 0.02
 Answer = Callable[[Scope, Head, bytes], Coroutine[Any, Any, Response]]
 
 
@@ -91,15 +93,19 @@ async def _unless_hung_up(
 ) -> Response | None:
     """Await the answer; cancel it, wait for its end and return None when the client hangs up."""
     answering = asyncio.create_task(answer)
-    watching = asyncio.create_task(_hang_up(receive))
+    tasks: tuple[asyncio.Task[Any], ...] = (answering,)
     try:
-        await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done() and (watching.cancelled() or watching.exception() is not None):
-            # The server cannot tell us about hang-ups.
-            await asyncio.wait((answering,))
+        await asyncio.wait(tasks, timeout=_WATCH_AFTER_SECONDS)
+        if not answering.done():
+            watching = asyncio.create_task(_hang_up(receive))
+            tasks = (answering, watching)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done() and (watching.cancelled() or watching.exception() is not None):
+                # The server cannot tell us about hang-ups.
+                await asyncio.wait((answering,))
         return answering.result() if answering.done() else None
     finally:
-        await _stop(answering, watching)
+        await _stop(*tasks)
 
 
 async def _hang_up(receive: Receive) -> None:
@@ -113,12 +119,13 @@ async def _stop(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     cancelled: asyncio.CancelledError | None = None
-    with shielded():
-        while pending := [task for task in tasks if not task.done()]:
-            try:
-                await asyncio.wait(pending)
-            except asyncio.CancelledError as error:
-                cancelled = error
+    if not all(task.done() for task in tasks):
+        with shielded():
+            while pending := [task for task in tasks if not task.done()]:
+                try:
+                    await asyncio.wait(pending)
+                except asyncio.CancelledError as error:
+                    cancelled = error
     for task in tasks:
         if not task.cancelled():
             task.exception()  # seen, so that asyncio does not complain
