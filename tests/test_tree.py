@@ -55,6 +55,7 @@ TOGETHER = {
     "wsgi/test_flask_sqlalchemy.py": "a library of others, unmodified",
     "wire/test_corpus.py": "requests and responses of many kinds, read as a whole",
     "wire/test_google.py": "another program's client",
+    "wire/test_warm.py": "what readers of all kinds remember changes nothing that they read",
     "wire/test_linear.py": "no reader takes more time than its input is long",
     "transactions/drivers/test_modes.py": "the oracle, in each mode of sqlite3",
     "transactions/drivers/test_oracle.py": "the oracle",

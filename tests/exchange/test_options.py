@@ -28,7 +28,8 @@ def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
 def test_every_option_has_a_name_that_endpoints_take() -> None:
     """The keyword arguments of AtomicBatch are the options, but for what an endpoint decides."""
     assert set(get_type_hints(OptionNames)) == set(EndpointOptions.__slots__) - {
-        "keeps_underscores"
+        "keeps_underscores",
+        "rules",
     }
     with pytest.raises(TypeError, match="timeout"):
         EndpointOptions(timeout=3)  # type: ignore[call-arg]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from atomicbatch.errors import MalformedError
-from atomicbatch.limits import Limits
 from atomicbatch.model import Call
 from atomicbatch.wire.call import CallReader, write_call
 from atomicbatch.wire.inherit import Inheritance
 
 
 def read(message: bytes) -> Call:
-    return CallReader(Inheritance(()), Limits()).read(b"\r\n" + message)
+    return CallReader(Inheritance(())).read(b"\r\n" + message)
 
 
 @pytest.mark.parametrize(

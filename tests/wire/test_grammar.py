@@ -15,6 +15,7 @@ from atomicbatch.wire.grammar import (
     unfold,
     write_name,
 )
+from atomicbatch.wire.memo import Memo
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_a_bare_cr_is_no_empty_line(content: bytes) -> None:
 )
 def test_read_fields(block: bytes, fields: Headers) -> None:
     """Names become lower-case, white space around values goes, repeats and order stay."""
-    known: dict[bytes, Header] = {}
+    known: Memo[bytes, Header] = Memo(10, 100)
     assert read_fields(block, known) == fields
     assert read_fields(block, known) == fields
 
@@ -91,7 +92,7 @@ def test_read_fields(block: bytes, fields: Headers) -> None:
 def test_bad_lines(line: bytes) -> None:
     """What is no header, and every control character but the tab, is refused where it is."""
     with pytest.raises(MalformedError) as caught:
-        read_fields(b"good: x\r\nbetter: y\n" + line + b"\r\nlast: z", {})
+        read_fields(b"good: x\r\nbetter: y\n" + line + b"\r\nlast: z", Memo(10, 100))
     assert caught.value.offset == 19
 
 

@@ -11,10 +11,10 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from atomicbatch.errors import MalformedError, MediaTypeError
-from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Reply
 from atomicbatch.wire.batch import read_calls, write_replies
 from atomicbatch.wire.multipart import boundary_of
+from atomicbatch.wire.rules import Rules
 
 
 class ReadBody(Protocol):
@@ -27,10 +27,7 @@ class ReadBody(Protocol):
         headers: Headers,
         query: bytes,
         batch_paths: Collection[bytes],
-        limits: Limits,
-        not_overridable: Collection[bytes],
-        consumed_query: Collection[str],
-        underscores: bool,
+        rules: Rules,
     ) -> Batch: ...
 
 

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from atomicbatch.engine.replay import Replay
 from atomicbatch.limits import EndpointLimits, Limits
+from atomicbatch.wire.rules import Rules
 
 
 class OptionNames(TypedDict, total=False):
@@ -36,6 +37,9 @@ class EndpointOptions:
         keeps_underscores: The app can tell ``X_User`` from ``X-User``. WSGI apps cannot, so that a
             call's headers with ``_`` in their name are dropped there.
 
+    Attributes:
+        rules: Those of the options that readers of calls go by.
+
     Raises:
         ValueError: The path does not start with ``/`` or ends with it, or the status is no final
             HTTP status.
@@ -50,6 +54,7 @@ class EndpointOptions:
         "path",
         "replay",
         "rolled_back_status",
+        "rules",
     )
 
     def __init__(
@@ -78,3 +83,9 @@ class EndpointOptions:
         self.not_overridable = frozenset(name.lower().encode() for name in not_overridable)
         self.consumed_query = frozenset(consumed_query)
         self.keeps_underscores = keeps_underscores
+        self.rules = Rules(
+            self.limits,
+            not_overridable=self.not_overridable,
+            consumed_query=self.consumed_query,
+            underscores=keeps_underscores,
+        )

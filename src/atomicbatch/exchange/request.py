@@ -74,10 +74,7 @@ def read_request(
         headers=head.headers,
         query=query,
         batch_paths=batch_paths,
-        limits=limits,
-        not_overridable=options.not_overridable,
-        consumed_query=options.consumed_query,
-        underscores=options.keeps_underscores,
+        rules=options.rules,
     )
 
 

@@ -8,6 +8,7 @@ never starts.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 from atomicbatch.errors import LimitError, MalformedError, WireError
 from atomicbatch.limits import Limits
@@ -16,6 +17,7 @@ from atomicbatch.wire.call import CallReader, write_call
 from atomicbatch.wire.inherit import Inheritance
 from atomicbatch.wire.multipart import boundary_of, join_parts, split_parts
 from atomicbatch.wire.reply import ReplyReader, ReplyWriter
+from atomicbatch.wire.rules import Rules
 
 
 def read_batch(
@@ -54,13 +56,28 @@ def read_batch(
             ``offset`` (in bytes from the start of the body) say where.
         LimitError: The body, the number of calls, or the headers of a call exceed the limits.
     """
+    rules = _rules(
+        limits or Limits(), frozenset(not_overridable), frozenset(consumed_query), underscores
+    )
     return read_calls(
         boundary_of(content_type),
         body,
         headers=headers,
         query=query,
         batch_paths=batch_paths,
-        limits=limits or Limits(),
+        rules=rules,
+    )
+
+
+@lru_cache(maxsize=16)
+def _rules(
+    limits: Limits,
+    not_overridable: frozenset[bytes],
+    consumed_query: frozenset[str],
+    underscores: bool,
+) -> Rules:
+    return Rules(
+        limits,
         not_overridable=not_overridable,
         consumed_query=consumed_query,
         underscores=underscores,
@@ -74,10 +91,7 @@ def read_calls(
     headers: Headers,
     query: bytes,
     batch_paths: Collection[bytes],
-    limits: Limits,
-    not_overridable: Collection[bytes],
-    consumed_query: Collection[str],
-    underscores: bool,
+    rules: Rules,
 ) -> Batch:
     """
     Read the body of a batch request whose boundary is known; see :func:`read_batch`.
@@ -85,14 +99,12 @@ def read_calls(
     Args:
         boundary: As ``boundary_of`` returns it.
         body: Already without its Content-Encoding.
-        headers: As in ``read_batch``, like all that follow.
+        headers: As in ``read_batch``.
         query: Likewise.
         batch_paths: Likewise.
-        limits: Likewise.
-        not_overridable: Likewise.
-        consumed_query: Likewise.
-        underscores: Likewise.
+        rules: The endpoint's, with all its other options.
     """
+    limits = rules.limits
     if len(body) > limits.max_body_bytes:
         raise LimitError(
             f"more than {limits.max_body_bytes} bytes in the body",
@@ -102,24 +114,20 @@ def read_calls(
     parts = split_parts(body, boundary, max_calls=limits.max_calls)
     if not parts:
         raise MalformedError("the batch is empty", offset=0)
-    inheritance = Inheritance(
-        headers,
-        query,
-        limits=limits,
-        consumed_query=consumed_query,
-        not_overridable=not_overridable,
-        underscores=underscores,
-    )
-    reader = CallReader(inheritance, limits, batch_paths)
+    # As the line of the first delimiter ends, so do most others.
+    start = parts[0][1]
+    newline = b"\r\n" if body.endswith(b"\r\n", 0, start) else b"\n"
+    reader = CallReader(Inheritance(headers, query, rules), batch_paths, newline)
     calls: list[Call] = []
     content_ids: set[bytes] = set()
     for content, offset in parts:
         try:
             call = reader.read(content)
-            if call.content_id is not None:
-                if call.content_id in content_ids:
+            content_id = call.content_id
+            if content_id is not None:
+                if content_id in content_ids:
                     raise MalformedError("Content-ID of an earlier part", offset=0)
-                content_ids.add(call.content_id)
+                content_ids.add(content_id)
         except WireError as error:
             error.call_index = len(calls)
             error.offset = offset + (error.offset or 0)

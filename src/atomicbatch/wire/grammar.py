@@ -11,6 +11,7 @@ import re
 
 from atomicbatch.errors import MalformedError
 from atomicbatch.model import Header, Headers
+from atomicbatch.wire.memo import Memo
 
 # RFC 9110, section 5.6.2: tchar.
 TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -78,7 +79,7 @@ def find_empty_line(content: bytes, start: int) -> tuple[int, int]:
     return len(content), -1
 
 
-def read_fields(block: bytes, known: dict[bytes, Header]) -> Headers:
+def read_fields(block: bytes, known: Memo[bytes, Header]) -> Headers:
     """
     Read header lines, RFC 9112, section 5: no line is folded, no space before the colon.
 
@@ -97,7 +98,7 @@ def read_fields(block: bytes, known: dict[bytes, Header]) -> Headers:
         field = known.get(line)
         if field is None:
             try:
-                field = known[line] = _read_field(line)
+                field = known.keep(line, _read_field(line), len(line))
             except MalformedError as error:
                 error.offset = number + sum(map(len, lines[:number]))
                 raise

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from atomicbatch.errors import MalformedError
 from atomicbatch.wire.grammar import is_token, is_value
+from atomicbatch.wire.memo import Memo
 
 # RFC 9112, section 3, with the origin form of the target only. Its bytes are visible ASCII, as
 # llhttp and h11 want it. "#" starts a fragment for some servers and is a path's byte for others;
@@ -24,6 +25,9 @@ _REQUEST_LINE = re.compile(
 )
 # Bytes in a path that can make it name what it does not seem to name.
 _INDIRECT = re.compile(rb"%|//|/\.|/\Z")
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")}
+# Request lines that an endpoint remembers.
+_MOST_LINES, _MOST_LINE_BYTES = 1024, 256
 
 
 class Target(NamedTuple):
@@ -39,7 +43,7 @@ class Target(NamedTuple):
 
 class TargetReader:
     """
-    Reads and checks the targets of one batch's calls.
+    Reads and checks the targets of an endpoint's calls.
 
     Args:
         batch_paths: Where the batch endpoint is: no call may be aimed there.
@@ -47,6 +51,7 @@ class TargetReader:
 
     def __init__(self, batch_paths: Collection[bytes] = ()) -> None:
         self._batch_paths = frozenset(map(_resolved, batch_paths))
+        self._known: Memo[bytes, Target] = Memo(_MOST_LINES, _MOST_LINE_BYTES)
 
     def read(self, line: bytes) -> Target:
         """
@@ -58,12 +63,18 @@ class TargetReader:
         Raises:
             MalformedError: It is no request line, or no call may have this target.
         """
+        return self._known.get(line) or self._read_new(line)
+
+    def _read_new(self, line: bytes) -> Target:
         found = _REQUEST_LINE.fullmatch(line)
         if found is None:
             raise MalformedError(_why_no_request_line(line))
         method, path, query = found.groups(b"")
-        if method.upper() == b"CONNECT":
-            raise MalformedError("CONNECT cannot be part of a batch")
+        name = _METHODS.get(method)
+        if name is None:
+            if method.upper() == b"CONNECT":
+                raise MalformedError("CONNECT cannot be part of a batch")
+            name = method.decode("ascii")
         if _INDIRECT.search(path):
             resolved = _resolved(path)
             if resolved is None:
@@ -72,7 +83,9 @@ class TargetReader:
             resolved = path
         if resolved in self._batch_paths:
             raise MalformedError("call aimed at the batch endpoint itself")
-        return Target(method.decode("ascii"), path, query)
+        target = Target(name, path, query)
+        # What a query says is of one call, and may be a secret.
+        return target if query else self._known.keep(line, target, len(line))
 
 
 def write_request_line(target: Target) -> bytes:
