@@ -7,7 +7,7 @@ PORT ?= 8000
 # Tests wait for databases, time limits and sockets more than they compute.
 JOBS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 
-.PHONY: help run example test prove lint types fuzz bench plot clean
+.PHONY: help run example test prove lint types fuzz bench page clean
 
 help:
 	@echo "make run      serve a sample shop on http://127.0.0.1:8000"
@@ -17,7 +17,7 @@ help:
 	@echo "make prove    run the long variants of tests, which make test leaves out"
 	@echo "make lint     check style; make types: check types"
 	@echo "make bench    measure; BASELINE=TREE: beside the older code in that source tree"
-	@echo "make plot     draw what make bench has measured"
+	@echo "make page     write what make bench has measured into the docs, and draw it"
 	@echo "make fuzz     throw random bytes at the wire"
 	@echo "make clean    remove the environment and the sample shop"
 
@@ -44,22 +44,24 @@ types: $(VENV)/test
 fuzz: $(VENV)/fuzz
 	$(BIN)/python fuzz/fuzz_wire.py -max_total_time=$(or $(SECONDS),30)
 
-# Each program says what it measures, and by --help with what it can be told.
+# Each program says what it measures, and by --help what it can be told. The figures are kept, and
+# "make page" writes them into docs/explanation/performance.md.
 BASELINE ?=
-MEASURED ?= measured.json
+MEASURED ?= measured
 COMPARED = $(if $(BASELINE),--baseline $(BASELINE))
 bench: $(VENV)/bench
-	$(BIN)/python -m benchmarks.server --json $(MEASURED)
-	$(BIN)/python -m benchmarks.distance
-	$(BIN)/python -m benchmarks.library
-	$(BIN)/python -m benchmarks.concurrency $(COMPARED)
-	$(BIN)/python -m benchmarks.big_batches $(COMPARED)
-	$(BIN)/python -m benchmarks.stages $(COMPARED)
-	$(BIN)/python -m benchmarks.wire
-	$(BIN)/python -m benchmarks.join
+	$(BIN)/python -m benchmarks.server --json $(MEASURED)/server.json
+	$(BIN)/python -m benchmarks.distance --json $(MEASURED)/distance.json
+	$(BIN)/python -m benchmarks.library --json $(MEASURED)/library.json
+	$(BIN)/python -m benchmarks.concurrency $(COMPARED) --json $(MEASURED)/concurrency.json
+	$(BIN)/python -m benchmarks.big_batches $(COMPARED) --json $(MEASURED)/big_batches.json
+	$(BIN)/python -m benchmarks.stages $(COMPARED) --json $(MEASURED)/stages.json
+	$(BIN)/python -m benchmarks.wire --json $(MEASURED)/wire.json
+	$(BIN)/python -m benchmarks.join --json $(MEASURED)/join.json
 
-plot: $(VENV)/bench
-	$(BIN)/python -m benchmarks.plot $(MEASURED)
+page: $(VENV)/bench
+	$(BIN)/python -m benchmarks.report $(MEASURED)
+	$(BIN)/python -m benchmarks.plot $(MEASURED)/server.json
 
 clean:
 	rm -rf $(VENV) $(SHOP) $(SHOP)-shm $(SHOP)-wal examples/fastapi-shop/shop.sqlite

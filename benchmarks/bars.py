@@ -36,11 +36,11 @@ MOST_TRIPS: dict[Cell, float] = {("create", 100): 6, ("create", 1000): 6, ("mix"
 """How long a batch may wait for a PostgreSQL server at a distance, in round trips."""
 
 
-def verdict(measured: float, bar: float) -> str:
-    """Say whether a bar that must not be exceeded is met."""
-    return f"at most {bar:g}: " + ("met" if measured <= bar else "MISSED")
+def met(measured: float, most: float) -> str:
+    """Say whether a figure that must not be exceeded is kept."""
+    return "met" if measured <= most else "MISSED"
 
 
-def verdict_at_least(measured: float, bar: float) -> str:
-    """Say whether a bar that must be reached is met."""
-    return f"at least {bar:g}: " + ("met" if measured >= bar else "MISSED")
+def reached(measured: float, least: float) -> str:
+    """Say whether a figure that must be reached is."""
+    return "met" if measured >= least else "MISSED"

@@ -13,9 +13,10 @@ import statistics
 from contextlib import closing
 
 from benchmarks import calls, servers
-from benchmarks.bars import verdict
+from benchmarks.bars import met
 from benchmarks.connection import Connection, check_committed
 from benchmarks.pairs import KINDS, Side, add_options, sides, title
+from benchmarks.report import Report, Table
 
 COUNT = 10_000
 BATCHES = 3
@@ -35,8 +36,8 @@ def peaks(side: Side, kind: str, rng: random.Random) -> tuple[float, float]:
         return idle, servers.peak_mib(server.pid)
 
 
-def measure(database: str, arguments: argparse.Namespace) -> None:
-    """Print a line for each kind of batch."""
+def measure(database: str, arguments: argparse.Namespace, table: Table) -> None:
+    """Add a row for each kind of batch."""
     rng = random.Random(7)
     with sides(database, arguments) as both:
         for kind in calls.KINDS:
@@ -48,11 +49,11 @@ def measure(database: str, arguments: argparse.Namespace) -> None:
                 name: [statistics.median(column) for column in zip(*figures, strict=True)]
                 for name, figures in found.items()
             }
-            text = "".join(f"{cell:>10.1f}" for cells in medians.values() for cell in cells)
+            cells = [f"{mib:.1f}" for name in medians for mib in medians[name]]
             if "before" in medians:
-                ratio = medians["after"][1] / medians["before"][1]
-                text += f"{ratio:>8.2f}   {verdict(round(ratio, 2), 1.0)}"
-            print(f"{database:<12}{kind:<8}{text}", flush=True)
+                ratio = round(medians["after"][1] / medians["before"][1], 2)
+                cells += [f"{ratio:.2f}", met(ratio, 1.0)]
+            table.add(f"{database}, {kind}", *cells, *[""] * (6 - len(cells)))
 
 
 def main() -> None:
@@ -60,12 +61,14 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    print(title(arguments))
+    report = Report("big_batches", title(arguments))
     print(f"MiB; batches of {COUNT} calls")
-    print(f"{'':<20}{'after':>10}{'':>10}{'before':>10}")
-    print(f"{'':<20}" + f"{'idle':>10}{'peak':>10}" * 2 + f"{'times':>8}")
+    heads = ("MiB", "idle", "peak", "idle before", "peak before", "times", "")
+    table = report.table("big_batches", heads)
+    table.show()
     for database in KINDS:
-        measure(database, arguments)
+        measure(database, arguments, table)
+    report.save(arguments.json)
 
 
 if __name__ == "__main__":

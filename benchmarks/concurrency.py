@@ -16,10 +16,11 @@ import time
 from contextlib import ExitStack
 
 from benchmarks import calls, servers
-from benchmarks.bars import verdict_at_least
+from benchmarks.bars import reached
 from benchmarks.connection import check_committed, missing_bytes
 from benchmarks.machine import load
 from benchmarks.pairs import KINDS, add_options, sides, title
+from benchmarks.report import Report, Table
 
 CLIENTS = (1, 8, 32)
 COUNT = 100
@@ -81,8 +82,8 @@ def calls_a_second(port: int, clients: int, seconds: float, requests: list[bytes
         return done * COUNT / (time.perf_counter() - start)
 
 
-def measure(database: str, arguments: argparse.Namespace) -> None:
-    """Print a line for each number of clients."""
+def measure(database: str, arguments: argparse.Namespace, table: Table) -> None:
+    """Add a row for each number of clients."""
     rng = random.Random(7)
     requests = [calls.batch(calls.creates(COUNT, rng)) for _ in range(REQUESTS)]
     with sides(database, arguments) as both, ExitStack() as stack:
@@ -98,17 +99,19 @@ def measure(database: str, arguments: argparse.Namespace) -> None:
                 for name, port in ports.items():
                     a_second = calls_a_second(port, clients, arguments.seconds, requests)
                     found[name].append(a_second)
-            print(f"{database:<14}{clients:>8}{told(found)}", flush=True)
+            medians = {name: statistics.median(figures) for name, figures in found.items()}
+            table.add(f"{database}, {clients} at once", *told(medians))
 
 
-def told(found: dict[str, list[float]]) -> str:
+def told(medians: dict[str, float]) -> list[str]:
     """The columns of figures, and the bar."""
-    after = statistics.median(found["after"])
-    if "before" not in found:
-        return f"{after:>12.0f}"
-    before = statistics.median(found["before"])
-    verdict = verdict_at_least(after / before, LEAST_TIMES)
-    return f"{after:>12.0f}{before:>12.0f}{after / before:>8.2f}   {verdict}"
+    after, before = medians["after"], medians.get("before")
+    if before is None:
+        return [f"{after:,.0f}", "", "", "", ""]
+    verdict = reached(after / before, LEAST_TIMES)
+    return [
+        f"{after:,.0f}", f"{before:,.0f}", f"{after / before:.2f}", f"{LEAST_TIMES:g}", verdict,
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -117,11 +120,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each round")
     arguments = parser.parse_args()
-    print(title(arguments))
-    print(f"{'calls a second':<14}{'clients':>8}{'after':>12}{'before':>12}{'times':>8}")
+    report = Report("concurrency", title(arguments))
+    heads = ("calls a second", "after", "before", "times", "at least", "")
+    table = report.table("concurrency", heads)
+    table.show()
     for database in KINDS:
-        measure(database, arguments)
+        measure(database, arguments, table)
     print(f"load {load():.1f}")
+    report.save(arguments.json)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmarks import calls, servers
-from benchmarks.bars import MOST_TRIPS, Cell, verdict
+from benchmarks.bars import MOST_TRIPS, Cell, met
 from benchmarks.connection import Connection, check_committed
 from benchmarks.link import Link, link, round_trip_ms
 from benchmarks.machine import described, load
 from benchmarks.raw_drivers import make_table
+from benchmarks.report import Report, Table, add_option
 from tests import databases
 
 CELLS: list[Cell] = [("create", 1), ("create", 10), *MOST_TRIPS]
@@ -50,8 +51,10 @@ def trips_of_one(proxy: Link, connection: Connection, cell: Cell, rng: random.Ra
     return proxy.trips() - before
 
 
-def measure(proxy: Link, connection: Connection, delay: float, trip: float, rounds: int) -> None:
-    """Print a line for each kind of batch."""
+def measure(
+    proxy: Link, connection: Connection, delay: float, trip: float, rounds: int, table: Table
+) -> None:
+    """Add a row for each kind of batch; ``trip`` is what the delay adds to a round trip, in ms."""
     rng = random.Random(7)
     for cell in CELLS:
         proxy.set_delay(0)
@@ -60,11 +63,10 @@ def measure(proxy: Link, connection: Connection, delay: float, trip: float, roun
         proxy.set_delay(delay)
         far = milliseconds(connection, cell, rounds, rng)
         counted = trips_of_one(proxy, connection, cell, rng)
-        waits = (far - near) / trip
-        text = f"{cell[0]:<7}{cell[1]:>6}{near:>10.1f}{far:>10.1f}{waits:>8.1f}{counted:>9}"
-        if cell in MOST_TRIPS:
-            text += f"   {verdict(round(waits, 1), MOST_TRIPS[cell])}"
-        print(text, flush=True)
+        waits, most = (far - near) / trip, MOST_TRIPS.get(cell)
+        bar = ("", "") if most is None else (f"{most:g}", met(round(waits, 1), most))
+        name = f"{cell[0]} {cell[1]:,}"
+        table.add(name, f"{near:.1f}", f"{far:.1f}", f"{waits:.1f}", str(counted), *bar)
 
 
 def main() -> None:
@@ -72,11 +74,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--delay", type=float, default=10.0, help="milliseconds each way")
     parser.add_argument("--checkout", type=Path, help="measure the code of this source tree")
+    add_option(parser)
     arguments = parser.parse_args()
-    print(described(arguments.checkout))
+    report = Report("distance", described(arguments.checkout))
     trip, own = round_trip_ms(arguments.delay), round_trip_ms(0)
     print(f"{arguments.delay:g} ms each way: a round trip takes {trip:.1f} ms, else {own:.2f}")
-    print(f"{'calls':>13}{'near ms':>10}{'far ms':>10}{'waits':>8}{'counted':>9}")
+    heads = ("", "near, ms", "far, ms", "waits", "counted", "at most", "")
+    table = report.table("distance", heads)
+    table.show()
     with databases.postgresql(durable=True) as server:
         url = sa.make_url(f"{server}/postgres")
         assert url.port is not None
@@ -87,8 +92,9 @@ def main() -> None:
                 servers.atomicbatch_server(through, checkout=arguments.checkout) as ours,
                 closing(Connection(ours.port)) as connection,
             ):
-                measure(proxy, connection, arguments.delay, trip - own, arguments.rounds)
+                measure(proxy, connection, arguments.delay, trip - own, arguments.rounds, table)
     print(f"load {load():.1f}")
+    report.save(arguments.json)
 
 
 if __name__ == "__main__":

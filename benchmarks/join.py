@@ -33,6 +33,7 @@ from atomicbatch.guard import Allowed, guarded
 from atomicbatch.limits import Limits
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, hook
 from benchmarks.machine import described
+from benchmarks.report import Report, add_option
 
 BATCH = Batch((Call("POST", b"/", b"", (), b""),))
 
@@ -44,7 +45,7 @@ def microseconds(run: Callable[[], object], count: int) -> float:
     return (time.perf_counter() - start) / count * 1e6
 
 
-def join(rounds: int) -> None:
+def join(rounds: int, report: Report) -> None:
     """One transaction: without us, with us outside of a batch, in a batch."""
     engine = sa.create_engine(
         "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
@@ -86,7 +87,8 @@ def join(rounds: int) -> None:
         async with begun as joined, joined.call():
             return microseconds(run, 300)
 
-    print(f"{'one transaction':<24}{'without':>10}{'outside':>10}{'in a batch':>12}")
+    shown = report.table("join", ("µs for one transaction", "without", "outside", "in a batch"))
+    shown.show()
     for name, run in (("Core, insert", core), ("ORM, insert", orm), ("Core, select", read)):
         times: dict[str, list[float]] = {"without": [], "outside": [], "in a batch": []}
         microseconds(run, 300)
@@ -96,12 +98,11 @@ def join(rounds: int) -> None:
             hook.install()
             times["outside"].append(microseconds(run, 300))
             times["in a batch"].append(asyncio.run(inside(run)))
-        medians = [statistics.median(found) for found in times.values()]
-        print(f"{name:<24}{medians[0]:>10.1f}{medians[1]:>10.1f}{medians[2]:>12.1f}")
+        shown.add(name, *(f"{statistics.median(found):.1f}" for found in times.values()))
     engine.dispose()
 
 
-def dispatch(rounds: int) -> None:
+def dispatch(rounds: int, report: Report) -> None:
     """One call to a bare route."""
 
     async def hello(_: Request) -> PlainTextResponse:
@@ -157,23 +158,24 @@ def dispatch(rounds: int) -> None:
             return (time.perf_counter() - start) * 1e3
 
     ways = {"directly": directly, "as a call": dispatched, "as a joined call": in_a_batch}
-    print(f"{'one bare route':<24}" + "".join(f"{name:>18}" for name in ways))
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
             times[name].append(asyncio.run(way()))
-    print(" " * 24 + "".join(f"{statistics.median(found):>18.1f}" for found in times.values()))
+    table = report.table("dispatch", ("µs", *ways))
+    table.show()
+    table.add("one bare route", *(f"{statistics.median(found):.1f}" for found in times.values()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
-    print(f"{described()}, SQLAlchemy {sa.__version__}")
-    print("microseconds, median")
-    join(rounds)
-    print()
-    dispatch(rounds)
+    add_option(parser)
+    arguments = parser.parse_args()
+    report = Report("join", f"{described()}, SQLAlchemy {sa.__version__}")
+    join(arguments.rounds, report)
+    dispatch(arguments.rounds, report)
+    report.save(arguments.json)
 
 
 if __name__ == "__main__":

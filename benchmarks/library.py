@@ -28,10 +28,11 @@ import sqlalchemy as sa
 
 from atomicbatch.model import Call
 from benchmarks import calls, servers
-from benchmarks.bars import verdict, verdict_at_least
+from benchmarks.bars import met, reached
 from benchmarks.connection import Connection, check_committed, check_ok
 from benchmarks.link import Link, link
 from benchmarks.machine import described, load
+from benchmarks.report import Report, Table, add_option
 from tests import databases
 
 COUNT = 100
@@ -45,7 +46,9 @@ KINDS = {"own": "/simple", "dependency": "/items"}
 # Of psycopg, by the kind of handler: separate / batch at least, by milliseconds each way.
 LEAST_RATIOS = {"own": {0: 1.2, 1: 1.7, 10: 2.5}, "dependency": {0: 1.2, 1: 1.5, 10: 2.2}}
 MOST_TRIPS = {"own": 1.05, "dependency": 2.05}
-MOST_FIXED_TRIPS = 2.0
+MOST_FIXED = 2
+HEADS_OF_TIMES = ("ms a create", "separate", "batch", "bulk", "separate / batch", "at least", "")
+HEADS_OF_TRIPS = ("round trips", "a request", "a call", "at most", "", "a batch", "at most", "")
 Act = Callable[[], None]
 
 
@@ -99,28 +102,54 @@ def trips(proxy: Link, act: Act) -> int:
     return proxy.trips() - before
 
 
-def times_line(name: str, found: list[float]) -> str:
-    """A row of the table of times."""
-    separate, batch, bulk = found
-    return f"{name:<42}{separate:>10.2f}{batch:>10.2f}{bulk:>10.2f}{separate / batch:>10.2f}"
+class Tables(NamedTuple):
+    """What a create takes, and how often it waits for the database."""
+
+    times: Table
+    trips: Table
+
+    def add_times(self, name: str, taken: list[float], least: float | None = None) -> None:
+        """Separate, batch and bulk; ``least`` is what separate / batch has to reach."""
+        ratio = taken[0] / taken[1]
+        bar = ("", "") if least is None else (f"{least:g}", reached(ratio, least))
+        self.times.add(name, *(f"{one:.2f}" for one in taken), f"{ratio:.2f}", *bar)
+
+    def add_trips(self, name: str, kind: str, counted: Trips, *, has_bars: bool) -> None:
+        """Of a request, of a call in a batch of 100, and what a batch takes besides."""
+        most = MOST_TRIPS[kind]
+        bars = (
+            (
+                f"{most:g}",
+                met(counted.call, most),
+                f"{MOST_FIXED:g}",
+                met(counted.fixed, MOST_FIXED),
+            )
+            if has_bars
+            else ("",) * 4
+        )
+        request, call, fixed = f"{counted.request:.2f}", f"{counted.call:.2f}", str(counted.fixed)
+        self.trips.rows.append([name, request, call, *bars[:2], fixed, *bars[2:]])
 
 
-def trips_line(
-    name: str, proxy: Link, connection: Connection, path: str
-) -> tuple[str, float, float]:
-    """A row of the table of round trips; also how many a call takes and a batch takes besides."""
+class Trips(NamedTuple):
+    """Round trips to the database."""
+
+    request: float
+    call: float
+    fixed: int
+
+
+def count_trips(proxy: Link, connection: Connection, path: str) -> Trips:
+    """Compare a batch of 100 with one of 50."""
     of_100, of_50 = (ways(connection, path, count) for count in (COUNT, COUNT // 2))
     for act in (of_100.batch, of_50.batch):
         act()
-    separate, whole, half = (
-        trips(proxy, act) for act in (of_100.separate, of_100.batch, of_50.batch)
-    )
-    each = whole / COUNT
-    fixed = whole - 2 * (whole - half)
-    return f"{name:<42}{separate / COUNT:>10.2f}{each:>10.2f}{fixed:>10}", each, fixed
+    acts = (of_100.separate, of_100.batch, of_50.batch)
+    separate, whole, half = (trips(proxy, act) for act in acts)
+    return Trips(separate / COUNT, whole / COUNT, 2 * half - whole)
 
 
-def on_sqlite(rounds: int) -> None:
+def on_sqlite(rounds: int, tables: Tables) -> None:
     """``def`` handlers on a file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "items.sqlite"
@@ -137,14 +166,16 @@ def on_sqlite(rounds: int) -> None:
                 found = ways(connection, target, COUNT)
                 milliseconds(found, 1)
                 before = stored()
-                print(times_line(f"SQLite, {kind}", milliseconds(found, rounds)), flush=True)
+                tables.add_times(f"SQLite, {kind}", milliseconds(found, rounds))
                 if stored() - before != 3 * rounds * COUNT:
                     raise SystemExit("rows are missing")
 
 
-def on_postgresql(driver: str, url: sa.URL, rounds: int, delays: Sequence[int]) -> list[str]:
-    """One driver, beside the database and at a distance; returns what is to be said of trips."""
-    told = []
+def on_postgresql(
+    driver: str, url: sa.URL, rounds: int, delays: Sequence[int], tables: Tables
+) -> None:
+    """One driver, beside the database and at a distance."""
+    has_bars = driver in ("psycopg", "psycopg async")
     with ExitStack() as stack:
         assert url.port is not None
         proxy = stack.enter_context(link(url.port))
@@ -159,22 +190,15 @@ def on_postgresql(driver: str, url: sa.URL, rounds: int, delays: Sequence[int]) 
         for kind, path in KINDS.items():
             for connection in (near, far):
                 milliseconds(ways(connection, path, COUNT), 1)
-            text, each, fixed = trips_line(f"{driver}, {kind}", proxy, far, path)
-            if driver.startswith("psycopg") and driver != "psycopg2":
-                text += f"   a call {verdict(each, MOST_TRIPS[kind])}"
-                text += f", a batch {verdict(fixed, MOST_FIXED_TRIPS)}"
-            told.append(text)
+            counted = count_trips(proxy, far, path)
+            tables.add_trips(f"{driver}, {kind}", kind, counted, has_bars=has_bars)
             for delay in delays:
                 proxy.set_delay(delay)
                 found = ways(far if delay else near, path, COUNT)
                 taken = milliseconds(found, max(1, rounds if delay < 5 else rounds // 5))
                 proxy.set_delay(0)
-                text = times_line(f"{driver}, {kind}, {delay} ms each way", taken)
-                least = LEAST_RATIOS[kind].get(delay)
-                if driver.startswith("psycopg") and least is not None:
-                    text += f"   {verdict_at_least(taken[0] / taken[1], least)}"
-                print(text, flush=True)
-    return told
+                least = LEAST_RATIOS[kind].get(delay) if has_bars else None
+                tables.add_times(f"{driver}, {kind}, {delay} ms", taken, least)
 
 
 def shown(url: sa.URL) -> str:
@@ -186,13 +210,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="with 10 ms a fifth of them")
     parser.add_argument("--driver", action="append", choices=DRIVERS, help="default: all")
     parser.add_argument("--delay", action="append", type=int, help="default: 0, 1 and 10")
+    add_option(parser)
     arguments = parser.parse_args()
-    print(f"{described()}, SQLAlchemy {sa.__version__}")
-    print(
-        f"{f'{COUNT} creates, ms each':<42}{'separate':>10}{'batch':>10}{'bulk':>10}{'ratio':>10}"
+    report = Report("library", f"{described()}, SQLAlchemy {sa.__version__}")
+    tables = Tables(
+        report.table("library.times", HEADS_OF_TIMES), report.table("library.trips", HEADS_OF_TRIPS)
     )
-    on_sqlite(arguments.rounds)
-    told: list[str] = []
+    tables.times.show()
+    on_sqlite(arguments.rounds, tables)
     with databases.postgresql(durable=True) as server:
         url = sa.make_url(f"{server}/postgres")
         with psycopg.connect(shown(url), autocommit=True) as connection:
@@ -200,10 +225,11 @@ def main() -> None:
                 "CREATE TABLE items (id SERIAL PRIMARY KEY, name TEXT NOT NULL, stock INTEGER)"
             )
         for driver in arguments.driver or DRIVERS:
-            told += on_postgresql(driver, url, arguments.rounds, arguments.delay or (0, 1, 10))
-    print(f"\n{'round trips to the database':<42}{'a request':>10}{'a call':>10}{'a batch':>10}")
-    print("\n".join(told))
-    print(f"load {load():.1f}")
+            delays = arguments.delay or (0, 1, 10)
+            on_postgresql(driver, url, arguments.rounds, delays, tables)
+    tables.trips.show()
+    print(f"\nload {load():.1f}")
+    report.save(arguments.json)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import psycopg
 from benchmarks import calls
 from benchmarks.machine import commit_of, described
 from benchmarks.raw_drivers import make_table
+from benchmarks.report import add_option
 from tests import databases
 
 KINDS = ("SQLite", "PostgreSQL")
@@ -31,7 +32,8 @@ class Side(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """``--baseline`` and ``--checkout``."""
+    """``--baseline``, ``--checkout`` and ``--json``."""
+    add_option(parser)
     parser.add_argument("--baseline", type=Path, metavar="TREE", help="older code to compare with")
     parser.add_argument("--checkout", type=Path, metavar="TREE", help="measure that code")
 

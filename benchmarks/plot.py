@@ -2,7 +2,7 @@
 Draw what a call costs over the size of its batch, from the figures of ``server.py --json``.
 
 One picture for light pages and one for dark ones, for ``docs/explanation/performance.md``. Run it
-with ``make plot``.
+with ``make page``.
 """
 
 from __future__ import annotations

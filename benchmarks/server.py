@@ -14,17 +14,22 @@ from functools import partial
 from pathlib import Path
 
 from atomicbatch.model import Call
-from benchmarks import calls, servers
-from benchmarks.bars import BARS, Cell, verdict
+from benchmarks import calls
+from benchmarks.bars import BARS, Cell, met
 from benchmarks.contestants import DATABASES, our_server
 from benchmarks.machine import described, load
+from benchmarks.report import Report, Table, add_option
 from benchmarks.rounds import Contestant, Figures, compete
 
 CELLS: list[Cell] = [
     *(("create", count) for count in (1, 10, 100, 1000, 10_000)),
     *(("mix", count) for count in (100, 1000)),
 ]
-COLUMNS = ("batch", "separate", "raw", "raw pipeline", "PocketBase")
+COLUMNS = {
+    "SQLite": ("batch", "separate", "raw", "PocketBase"),
+    "PostgreSQL": ("batch", "separate", "raw", "raw pipeline"),
+    "MariaDB": ("batch", "separate", "raw"),
+}
 
 
 def rounds_of(count: int, rounds: int) -> int:
@@ -44,39 +49,52 @@ def measure(
     return compete(contestants, make, rounds_of(count, rounds))
 
 
-def line(database: str, cell: Cell, found: dict[str, Figures]) -> str:
-    """One row of the table: medians, what ours is of the floor, and the bar."""
-    cells = [f"{found[name].median:10.1f}" if name in found else f"{'':10}" for name in COLUMNS]
-    ours, raw = found["batch"], found["raw"]
-    text = f"{cell[0]:<7}{cell[1]:>6}{''.join(cells)}{ours.median / raw.median:8.2f}"
-    text += f"{ours.median_cpu:9.1f}{raw.median_cpu:8.1f}{raw.spread:8.0%}"
-    bar = BARS.get(database, {}).get(cell)
-    if bar is not None and bar.other in found:
-        ratio = ours.median / found[bar.other].median
-        text += f"   {ratio:.2f} x {bar.other}, {verdict(ratio, bar.most)}"
-    return text
+class Tables:
+    """Of one database: what each contestant takes, and which bars are met."""
+
+    def __init__(self, report: Report, database: str, bars: Table) -> None:
+        self._bars, self._database = bars, database
+        names = (*COLUMNS[database], "batch / raw")
+        aside = ("CPU: ours", "raw", "spread")
+        self._costs = report.table(f"server.{database}", (f"{database}, µs", *names, *aside), aside)
+        self._costs.show()
+
+    def add(self, cell: Cell, found: dict[str, Figures]) -> None:
+        """One kind and size of batches."""
+        ours, raw = found["batch"], found["raw"]
+        bar = BARS.get(self._database, {}).get(cell)
+        self._costs.add(
+            f"{cell[0]} {cell[1]:,}",
+            *(shown(found.get(name)) for name in COLUMNS[self._database]),
+            f"{ours.median / raw.median:.2f}",
+            f"{ours.median_cpu:.1f}",
+            f"{raw.median_cpu:.1f}",
+            f"{raw.spread:.0%}",
+        )
+        if bar is not None and bar.other in found:
+            ratio = ours.median / found[bar.other].median
+            what = f"{self._database}, {cell[0]} {cell[1]:,}, batch / {bar.other}"
+            self._bars.rows.append([what, f"{ratio:.2f}", f"{bar.most:g}", met(ratio, bar.most)])
 
 
-def head(database: str) -> str:
-    """The names of the columns."""
-    names = "".join(f"{name:>{len(name) + 1 if len(name) > 9 else 10}}" for name in COLUMNS)
-    return f"{database + ', calls':<13}{names}   /raw  our CPU raw CPU  spread"
+def shown(figures: Figures | None) -> str:
+    """A median."""
+    return "" if figures is None else f"{figures.median:.1f}"
 
 
 def contest(
-    database: str, rounds: int, checkout: Path | None, *, content_ids: bool
+    database: str, rounds: int, checkout: Path | None, tables: Tables, *, content_ids: bool
 ) -> list[dict[str, object]]:
-    """Measure a database, print its table; returns all figures."""
+    """Measure a database; returns all figures."""
     rng = random.Random(7)
     told: list[dict[str, object]] = []
     with (
         DATABASES[database](rng) as (address, others),
         our_server(address, checkout=checkout, content_ids=content_ids) as ours,
     ):
-        print(f"\n{head(database)}", flush=True)
         for cell in CELLS:
             found = measure([*ours, *others], cell, rounds, rng)
-            print(line(database, cell, found), flush=True)
+            tables.add(cell, found)
             told += [
                 {
                     "database": database, "kind": cell[0], "calls": cell[1], "who": name,
@@ -93,22 +111,24 @@ def main() -> None:
     parser.add_argument("--database", action="append", choices=DATABASES, help="default: all")
     parser.add_argument("--checkout", type=Path, help="measure the code of this source tree")
     parser.add_argument("--content-ids", action="store_true", help="give each part its own")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    add_option(parser)
     arguments = parser.parse_args()
-    machine = described(arguments.checkout)
-    print(machine)
+    report = Report("server", described(arguments.checkout))
     print(
         "microseconds a call, medians; CPU of our server and of the raw driver's process; spread:"
     )
     print("the distance between the quartiles of raw's rounds, in parts of its median")
     before, figures = load(), []
+    bars = report.table("server.bars", ("ratio", "measured", "at most", ""))
     for database in arguments.database or DATABASES:
+        tables = Tables(report, database, bars)
         figures += contest(
-            database, arguments.rounds, arguments.checkout, content_ids=arguments.content_ids
-        )
+            database, arguments.rounds, arguments.checkout, tables,
+            content_ids=arguments.content_ids,
+        )  # fmt: skip
+    bars.show()
     print(f"\nload {before:.1f} before, {load():.1f} after")
-    if arguments.json:
-        servers.as_json({"machine": machine, "figures": figures}, arguments.json)
+    report.save(arguments.json, figures=figures)
 
 
 if __name__ == "__main__":

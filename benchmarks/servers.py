@@ -6,7 +6,6 @@ Without a checkout it is the code that this program runs with.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -158,8 +157,3 @@ def cpu_seconds(pid: int) -> float:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         total += int((thread / "schedstat").read_text().split()[0])
     return total / 1e9
-
-
-def as_json(facts: object, file: Path) -> None:
-    """Write what was measured."""
-    file.write_text(json.dumps(facts, indent=1) + "\n")

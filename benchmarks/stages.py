@@ -28,6 +28,7 @@ from benchmarks.bars import Cell
 from benchmarks.connection import Connection, check_committed
 from benchmarks.machine import load
 from benchmarks.pairs import KINDS, Side, add_options, sides, title
+from benchmarks.report import Report
 
 CELLS: list[Cell] = [
     ("create", 1), ("create", 100), ("create", 1000), ("create", 10_000), ("mix", 100),
@@ -105,31 +106,33 @@ def stages(server: Timed, cell: Cell, rounds: int) -> dict[str, float]:
     return told
 
 
-def show(database: str, cell: Cell, found: dict[str, dict[str, float]]) -> None:
-    """Print the stages of today's and of older code."""
-    heads = "".join(f"{name:>10}" for name in found)
-    print(f"\n{f'{database}, {cell[0]} {cell[1]}':<30}{heads}")
-    for row in (*ROWS, "all"):
-        print(f"  {row:<28}" + "".join(f"{told[row]:>10.1f}" for told in found.values()))
-    sys.stdout.flush()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     add_options(parser)
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    print(title(arguments))
+    report = Report("stages", title(arguments))
     print("microseconds of the server's CPU a call")
     for database in KINDS:
         with sides(database, arguments) as both:
+            heads = [f"{kind} {count:,}" for kind, count in CELLS]
+            tables = {
+                side.name: report.table(
+                    f"stages.{database}.{side.name}", (f"{database}, {side.name}", *heads)
+                )
+                for side in both
+            }
+            found: dict[str, list[dict[str, float]]] = {side.name: [] for side in both}
             for cell in CELLS:
-                found = {}
                 for side in both:
                     with timed_server(side) as server:
-                        found[side.name] = stages(server, cell, arguments.rounds)
-                show(database, cell, found)
+                        found[side.name].append(stages(server, cell, arguments.rounds))
+        for name, table in tables.items():
+            for row in (*ROWS, "all"):
+                table.rows.append([row, *(f"{told[row]:.1f}" for told in found[name])])
+            table.show()
     print(f"\nload {load():.1f}")
+    report.save(arguments.json)
 
 
 if __name__ == "__main__":

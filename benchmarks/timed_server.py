@@ -22,6 +22,7 @@ from atomicbatch.server.rows.plan import Known
 
 clock = time.thread_time_ns
 Function = Callable[..., Any]
+FLIGHT = "atomicbatch.server.database.flight:Flight"
 
 # The stages inside ``execute`` are called once or more for a call, the others once for a batch.
 # Of several names, those count that there are: the source tree may be older than this file.
@@ -34,50 +35,79 @@ STAGES = {
         "atomicbatch.server.database.sessions:Session.__enter__",
         "atomicbatch.server.database.sessions:Session.__exit__",
     ],
-    "statements": [],
+    "statements": [
+        *(f"{FLIGHT}.{name}" for name in ("send", "push", "look", "is_answered", "sync")),
+        *(f"{FLIGHT}.{name}" for name in ("wait_for_begin", "take", "one", "few", "ask", "leave")),
+        "atomicbatch.server.database.flight:Answer.fetchone",
+        "atomicbatch.server.database.flight:Answer.fetchall",
+    ],
     "finish": [],
 }
 INNER = ("plan", "transaction", "statements", "finish")
 
 
+class Busy:
+    """Stages of which one at a time is told: what happens within it is its own."""
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = False
+
+
 class Stage:
     """Nanoseconds spent in it, and how often it was called."""
 
-    def __init__(self) -> None:
+    def __init__(self, busy: Busy) -> None:
         self.spent = self.count = 0
-        self._running = False
+        self._busy = busy
 
     def timed(self, function: Function) -> Function:
         """The function, with a clock around it."""
 
+        busy = self._busy
+
         def run(*args: Any, **kwargs: Any) -> Any:
-            if self._running:  # one of its functions calls another
+            if busy.now:
                 return function(*args, **kwargs)
-            self._running = True
+            busy.now = True
             start = clock()
             try:
                 return function(*args, **kwargs)
             finally:
                 self.spent += clock() - start
                 self.count += 1
-                self._running = False
+                busy.now = False
 
         return run
 
 
-stages = {name: Stage() for name in STAGES}
+within_execute = Busy()
+stages = {name: Stage(within_execute if name in INNER else Busy()) for name in STAGES}
 
 
-def wrapper_costs() -> tuple[float, float]:
-    """Nanoseconds that a wrapper adds to its own stage, and to whoever calls it besides."""
-    stage, times = Stage(), 20_000
-    function = stage.timed(lambda: None)
+def finish_timed(made: Any) -> Any:
+    """The plan, with a clock around what makes the reply."""
+    if made.__class__ is not Known:
+        return made
+    return Known(made[0], stages["finish"].timed(made[1]), *made[2:])
+
+
+def nanoseconds(act: Callable[[], object], times: int = 20_000) -> float:
+    """What a call of it takes."""
     start = clock()
     for _ in range(times):
-        function()
-    whole = (clock() - start) / times
-    inside = stage.spent / times
-    return inside, whole - inside
+        act()
+    return (clock() - start) / times
+
+
+def wrapper_costs() -> tuple[float, float, float]:
+    """Nanoseconds that a clock adds to its stage, and besides; and what a plan's takes to set."""
+    stage = Stage(Busy())
+    whole = nanoseconds(stage.timed(lambda: None))
+    inside = stage.spent / stage.count
+    plan = Known(None, lambda _: None, None)  # type: ignore[arg-type,return-value]
+    return inside, whole - inside, nanoseconds(lambda: finish_timed(plan))
 
 
 def replace(name: str, stage: Stage) -> None:
@@ -116,18 +146,13 @@ def time_finish() -> None:
     """A plan holds the function that makes its reply."""
     from atomicbatch.server.rows.api import Api
 
-    make, timed = Api.plan, stages["finish"].timed
-
-    def plan(*args: Any) -> Any:
-        made = make(*args)
-        return Known(made[0], timed(made[1]), *made[2:]) if made.__class__ is Known else made
-
-    Api.plan = plan  # type: ignore[assignment]
+    make = Api.plan
+    Api.plan = lambda *args: finish_timed(make(*args))  # type: ignore[method-assign]
 
 
-def answer(costs: tuple[float, float]) -> None:
+def answer(costs: tuple[float, float, float]) -> None:
     """Obey the lines on standard input."""
-    inside, outside = costs
+    inside, outside, setting = costs
     begun = time.process_time_ns()
     for line in sys.stdin:
         if line.strip() == "reset":
@@ -135,19 +160,20 @@ def answer(costs: tuple[float, float]) -> None:
                 stage.spent = stage.count = 0
             begun = time.process_time_ns()
         told = {name: stage.spent - stage.count * inside for name, stage in stages.items()}
-        counts = sum(stages[name].count for name in INNER)
-        told["execute"] -= counts * outside + counts * inside
-        told["all"] = time.process_time_ns() - begun - counts * (inside + outside)
+        ours = sum(stages[name].count for name in INNER) * (inside + outside)
+        ours += stages["finish"].count * setting
+        told["execute"] -= ours
+        told["all"] = time.process_time_ns() - begun - ours
         print(json.dumps(told), flush=True)
 
 
 def main() -> None:
     importlib.import_module("atomicbatch.server.http.serve")
-    time_finish()
     time_statements()
     for stage, names in STAGES.items():
         for name in names:
             replace(name, stages[stage])
+    time_finish()
     threading.Thread(target=answer, args=(wrapper_costs(),), daemon=True).start()
     command_line()
 

@@ -18,6 +18,8 @@ from atomicbatch.model import Batch, Call, Headers, Reply
 from atomicbatch.wire import read_batch, write_replies
 from atomicbatch.wire.batch import write_batch
 from benchmarks import calls
+from benchmarks.machine import described
+from benchmarks.report import Report, add_option
 
 MIB = 1 << 20
 OUTER: Headers = (
@@ -109,23 +111,30 @@ def measure(asked: Sequence[Call], rounds: int) -> tuple[int, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the wire.")
     parser.add_argument("--scale", type=float, default=1.0, help="how many rounds, 1 is usual")
-    scale = parser.parse_args().scale
-
-    print(f"{'calls':>28} {'bytes a call':>13} {'read us':>9} {'write us':>9}   (a call)")
+    add_option(parser)
+    arguments = parser.parse_args()
+    scale = arguments.scale
+    report = Report("wire", described())
+    table = report.table("wire", ("µs a call", "bytes", "read", "write"))
+    table.show()
     for name, make in SHAPES.items():
         for count in (1, 10, 100, 1000, 10_000):
             rounds = max(3, int(scale * min(2000, 60_000 // count)))
             size, reading, writing = measure(make(count), rounds)
-            print(
-                f"{count:>7,} {name:>20} {size / count:>13.0f}"
-                f" {reading / count * 1e6:>9.2f} {writing / count * 1e6:>9.2f}"
+            table.add(
+                f"{count:,} {name}",
+                f"{size / count:.0f}",
+                f"{reading / count * 1e6:.2f}",
+                f"{writing / count * 1e6:.2f}",
             )
-    print(f"\n{'bodies of 10 MiB':>28} {'calls':>13} {'read ms':>9} {'write ms':>9}   (in all)")
+    table = report.table("wire.bodies", ("ms for bodies of 10 MiB in all", "read", "write"))
+    table.show()
     for name, count in (("one body", 1), ("a hundred", 100), ("ten thousand", 10_000)):
         body = b"x" * (10 * MIB // count)
         asked = [call._replace(body=body) for call in creates(count)]
         _, reading, writing = measure(asked, max(3, int(20 * scale)))
-        print(f"{name:>28} {count:>13,} {reading * 1e3:>9.2f} {writing * 1e3:>9.2f}")
+        table.add(name, f"{reading * 1e3:.2f}", f"{writing * 1e3:.2f}")
+    report.save(arguments.json)
 
 
 if __name__ == "__main__":
