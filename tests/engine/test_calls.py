@@ -153,6 +153,33 @@ def test_what_is_recorded_cannot_be_taken_back() -> None:
     assert run_by(runner).committed
 
 
+def test_what_is_recorded_anew_is_what_counts() -> None:
+    """The replies of a transaction that was undone are no replies."""
+
+    def runner(calls: Calls, _: Fake) -> None:
+        take_all(calls)
+        calls.record(OK)
+        calls.begin_again()
+        assert calls.recorded == 0
+        take_all(calls)
+        for number in range(3):
+            calls.record(Reply(200, (), b"%d" % number))
+
+    assert [reply.body for reply in run_by(runner).replies] == [b"0", b"1", b"2"]
+
+
+def test_a_batch_that_has_failed_does_not_begin_again() -> None:
+    """Its failure would be forgotten."""
+
+    def runner(calls: Calls, _: Fake) -> None:
+        take_all(calls)
+        calls.record(FAILED)
+        with pytest.raises(RuntimeError):
+            calls.begin_again()
+
+    assert not run_by(runner).committed
+
+
 def test_observers_are_told_of_the_call_that_is_recorded() -> None:
     """By its own number, not by that of the call that was taken last."""
     told: list[int] = []

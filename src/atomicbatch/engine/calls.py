@@ -77,6 +77,14 @@ class Calls:
         """Say that no call has run, although some were taken: BEGIN has failed."""
         self._execution.take_back()
 
+    def begin_again(self) -> None:
+        """
+        Say that what is recorded is undone; all calls are taken once more, and recorded anew.
+
+        An observer that hears calls hears them again.
+        """
+        self._execution.begin_again()
+
     def _check_time(self) -> None:
         if not self._deadline.seconds_left:
             self._execution.record_timeout(answered=True)

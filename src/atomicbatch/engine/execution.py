@@ -92,6 +92,14 @@ class Execution:
             raise RuntimeError("a call that is recorded has run")
         self.handed_out = 0
 
+    def begin_again(self) -> None:
+        """Hand all calls out once more: what was recorded is undone, and none of it had failed."""
+        if self.failed or self._ending:
+            raise RuntimeError("a batch that has failed or ended does not begin again")
+        self._replies.clear()
+        self._took_part.clear()
+        self.handed_out = 0
+
     def record(self, reply: Reply, *, took_part: bool | None = None) -> None:
         """
         Take the running call's reply.

@@ -70,7 +70,7 @@ class Batches:
         def perform_all(calls: Calls, session: Session) -> None:
             api = self._api_of(session)
             if session.flight is not None:
-                perform_ahead(calls, session, session.flight, api, batch=batch.calls, asker=asker)
+                perform_ahead(calls, session, session.flight, api, asker=asker)
                 return
             while (call := calls.next()) is not None:
                 session.principal = askers[id(call)]

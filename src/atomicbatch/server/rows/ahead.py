@@ -10,12 +10,13 @@ What is wrong with a call is told when all calls before it are answered: an earl
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, cast
 
-from atomicbatch.errors import ConflictError, TransactionError
+from atomicbatch.errors import TransactionError
 from atomicbatch.model import Call, Reply
 from atomicbatch.server.database.bounds import TooMuchError
 from atomicbatch.server.database.flight import Flight
@@ -57,6 +58,9 @@ class Taken(Protocol):
     def take_back(self) -> None:
         """No call has run."""
 
+    def begin_again(self) -> None:
+        """What is recorded is undone, and all calls are given out once more."""
+
 
 def perform_ahead(
     calls: Taken,
@@ -64,7 +68,6 @@ def perform_ahead(
     flight: Flight,
     api: Api,
     *,
-    batch: Sequence[Call],
     asker: Callable[[Call], Principal | None],
 ) -> None:
     """
@@ -75,13 +78,12 @@ def perform_ahead(
         session: In its transaction, whose BEGIN may not have been answered.
         flight: The session's.
         api: Plans calls.
-        batch: All of its calls.
         asker: Who asks for a call.
 
     Raises:
         TransactionError: The transaction could not be begun.
     """
-    _Ahead(calls, session, flight, api, batch, asker).perform_all()
+    _Ahead(calls, session, flight, api, asker).perform_all()
 
 
 class _Open(NamedTuple):
@@ -98,27 +100,37 @@ class _Ahead:
         session: Session,
         flight: Flight,
         api: Api,
-        batch: Sequence[Call],
         asker: Callable[[Call], Principal | None],
     ) -> None:
         self._calls, self._session, self._flight, self._api = calls, session, flight, api
-        self._batch, self._asker = batch, asker
+        self._asker = asker
         self._faults = (*FAULTS, session.driver_error)
         self._open: deque[_Open] = deque()
         self._open_bytes = self._ungrouped = 0
+        # So many calls may go ahead; the others are performed one by one.
+        self._most_ahead: float = math.inf
 
     def perform_all(self) -> None:
+        is_performed = False
+        while not is_performed:
+            with suppress(_BegunAnewError):
+                self._perform_from_first()
+                is_performed = True
+
+    def _perform_from_first(self) -> None:
+        taken = 0
         while (call := self._calls.next()) is not None:
             self._session.principal = self._asker(call)
             try:
                 plan = self._api.plan(call)
-                goes_ahead = _goes_ahead(plan)
+                goes_ahead = taken < self._most_ahead and _goes_ahead(plan)
                 if goes_ahead:
                     self._send(call, cast("Known", plan))
             except Exception as error:
                 if self._take_all():
                     self._fail(error)
                 return
+            taken += 1
             if goes_ahead:
                 self._push_groups()
             elif plan.__class__ is Reply:
@@ -183,6 +195,8 @@ class _Ahead:
         try:
             self._flight.wait_for_begin()
             reply = self._first_reply()
+        except _BegunAnewError:
+            raise
         except Exception as error:
             self._stop(error)
         else:
@@ -202,7 +216,8 @@ class _Ahead:
         if not self._flight.statements_due:
             return run_steps(steps, self._session, room)
         steps.close()
-        return self._perform_again(call)
+        self._begin_anew()
+        raise _BegunAnewError
 
     def _answer(self, plan: Known, room: int) -> Reply | Steps[Reply]:
         statement, finish, explain = plan
@@ -215,28 +230,20 @@ class _Ahead:
             raise
         return finish(answer)
 
-    def _perform_again(self, call: Call) -> Reply:
+    def _begin_anew(self) -> None:
         """
-        Perform a call that asks the database again, as if nothing behind it had been sent.
+        Begin the transaction anew, since the first open call asks the database again.
 
-        What is behind it may have changed what it asks for. So the transaction begins anew: the
-        calls before it are repeated, then it is performed by itself, and the rest is sent again.
+        What is behind it may have changed what it asks for, so that nothing is sent behind it the
+        next time. The calls before it are recorded anew too: in the other transaction they may
+        have other answers, as sequences go on, and other clients have committed.
         """
-        session, behind = self._session, tuple(self._open)
+        self._most_ahead = self._calls.recorded
         self._open.clear()
-        self._open_bytes = 0
-        session.begin_again()
+        self._open_bytes = self._ungrouped = 0
+        self._session.begin_again()
         self._flight.wait_for_begin()
-        repeated = _Repeated(self._batch[: self._calls.recorded])
-        _Ahead(repeated, session, self._flight, self._api, (), self._asker).perform_all()
-        session.principal = self._asker(call)
-        reply = run(self._api.plan(call), session, self._api.max_bytes)
-        for one in behind:
-            if one.plan.__class__ is Known:
-                self._send(one.call, one.plan)
-            else:
-                self._open.append(one)
-        return reply
+        self._calls.begin_again()
 
     def _perform_alone(self, call: Call, plan: Plan) -> None:
         self._session.principal = self._asker(call)
@@ -283,34 +290,8 @@ def _goes_ahead(plan: Plan) -> bool:
     return plan.__class__ is Known and plan.statement.__class__ in _TAKE
 
 
-class _Repeated:
-    """Calls that have been recorded already, and are performed once more."""
-
-    failed = False
-
-    def __init__(self, calls: Sequence[Call]) -> None:
-        self._left = deque(calls)
-        self.recorded = 1  # BEGIN has been waited for
-
-    def next(self) -> Call | None:
-        """The next call."""
-        return self._left.popleft() if self._left else None
-
-    def record(self, reply: Reply, *, more: bool = False) -> None:  # noqa: ARG002
-        """It succeeded the first time, so that another transaction is behind any failure."""
-        if reply.status >= 400:
-            raise _in_the_way()
-
-    def record_error(self, error: Exception) -> None:
-        """As for ``record``."""
-        raise error if isinstance(error, TransactionError) else _in_the_way() from error
-
-    def take_back(self) -> None:
-        """They have run."""
-
-
-def _in_the_way() -> ConflictError:
-    return ConflictError("another transaction was in the way")
+class _BegunAnewError(Exception):
+    """The transaction was begun anew: all calls are to be performed in it."""
 
 
 # How the answer to each kind of statement is taken.
