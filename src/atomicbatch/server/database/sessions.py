@@ -47,6 +47,7 @@ class Session:
         stream, one, few: The methods of ``Backend`` with these names, on the session's connection.
         principal: Who asks for the call that is being performed; None: nobody has signed in.
         reply_bytes: Bytes of the replies made in this transaction so far.
+        kept: For whoever performs calls: what to remember until the transaction ends.
         catalog: The schema that is served; None if nothing but statements is needed.
         schema: What the transaction sees of it; valid if there is a catalog.
         flight: What sends statements before earlier ones are answered, on this connection; None:
@@ -74,6 +75,7 @@ class Session:
         self.driver_error = backend.driver_error
         self.principal: Principal | None = None
         self.reply_bytes = 0
+        self.kept: dict[int, Any] = {}
         self._reader = reader
         self._raw: Raw | None = None
         self._version: int | None = None
@@ -132,6 +134,7 @@ class Session:
             if time.monotonic() > give_up:
                 raise BusyError("the database's schema keeps changing")
         self.reply_bytes = 0
+        self.kept.clear()
         self._ticket.replies = []
         # If the ticket was ended while BEGIN was waiting, there was no statement to interrupt.
         if self._ticket.over:
@@ -233,6 +236,7 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.kept.clear()
         if kind is None and self._ticket.may_commit():
             self._commit()
             return

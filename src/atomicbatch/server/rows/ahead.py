@@ -122,7 +122,7 @@ class _Ahead:
         while (call := self._calls.next()) is not None:
             self._session.principal = self._asker(call)
             try:
-                plan = self._api.plan(call)
+                plan = self._api.plan(call, self._session.kept)
                 goes_ahead = taken < self._most_ahead and _goes_ahead(plan)
                 if goes_ahead:
                     self._send(call, cast("Known", plan))

@@ -8,6 +8,7 @@ from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Reply
 from atomicbatch.server.database.faults import RowFault
 from atomicbatch.server.database.sessions import Session
+from atomicbatch.server.rows.asked import Asked, Blocks, asked_by
 from atomicbatch.server.rows.failures import (
     FAULTS,
     problem,
@@ -17,7 +18,6 @@ from atomicbatch.server.rows.failures import (
 )
 from atomicbatch.server.rows.methods import on_collection, on_item
 from atomicbatch.server.rows.plan import First, Known, Outdated, Plan, Steps
-from atomicbatch.server.rows.refusals import refuse_unsupported
 from atomicbatch.server.rows.resource import Resource
 from atomicbatch.server.rows.run import run
 from atomicbatch.server.schema.tables import Schema
@@ -31,6 +31,7 @@ class Api:
         schema: What is served.
         base_path: Where its tables are, ``/v1/api``.
         pages: Replies that need no database, by path; they answer GET and HEAD.
+        plain: See ``Resource``.
 
     Attributes:
         schema: What is served.
@@ -45,6 +46,7 @@ class Api:
         pages: dict[bytes, Reply],
         read_only: bool,
         limits: Limits,
+        plain: bool = True,
     ) -> None:
         self.schema = schema
         self._base = base_path.encode() + b"/"
@@ -52,7 +54,11 @@ class Api:
         self.max_bytes = limits.max_reply_bytes
         self._resources = {
             self._base + name.encode(): Resource(
-                table, schema.dialect, read_only=read_only, max_bytes=limits.max_reply_bytes
+                table,
+                schema.dialect,
+                read_only=read_only,
+                max_bytes=limits.max_reply_bytes,
+                plain=plain,
             )
             for name, table in schema.tables.items()
         }
@@ -65,7 +71,7 @@ class Api:
             TransactionError: The database did not keep the transaction.
         """
         try:
-            reply = run(self.plan(call), session, self.max_bytes)
+            reply = run(self.plan(call, session.kept), session, self.max_bytes)
         except (*FAULTS, session.driver_error) as error:
             return self.failed(error, session)
         return self.answered(reply, session)
@@ -87,35 +93,44 @@ class Api:
         """
         return reply_to(error, session, self.max_bytes)
 
-    def plan(self, call: Call) -> Plan:
+    def plan(self, call: Call, blocks: Blocks | None = None) -> Plan:
         """
         What a call needs of the database, by the schema that is served.
+
+        Args:
+            call: The call.
+            blocks: What is kept of the headers of its batch.
 
         Raises:
             RowFault, ValueProblem, QueryProblem: The call's own fault; ``perform`` says so in its
                 reply, unless the schema has changed.
         """
-        refuse_unsupported(call)
+        asked = Asked(call.headers) if blocks is None else asked_by(call.headers, blocks)
+        asked.refuse_unsupported(call)
         path = call.path
         if b"%" in path:
-            return self._plan_decoded(call)
+            return self._plan_decoded(call, asked)
         resource = self._resources.get(path)
         if resource is not None:
-            return on_collection(resource, call)
+            return on_collection(resource, call, asked)
         base, _, segment = path.rpartition(b"/")
         resource = self._resources.get(base)
-        if resource is not None:
-            return on_item(resource, call, segment) if segment else on_collection(resource, call)
-        return self._elsewhere(call)
+        if resource is None:
+            return self._elsewhere(call)
+        if segment:
+            return on_item(resource, call, asked, segment)
+        return on_collection(resource, call, asked)
 
-    def _plan_decoded(self, call: Call) -> Plan:
+    def _plan_decoded(self, call: Call, asked: Asked) -> Plan:
         """The plan for a path that is percent-encoded: each segment is decoded once, by itself."""
         *base, name, segment = (*call.path.split(b"/"), b"")[: self._base.count(b"/") + 2]
         whole = unquote_to_bytes(b"/".join(base)) + b"/"
         resource = self._resources.get(self._base + unquote_to_bytes(name))
         if whole != self._base or resource is None or len(call.path.split(b"/")) > len(base) + 2:
             return self._elsewhere(call)
-        return on_item(resource, call, segment) if segment else on_collection(resource, call)
+        if segment:
+            return on_item(resource, call, asked, segment)
+        return on_collection(resource, call, asked)
 
     def page(self, path: bytes, method: str) -> Reply | None:
         """The reply that needs no database, if there is one for ``path``."""

@@ -9,7 +9,7 @@ from atomicbatch.server.rows.plan import One, Reached, Row, Steps
 from atomicbatch.server.rows.reach import dropped, not_reached
 from atomicbatch.server.rows.references import explain
 from atomicbatch.server.rows.resource import Resource
-from atomicbatch.server.rows.statements import Write
+from atomicbatch.server.rows.writes import Write
 from atomicbatch.server.schema.tables import Column
 from atomicbatch.server.values.codec import ValueProblem
 
@@ -94,7 +94,7 @@ def bind(
         ValueProblem: A value does not fit its column.
     """
     problem: ValueProblem | None = None
-    if not may_be_kept(resource, body):
+    if not may_be_kept(resource, body.items()):
         try:
             return Bound(body, before, *_bound(resource, body))
         except ValueProblem as refused:
@@ -113,5 +113,5 @@ def bind(
 def _bound(resource: Resource, body: dict[str, Any]) -> tuple[Write | None, list[Any]]:
     if not body:
         return None, []
-    write = resource.sql.update(tuple(body))
+    write = resource.sql.updates.of(tuple(body))
     return write, write.parameters(body.values())

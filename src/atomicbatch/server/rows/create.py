@@ -8,6 +8,7 @@ from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.database.faults import RowFault
 from atomicbatch.server.query.query import Query
 from atomicbatch.server.rows.arrays import JsonArray
+from atomicbatch.server.rows.asked import Asked
 from atomicbatch.server.rows.bodies import json_body
 from atomicbatch.server.rows.duplicates import Target, conflict_target, ignores, store
 from atomicbatch.server.rows.keys import location
@@ -16,7 +17,6 @@ from atomicbatch.server.rows.preconditions import (
     Conditions,
     applied,
     no_conditions,
-    read_conditions,
 )
 from atomicbatch.server.rows.preferences import ON_CREATES
 from atomicbatch.server.rows.reach import check_affected, dropped
@@ -26,9 +26,9 @@ from atomicbatch.server.rows.resource import JSON, Resource
 from atomicbatch.server.values.codec import ValueProblem
 
 
-def create(resource: Resource, call: Call) -> Plan:
+def create(resource: Resource, call: Call, asked: Asked) -> Plan:
     """POST of one row, or of an array of them."""
-    conditions = read_conditions(call.headers, ON_CREATES)
+    conditions = asked.conditions(ON_CREATES)
     body = json_body(resource, call, conditions)
     query = resource.query(call)
     if query.filter or query.order or query.limit is not None or query.offset:
@@ -48,8 +48,9 @@ def _known(
     resource: Resource, call: Call, query: Query, conditions: Conditions, body: dict[str, Any]
 ) -> Known:
     """The plan where INSERT shows the row as it is stored."""
-    write = resource.sql.insert(tuple(body))
+    write = resource.sql.inserts.of(tuple(body))
     parameters = write.parameters(body.values())
+    resource.sql.inserts.remember(call.body, write)
 
     def finish(row: Row | None) -> Reply:
         if row is None:

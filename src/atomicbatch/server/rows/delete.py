@@ -5,12 +5,12 @@ from __future__ import annotations
 from atomicbatch.model import Call, Reply
 from atomicbatch.server.query.query import Query
 from atomicbatch.server.rows.arrays import JsonArray
+from atomicbatch.server.rows.asked import Asked
 from atomicbatch.server.rows.plan import Known, One, Plan, Reached, Row, Steps
 from atomicbatch.server.rows.preconditions import (
     Conditions,
     applied,
     current_row,
-    read_conditions,
 )
 from atomicbatch.server.rows.preferences import ON_CHANGES
 from atomicbatch.server.rows.reach import (
@@ -26,9 +26,9 @@ from atomicbatch.server.rows.references import explain
 from atomicbatch.server.rows.resource import JSON, Resource
 
 
-def delete_one(resource: Resource, call: Call, key: Row) -> Plan:
+def delete_one(resource: Resource, call: Call, asked: Asked, key: Row) -> Plan:
     """DELETE of one row."""
-    conditions = read_conditions(call.headers, ON_CHANGES)
+    conditions = asked.conditions(ON_CHANGES)
     query = resource.item_query(call)
     shows = b"return=representation" in conditions.prefer
     if conditions.of_row or shows or resource.table.has_triggers:
@@ -74,9 +74,9 @@ def _deleted(resource: Resource, query: Query, conditions: Conditions, before: R
     return Reply(200, (JSON, *headers), body)
 
 
-def delete_many(resource: Resource, call: Call) -> Plan:
+def delete_many(resource: Resource, call: Call, asked: Asked) -> Plan:
     """DELETE of the rows that a filter finds."""
-    conditions = read_conditions(call.headers, ON_CHANGES)
+    conditions = asked.conditions(ON_CHANGES)
     query = filter_of(resource, call, conditions)
     where, parameters = resource.where(query)
     delete = Reached(f"{resource.sql.delete} WHERE {where}", parameters)

@@ -21,7 +21,7 @@ def insert(resource: Resource, body: dict[str, Any]) -> Steps[Row | None]:
         ValueProblem: A value does not fit its column.
         RowFault: The row was dropped, or a reference of it does not hold.
     """
-    write = resource.sql.insert(tuple(body))
+    write = resource.sql.inserts.of(tuple(body))
     parameters = write.parameters(body.values())
     returning = resource.dialect.insert_returning
     try:

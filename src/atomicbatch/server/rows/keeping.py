@@ -10,6 +10,7 @@ value is sent as it is shown.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -28,10 +29,10 @@ _OTHERWISE = re.compile(
 )
 
 
-def may_be_kept(resource: Resource, body: dict[str, Any]) -> bool:
-    """Whether the row may show a value of ``body`` while it holds another one."""
+def may_be_kept(resource: Resource, members: Iterable[tuple[str, Any]]) -> bool:
+    """Whether the row may show a value of a body while it holds another one."""
     sqlite, by_name = resource.dialect.name == "sqlite", resource.table.by_name
-    for name, value in body.items():
+    for name, value in members:
         if value.__class__ is str:
             if not sqlite:
                 continue

@@ -43,6 +43,31 @@ class Numbered(NamedTuple):
     parameters: Sequence[Any]
 
 
+class Stored(NamedTuple):
+    """
+    An INSERT of one row into a table that numbers its rows (SQLite).
+
+    The answer is the row's number; None if not exactly one row was stored.
+    """
+
+    sql: str
+    parameters: Sequence[Any]
+
+
+class Altered(NamedTuple):
+    """
+    An UPDATE of the row with a key, and a SELECT that shows it (SQLite).
+
+    The answer is the row; None if the UPDATE did not reach exactly one. A row that is longer than
+    the batch's replies may be raises TooMuchError.
+    """
+
+    sql: str
+    parameters: Sequence[Any]
+    select: str
+    key: Sequence[Any]
+
+
 class First(NamedTuple):
     """
     A statement whose row is short, or holds what the call has sent.
@@ -104,7 +129,7 @@ class Outdated(NamedTuple):
     """The answer is whether the schema may have changed; True once a batch at most."""
 
 
-Statement: TypeAlias = Reached | Numbered | First | One | Few
+Statement: TypeAlias = Reached | Numbered | Stored | Altered | First | One | Few
 """Can be sent without waiting for the answer to the one before."""
 Step: TypeAlias = Statement | Stream | Room | Raced | Outdated
 

@@ -35,11 +35,9 @@ class Conditions(NamedTuple):
 
 _NONE = Conditions()
 # What most calls with a body say, and nothing else.
-_ONLY_JSON = [(b"content-type", b"application/json")]
+ONLY_JSON = [(b"content-type", b"application/json")]
 _JSON = Conditions(b"application/json")
-_WANTED = frozenset(
-    (b"content-type", b"content-encoding", b"if-match", b"if-none-match", b"prefer")
-)
+WANTED = frozenset((b"content-type", b"content-encoding", b"if-match", b"if-none-match", b"prefer"))
 
 
 def read_conditions(headers: Headers, honoured: frozenset[bytes]) -> Conditions:
@@ -53,10 +51,10 @@ def read_conditions(headers: Headers, honoured: frozenset[bytes]) -> Conditions:
     Raises:
         RowFault: 400. A condition or preference is not understood, or cannot be honoured.
     """
-    said = [header for header in headers if header[0] in _WANTED]
+    said = [header for header in headers if header[0] in WANTED]
     if not said:
         return _NONE
-    if said == _ONLY_JSON:
+    if said == ONLY_JSON:
         return _JSON
     found: dict[bytes, bytes] = {}
     for name, value in said:

@@ -9,12 +9,12 @@ from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.query.query import Query
 from atomicbatch.server.query.sql import order_by
 from atomicbatch.server.rows.arrays import JsonArray
+from atomicbatch.server.rows.asked import Asked
 from atomicbatch.server.rows.plan import Few, First, Known, One, Plan, Row, Steps, Stream
 from atomicbatch.server.rows.preconditions import (
     Conditions,
     applied,
     is_unchanged,
-    read_conditions,
 )
 from atomicbatch.server.rows.preferences import ON_LISTS, ON_ROWS
 from atomicbatch.server.rows.representation import Representation, etag
@@ -24,7 +24,7 @@ from atomicbatch.server.rows.resource import JSON, Resource
 _FEW_ROWS = 20
 
 
-def read_one(resource: Resource, call: Call, key: Row) -> Plan:
+def read_one(resource: Resource, call: Call, asked: Asked, key: Row) -> Plan:
     """GET of one row."""
     query = resource.item_query(call)
 
@@ -33,7 +33,7 @@ def read_one(resource: Resource, call: Call, key: Row) -> Plan:
             raise resource.no_row()
         body = resource.whole.one(row)
         tag = etag(body)
-        if is_unchanged(tag, read_conditions(call.headers, ON_ROWS)):
+        if is_unchanged(tag, asked.conditions(ON_ROWS)):
             return Reply(304, ((b"etag", tag),), b"")
         if query.select is not None:
             body = resource.body(query, row)
@@ -42,10 +42,10 @@ def read_one(resource: Resource, call: Call, key: Row) -> Plan:
     return Known(One(resource.sql.select_by_key, key), finish)
 
 
-def read_many(resource: Resource, call: Call) -> Plan:
+def read_many(resource: Resource, call: Call, asked: Asked) -> Plan:
     """GET of the rows that a query asks for."""
     query = resource.query(call)
-    conditions = read_conditions(call.headers, ON_LISTS)
+    conditions = asked.conditions(ON_LISTS)
     shown, columns_sql = resource.shown(query)
     where, parameters = resource.where(query)
     sql = f"SELECT {columns_sql} FROM {resource.sql.name}{_rest(resource, query, where)}"

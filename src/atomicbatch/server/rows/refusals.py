@@ -8,7 +8,7 @@ header is ignored, as HTTP requires.
 
 from __future__ import annotations
 
-from atomicbatch.model import Call
+from atomicbatch.model import Call, Headers
 from atomicbatch.server.database.faults import RowFault
 
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -33,30 +33,48 @@ _ONE_OBJECT = b"application/vnd.pgrst.object"
 _WATCHED = frozenset({*_OVERRIDES, *_ALWAYS, *_ON_WRITES, b"accept", b"if-unmodified-since"})
 
 
-def refuse_unsupported(call: Call) -> None:
+def refuse_body(call: Call) -> None:
     """
-    Refuse a call that asks for what this server does not do.
+    Refuse a body where the method has none.
 
     Raises:
-        RowFault: 400, with the name of the header or the method.
+        RowFault: 400, with the name of the method.
     """
-    method = call.method
-    if call.body and method in _NO_BODY:
+    if call.body and call.method in _NO_BODY:
         # Other servers drop it. Most often it is the next request, and the delimiter before that
         # is broken.
-        raise RowFault(400, "unexpected-body", f"{method} takes no body, but this call has one")
-    for name, value in call.headers:
+        detail = f"{call.method} takes no body, but this call has one"
+        raise RowFault(400, "unexpected-body", detail)
+
+
+def refuse_headers(method: str, headers: Headers) -> None:
+    """
+    Refuse a call whose headers ask for what this server does not do.
+
+    Raises:
+        RowFault: 400, with the name of the header.
+    """
+    for name, value in headers:
         if name in _WATCHED:
-            _check(call, name, value, writes=method not in _READS)
+            _check(method, headers, name, value)
 
 
-def _check(call: Call, name: bytes, value: bytes, *, writes: bool) -> None:
+def are_watched(headers: Headers) -> bool:
+    """Whether ``refuse_headers`` may refuse them, with one method or another."""
+    return any(
+        name in _WATCHED and (name != b"accept" or _ONE_OBJECT in value.lower())
+        for name, value in headers
+    )
+
+
+def _check(method: str, headers: Headers, name: bytes, value: bytes) -> None:
+    writes = method not in _READS
     why = _ALWAYS.get(name) or (_ON_WRITES.get(name) if writes else None)
-    if name in _OVERRIDES and value.upper() != call.method.encode():
-        why = f"what counts is the request's own method, {call.method}"
+    if name in _OVERRIDES and value.upper() != method.encode():
+        why = f"what counts is the request's own method, {method}"
     elif name == b"accept" and writes and _ONE_OBJECT in value.lower():
         why = "this server answers with arrays; use Prefer: max-affected=1"
-    elif name == b"if-unmodified-since" and writes and b"if-match" not in dict(call.headers):
+    elif name == b"if-unmodified-since" and writes and b"if-match" not in dict(headers):
         # RFC 9110, section 13.1.4: next to If-Match it is ignored.
         detail = "If-Unmodified-Since: rows have no modification date; use If-Match"
         raise RowFault(400, "invalid-precondition", detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atomicbatch.model import Call, Reply
+from atomicbatch.server.rows.asked import Asked
 from atomicbatch.server.rows.bodies import object_body
 from atomicbatch.server.rows.change import bind
 from atomicbatch.server.rows.insert import insert
@@ -14,7 +15,6 @@ from atomicbatch.server.rows.preconditions import (
     Conditions,
     check_tag,
     precondition_failed,
-    read_conditions,
 )
 from atomicbatch.server.rows.preferences import ON_CHANGES
 from atomicbatch.server.rows.reach import dropped, not_reached
@@ -24,9 +24,9 @@ from atomicbatch.server.rows.resource import Resource
 from atomicbatch.server.rows.update import changed
 
 
-def replace(resource: Resource, call: Call, key: Row) -> Plan:
+def replace(resource: Resource, call: Call, asked: Asked, key: Row) -> Plan:
     """PUT of one row."""
-    conditions = read_conditions(call.headers, ON_CHANGES)
+    conditions = asked.conditions(ON_CHANGES)
     body = object_body(resource, call, conditions)
     query = resource.item_query(call)
     collection, _, segment = call.path.rpartition(b"/")

@@ -25,6 +25,7 @@ class Resource:
     Args:
         read_only: Only GET and HEAD are served, whatever the table is.
         max_bytes: How many bytes the replies of one batch may take together.
+        plain: Whether ``plain.py`` is used. Without it the replies are the same.
 
     Attributes:
         sql: The SQL for the table.
@@ -32,9 +33,18 @@ class Resource:
         positions: Where in such a row each column is.
         key_positions: Where the columns of the primary key are; empty without one.
         documents: The columns that hold JSON.
+        plain: The methods that ``plain.py`` has a plan for.
     """
 
-    def __init__(self, table: Table, dialect: Dialect, *, read_only: bool, max_bytes: int) -> None:
+    def __init__(
+        self,
+        table: Table,
+        dialect: Dialect,
+        *,
+        read_only: bool,
+        max_bytes: int,
+        plain: bool = True,
+    ) -> None:
         self.table = table
         self.dialect = dialect
         self.read_only = read_only or table.read_only
@@ -44,6 +54,16 @@ class Resource:
         self.positions = {column.name: index for index, column in enumerate(table.columns)}
         self.key_positions = tuple(self.positions[column.name] for column in table.key)
         self.documents = tuple(c for c in table.columns if c.kind is Kind.JSON)
+        self.plain = self._plain_methods() if plain else frozenset()
+
+    def _plain_methods(self) -> frozenset[str]:
+        methods = {"GET", "HEAD"}
+        if not self.read_only:
+            shown = {"POST": self.sql.returns_row, "PATCH": self.sql.update_returns}
+            methods |= {method for method, is_shown in shown.items() if is_shown}
+            if not self.table.has_triggers:
+                methods.add("DELETE")
+        return frozenset(methods)
 
     def query(self, call: Call) -> Query:
         """The query of a call on the collection."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from atomicbatch.model import Reply
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.rows.plan import (
+    Altered,
     Few,
     First,
     Known,
@@ -19,7 +20,9 @@ from atomicbatch.server.rows.plan import (
     Raced,
     Reached,
     Room,
+    Row,
     Steps,
+    Stored,
     Stream,
 )
 
@@ -78,10 +81,24 @@ def _stream(session: Session, step: Stream, room: int) -> Any:
         return step.take(rows, room)
 
 
+def _stored(session: Session, step: Stored, room: int) -> int | None:  # noqa: ARG001
+    cursor = session.execute(step.sql, step.parameters)
+    number: int | None = cursor.lastrowid if cursor.rowcount == 1 else None
+    return number
+
+
+def _altered(session: Session, step: Altered, room: int) -> Row | None:
+    if session.execute(step.sql, step.parameters).rowcount != 1:
+        return None
+    return session.one(step.select, step.key, room)
+
+
 # The answer to each kind of step.
 _ANSWERS: dict[type, Callable[[Session, Any, int], Any]] = {
     Reached: lambda session, step, room: session.execute(step.sql, step.parameters).rowcount,
     Numbered: lambda session, step, room: session.execute(step.sql, step.parameters).lastrowid,
+    Stored: _stored,
+    Altered: _altered,
     First: lambda session, step, room: session.execute(step.sql, step.parameters).fetchone(),
     One: lambda session, step, room: session.one(step.sql, step.parameters, room),
     Few: lambda session, step, room: session.few(step.sql, step.parameters, room),

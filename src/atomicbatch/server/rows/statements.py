@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
 
 from atomicbatch.server.database.bounds import TOO_LONG
 from atomicbatch.server.dialect import Dialect
+from atomicbatch.server.rows.plan import Row
+from atomicbatch.server.rows.writes import Write, Writes
 from atomicbatch.server.schema.tables import Column, Table
 from atomicbatch.server.values.codec import ValueProblem
 from atomicbatch.server.values.kinds import Kind
 
 # Types whose length PostgreSQL knows without reading the value.
 _OCTETS = frozenset({"text", "varchar", "character varying", "bytea"})
-
-
-class Write(NamedTuple):
-    """
-    An INSERT or UPDATE, for one set of columns in the order a client sent.
-
-    Attributes:
-        sql: An INSERT, or an UPDATE without its WHERE.
-        from_json: The conversion of each column's value.
-        assignments: What stands behind SET in an UPDATE.
-        by_key: The UPDATE of the row with a key, which returns the row where the database does.
-    """
-
-    sql: str
-    from_json: tuple[Callable[[Any], Any], ...]
-    assignments: str = ""
-    by_key: str = ""
-
-    def parameters(self, values: Iterable[Any]) -> list[Any]:
-        """
-        The driver's parameters for ``values``, in the order of the columns.
-
-        Raises:
-            ValueProblem: A value does not fit its column.
-        """
-        return [
-            None if value is None else convert(value)
-            for convert, value in zip(self.from_json, values, strict=True)
-        ]
 
 
 class Statements:
@@ -56,10 +30,9 @@ class Statements:
         returns_row: INSERT shows a row as it is stored in the end.
         update_returns: UPDATE shows a row as it is stored in the end.
         select_back: Reads a row that was just created, by what INSERT has returned; or None.
+        inserts: The INSERTs.
+        updates: The UPDATEs.
     """
-
-    # A client may send columns in any order. We keep no more different orders than this.
-    _MOST_KEPT = 256
 
     def __init__(self, table: Table, dialect: Dialect, *, most_bytes: int) -> None:
         self.table = table
@@ -85,8 +58,8 @@ class Statements:
         self.returning_place = f" RETURNING {self._returned(place)}" if place else self.returning
         self.returns_row = dialect.insert_returning and not self.returns_stale
         self.update_returns = dialect.update_returning and not self.returns_stale
-        self._inserts: dict[tuple[str, ...], Write] = {}
-        self._updates: dict[tuple[str, ...], Write] = {}
+        self.inserts = Writes(self._insert)
+        self.updates = Writes(self._update)
 
     def where(
         self, columns: tuple[Column, ...], values: Sequence[Any]
@@ -142,37 +115,23 @@ class Statements:
             f" THEN NULL ELSE {sql} END"
         )
 
-    def insert(self, names: tuple[str, ...]) -> Write:
-        """
-        INSERT of the columns ``names``, RETURNING the row (where it is, if ``returns_stale``).
-
-        Raises:
-            ValueProblem: There is no such column, or the database computes it.
-        """
-        write = self._inserts.get(names)
-        if write is None:
-            write = self._keep(self._inserts, names, self._insert(names))
-        return write
-
-    def update(self, names: tuple[str, ...]) -> Write:
-        """
-        UPDATE ... SET of the columns ``names``, without WHERE.
-
-        Raises:
-            ValueProblem: There is no such column, or the database computes it.
-        """
-        write = self._updates.get(names)
-        if write is None:
-            write = self._keep(self._updates, names, self._update(names))
-        return write
-
     def _update(self, names: tuple[str, ...]) -> Write:
+        """UPDATE ... SET of the columns ``names``, without WHERE."""
         columns = self._writable(names)
         assignments = ", ".join([f"{self.dialect.quote(name)} = {self._mark}" for name in names])
         sql = f"UPDATE {self.name} SET {assignments}"
         returning = self.returning if self.update_returns else ""
-        by_key = f"{sql} WHERE {self.by_key}{returning}"
-        return Write(sql, _conversions(columns), assignments, by_key)
+        by_key = f"{sql} WHERE {self.by_key}"
+        # A change of the number would move the row.
+        stays = self.table.number is not None and self.table.number not in columns
+        return Write(
+            columns,
+            sql,
+            bare=by_key if stays else "",
+            by_key=by_key + returning,
+            assignments=assignments,
+            row=self._row_of(columns) if stays else None,
+        )
 
     def defaults(self, columns: Sequence[Column]) -> str:
         """``a = default, b = default`` for an UPDATE that replaces a whole row."""
@@ -186,6 +145,7 @@ class Statements:
         return "DEFAULT"
 
     def _insert(self, names: tuple[str, ...]) -> Write:
+        """INSERT of the columns ``names``, RETURNING the row, or where it is."""
         columns = self._writable(names)
         if names:
             listed = ", ".join(self.dialect.quote(name) for name in names)
@@ -195,9 +155,22 @@ class Statements:
             sql = f"INSERT INTO {self.name} () VALUES ()"
         else:
             sql = f"INSERT INTO {self.name} DEFAULT VALUES"
+        bare = sql
         if self.dialect.insert_returning:
             sql += self.returning_place if self.returns_stale else self.returning
-        return Write(sql, _conversions(columns))
+        return Write(columns, sql, bare=bare, row=self._row_of(columns))
+
+    def _row_of(self, columns: Sequence[Column]) -> Callable[[Row], Row] | None:
+        """See ``Write.row``."""
+        number = self.table.number
+        others = [column for column in self.table.columns if column is not number]
+        if number is None or not all(column in columns and column.keeps for column in others):
+            return None
+        # The row's number comes first, then the parameters.
+        places = {column.name: index for index, column in enumerate(columns, 1)}
+        places[number.name] = 0
+        order = [places[column.name] for column in self.table.columns]
+        return itemgetter(*order) if others else itemgetter(slice(0, 1))
 
     def _writable(self, names: tuple[str, ...]) -> list[Column]:
         by_name = self.table.by_name
@@ -214,15 +187,3 @@ class Statements:
                 )
             columns.append(column)
         return columns
-
-    def _keep(
-        self, kept: dict[tuple[str, ...], Write], names: tuple[str, ...], write: Write
-    ) -> Write:
-        if len(kept) >= self._MOST_KEPT:
-            kept.clear()
-        kept[names] = write
-        return write
-
-
-def _conversions(columns: list[Column]) -> tuple[Callable[[Any], Any], ...]:
-    return tuple([column.codec.from_json for column in columns])

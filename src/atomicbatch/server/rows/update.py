@@ -8,6 +8,7 @@ from atomicbatch.model import Call, Header, Reply
 from atomicbatch.server.database.faults import RowFault
 from atomicbatch.server.query.query import Query
 from atomicbatch.server.rows.arrays import JsonArray, Keys
+from atomicbatch.server.rows.asked import Asked
 from atomicbatch.server.rows.bodies import object_body
 from atomicbatch.server.rows.change import change
 from atomicbatch.server.rows.keeping import may_be_kept
@@ -16,7 +17,6 @@ from atomicbatch.server.rows.preconditions import (
     Conditions,
     applied,
     current_row,
-    read_conditions,
 )
 from atomicbatch.server.rows.preferences import ON_CHANGES
 from atomicbatch.server.rows.reach import (
@@ -34,13 +34,13 @@ from atomicbatch.server.rows.resource import JSON, Resource
 from atomicbatch.server.values.codec import ValueProblem
 
 
-def update_one(resource: Resource, call: Call, key: Row) -> Plan:
+def update_one(resource: Resource, call: Call, asked: Asked, key: Row) -> Plan:
     """PATCH of one row."""
-    conditions = read_conditions(call.headers, ON_CHANGES)
+    conditions = asked.conditions(ON_CHANGES)
     body = object_body(resource, call, conditions)
     query = resource.item_query(call)
-    if body and not conditions.of_row and not may_be_kept(resource, body):
-        known = _known(resource, query, conditions, key, body)
+    if body and not conditions.of_row and not may_be_kept(resource, body.items()):
+        known = _known(resource, call, query, conditions, key, body)
         if known is not None:
             return known
     return _update(resource, query, conditions, key, body)
@@ -61,16 +61,22 @@ def changed(
 
 
 def _known(
-    resource: Resource, query: Query, conditions: Conditions, key: Row, body: dict[str, Any]
+    resource: Resource,
+    call: Call,
+    query: Query,
+    conditions: Conditions,
+    key: Row,
+    body: dict[str, Any],
 ) -> Known | None:
     """The plan where UPDATE shows the row as it is stored; else None."""
     if not resource.sql.update_returns:
         return None
     try:
-        write = resource.sql.update(tuple(body))
+        write = resource.sql.updates.of(tuple(body))
         parameters = write.parameters(body.values())
     except ValueProblem:  # unless the row shows just this value: it has to be read first
         return None
+    resource.sql.updates.remember(call.body, write)
 
     def finish(row: Row | None) -> Reply | Steps[Reply]:
         if row is None:
@@ -97,14 +103,14 @@ def _update(
     return changed(resource, query, conditions, row)
 
 
-def update_many(resource: Resource, call: Call) -> Plan:
+def update_many(resource: Resource, call: Call, asked: Asked) -> Plan:
     """PATCH of the rows that a filter finds."""
-    conditions = read_conditions(call.headers, ON_CHANGES)
+    conditions = asked.conditions(ON_CHANGES)
     body = object_body(resource, call, conditions)
     query = filter_of(resource, call, conditions)
     if not body:
         raise RowFault(400, "wrong-type", "the body names no column to change")
-    write = resource.sql.update(tuple(body))
+    write = resource.sql.updates.of(tuple(body))
     where, filtered = resource.where(query)
     parameters = (*write.parameters(body.values()), *filtered)
     sql = f"{write.sql} WHERE {where}"

@@ -35,6 +35,10 @@ class Details(ABC):
         """Whether the database numbers rows in this column although it has no default."""
         return False
 
+    def is_row_number(self, table: str, key: Collection[str]) -> bool:  # noqa: ARG002 - SQLite's
+        """Whether the primary key is the number that the database itself knows a row by."""
+        return False
+
     def uniques(
         self,
         table: str,  # noqa: ARG002 - SQLite's alone

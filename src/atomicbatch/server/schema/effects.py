@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -19,6 +20,8 @@ class Effects(NamedTuple):
     """Tables that are served for reading only, each with the reason."""
     without_rowid: frozenset[str] = frozenset()
     """SQLite's tables that do not number their rows."""
+    direct: frozenset[str] = frozenset()
+    """SQLite's tables that store what they are sent, as far as their columns do, or refuse it."""
 
 
 _INSTEAD = "a rule of the database replaces its writes"
@@ -81,13 +84,16 @@ _SQLITE_INDIRECT = re.compile(
 
 def _sqlite_effects(connection: sa.Connection) -> Effects:
     by_folded: dict[str, str] = {}
-    indirect = set()
+    indirect, resolving = set(), set()
     rows = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master").all()
     for type_, name, _, sql in rows:
         if type_ == "table":
             by_folded[name.lower()] = name
             if _SQLITE_INDIRECT.search(sql or ""):
                 indirect.add(name)
+            # Blanks or a comment may stand between the words of a clause; within one, nothing can.
+            if "conflict" in (sql or "").lower():
+                resolving.add(name)
     # A trigger keeps its table's name as it was written, which may differ in its letters' case.
     indirect |= {by_folded.get(row[2].lower(), row[2]) for row in rows if row[0] == "trigger"}
     listed = connection.exec_driver_sql("PRAGMA table_list").mappings().all()
@@ -96,4 +102,12 @@ def _sqlite_effects(connection: sa.Connection) -> Effects:
         frozenset(indirect),
         {row["name"]: _SHADOW for row in own if row["type"] == "shadow"},
         frozenset(row["name"] for row in own if row["wr"]),
+        _direct(connection, own) - indirect - resolving,
     )
+
+
+def _direct(connection: sa.Connection, tables: Iterable[sa.RowMapping]) -> frozenset[str]:
+    # UTF-16 has no form for two characters, which SQLite then replaces.
+    if connection.exec_driver_sql("PRAGMA encoding").scalar() != "UTF-8":
+        return frozenset()
+    return frozenset(row["name"] for row in tables if row["type"] == "table" and not row["wr"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from atomicbatch.server.schema.effects import Effects, effects
 from atomicbatch.server.schema.mariadb_details import MariaDBDetails, unescape_names
 from atomicbatch.server.schema.postgresql_details import PostgreSQLDetails
 from atomicbatch.server.schema.sqlite_details import SQLiteDetails
+from atomicbatch.server.schema.sqlite_storage import keeps
 from atomicbatch.server.schema.tables import Column, ForeignKey, Schema, Table
 from atomicbatch.server.values.codecs import codec_for
 from atomicbatch.server.values.kinds import Bounds
@@ -140,9 +142,18 @@ class _Reader:
             nulls_equal=self._details.nulls_equal(name),
             has_triggers=name in self._effects.indirect,
             place=self._details.place(name, by_name),
+            number=self._number(name, columns, found.key),
             read_only=bool(why),
             read_only_why=why,
         )
+
+    def _number(self, table: str, columns: Sequence[Column], key: list[str]) -> Column | None:
+        """See ``Table.number``."""
+        if table not in self._effects.direct or not self._details.is_row_number(table, key):
+            return None
+        by_name = {column.name: column for column in columns if column.writable}
+        # No column may be computed.
+        return by_name[key[0]] if key and len(by_name) == len(columns) else None
 
     def _column(self, found: _Reflected, column: ReflectedColumn) -> Column:
         table, name = found.name, column["name"]
@@ -151,6 +162,7 @@ class _Reader:
         nullable = bool(column["nullable"]) and not held.not_null
         has_default = numbered or held.has_default or _has_default(column)
         codec = codec_for(self._dialect, name, held.kind, held.bounds)
+        declared = self._type_name(table, column)
         return Column(
             name=name,
             kind=held.kind,
@@ -159,7 +171,8 @@ class _Reader:
             writable=not _is_computed(column),
             default_sql=self._default_sql(column),
             select_sql=self._select_sql(name, held),
-            sql_type=self._type_name(table, column),
+            keeps=self._dialect.name == "sqlite" and keeps(held.kind, declared),
+            sql_type=declared,
             comment=column.get("comment"),
             # A number that SQLite has given is one, whatever SQLite allows in other columns.
             codec=replace(codec, to_json=None) if numbered else codec,

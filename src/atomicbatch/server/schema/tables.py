@@ -33,6 +33,7 @@ class Column:
         default_sql: The default as SQL text; None if there is none, or if it is another value each
             time.
         item: The kind of an array's items.
+        keeps: Whether it surely stores what it is sent; see ``sqlite_storage.py``.
         sql_type: The type's name as the database writes it, for people.
         codec: JSON values <-> the driver's.
     """
@@ -52,6 +53,7 @@ class Column:
     select_sql: str | None = None
     default_sql: str | None = None
     item: Kind | None = None
+    keeps: bool = False
     sql_type: str = ""
     comment: str | None = None
     codec: Codec = field(repr=False, compare=False)
@@ -84,6 +86,8 @@ class Table:
         has_triggers: Writes may do something else than they say: because of triggers, rules, or
             SQLite's ON CONFLICT IGNORE. RETURNING may show a row before they have changed it.
         place: The database's own columns that say where it keeps a row; empty if it has none.
+        number: SQLite's column for a row's number. None if there is none, and also if anything but
+            the values sent decides what an INSERT stores.
         read_only: Only GET and HEAD are served.
         read_only_why: The reason, for people.
         schema: The database schema to qualify the name with, or None.
@@ -98,6 +102,7 @@ class Table:
     nulls_equal: frozenset[frozenset[str]] = frozenset()
     has_triggers: bool = False
     place: tuple[str, ...] = ()
+    number: Column | None = None
     read_only: bool = False
     read_only_why: str = ""
     schema: str | None = None

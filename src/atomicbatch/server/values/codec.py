@@ -48,11 +48,19 @@ class Codec:
         from_json: A decoded JSON value, not None -> a driver parameter. Raises ValueProblem.
         from_text: Text of a URL (key or filter operand) -> a driver parameter. Raises ValueProblem.
         to_json: The driver's value, not None -> JSON-encodable value; None where they are the same.
+        unchanged: The class whose values ``to_json`` gives as they are; None if there is none.
+        typed: JSON values that ``from_json`` takes, as a type for msgspec; None where no type
+            tells. It need not describe all of them.
+        from_typed: A value decoded as ``typed``, not None -> what ``from_json`` gives for it;
+            None where they are the same.
     """
 
     from_json: Callable[[Any], Any]
     from_text: Callable[[str], Any]
     to_json: Callable[[Any], Any] | None
+    unchanged: type | None = None
+    typed: Any = None
+    from_typed: Callable[[Any], Any] | None = None
 
 
 # A float would change some of the digits: 0.1 stays 0.1.

@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.values.codec import (
@@ -48,24 +50,32 @@ def integer_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         return from_json(int(text))
 
     # SQLite lets a column hold values of any type; infinity would be shown as null.
-    return Codec(from_json, from_text, as_stored if dialect.name == "sqlite" else None)
+    to_json = as_stored if dialect.name == "sqlite" else None
+    return Codec(from_json, from_text, to_json, unchanged=int, typed=_whole(low, high))
+
+
+def _whole(low: int, high: int) -> Any:
+    """Whole numbers within bounds, as far as msgspec has them: in 64 bits."""
+    low, high = max(low, -(2**63)), min(high, 2**63 - 1)
+    return Annotated[int, msgspec.Meta(ge=low, le=high)]
 
 
 def decimal_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
     scale, precision = bounds.scale, bounds.precision
     finish = _sqlite_number(name) if dialect.name == "sqlite" else None
-    plain = _plain_amounts(precision, scale) if finish else None
+    plain = _plain_amounts(precision, scale, float_digits=finish is not None)
+    number = Decimal if finish is None else float
 
     def from_json(value: Any) -> Any:
-        if isinstance(value, str):
-            return from_text(value)
+        if value.__class__ is str:
+            return number(value) if plain and plain.fullmatch(value) else from_text(value)
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise ValueProblem(name, f"must be a decimal number, not {json_type(value)}")
         return checked(Decimal(value))
 
     def from_text(text: str) -> Any:
         if plain is not None and plain.fullmatch(text):
-            return float(text)
+            return number(text)
         if not DECIMAL.fullmatch(text):
             if dialect.name == "postgresql" and text in ("NaN", "Infinity", "-Infinity"):
                 return text
@@ -89,14 +99,20 @@ def decimal_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
     return Codec(from_json, from_text, _sqlite_decimal(scale) if finish else _decimal_text)
 
 
-def _plain_amounts(precision: int | None, scale: int | None) -> re.Pattern[str] | None:
+def _plain_amounts(
+    precision: int | None, scale: int | None, *, float_digits: bool
+) -> re.Pattern[str] | None:
     """
-    What fits NUMERIC(precision, scale) as it is written, and a double digit for digit.
+    What surely fits NUMERIC(precision, scale), by how it is written.
 
-    A double keeps 15 digits (DBL_DIG). Most amounts are that short, and
-    a Decimal each would take longer than the rest of the call's conversions together.
+    To look at a Decimal's digits takes longer than all other conversions of a call together.
+
+    Args:
+        float_digits: It must fit a double digit for digit, too. That keeps 15 of them (DBL_DIG).
     """
-    if precision is None or not scale or precision <= scale or precision > 15:
+    if precision is None or scale is None or not 0 < scale < precision:
+        return None
+    if float_digits and precision > 15:
         return None
     return re.compile(rf"-?[0-9]{{1,{precision - scale}}}\.[0-9]{{1,{scale}}}", re.ASCII)
 
@@ -172,14 +188,18 @@ def float_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
         return from_json(Decimal(text))
 
     def to_json(value: Any) -> Any:
-        if value.__class__ is float and not math.isfinite(value):
+        if value.__class__ is float:
+            if math.isfinite(value):
+                return value
             # JSON has no such numbers (RFC 8259 section 6).
             return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
         if value.__class__ is int:
             return float(value)  # SQLite's RETURNING shows 3.0 as it is kept on disk: as 3
-        return value if value.__class__ is float else as_stored(value)
+        return as_stored(value)
 
-    return Codec(from_json, from_text, to_json)
+    return Codec(
+        from_json, from_text, to_json, typed=float, from_typed=float.__repr__ if special else None
+    )
 
 
 def boolean_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
@@ -204,4 +224,5 @@ def boolean_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
             return value == 1
         return value if isinstance(value, bool | int) else as_stored(value)
 
-    return Codec(from_json, from_text, to_json)
+    typed = bool if dialect.name == "postgresql" else bool | _whole(-128, 127)
+    return Codec(from_json, from_text, to_json, unchanged=bool, typed=typed)

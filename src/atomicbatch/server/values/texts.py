@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import uuid
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.values.codec import Codec, ValueProblem, as_stored, json_type
@@ -34,7 +37,14 @@ def text_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
             raise ValueProblem(name, f"must be text, not {json_type(value)}")
         return from_text(value)
 
-    return Codec(from_json, from_text, None)
+    return Codec(from_json, from_text, None, typed=_typed(length, choices))
+
+
+def _typed(length: int | None, choices: tuple[str, ...] | None) -> Any:
+    """The texts of a column, as a type for msgspec; who uses it has to refuse NUL."""
+    if choices is not None:
+        return None
+    return str if length is None else Annotated[str, msgspec.Meta(max_length=length)]
 
 
 def bytes_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
@@ -64,8 +74,14 @@ def bytes_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
     return Codec(from_json, from_text, to_json)
 
 
+# As Python, and all of the databases, write it.
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
 def uuid_codec(dialect: Dialect, name: str, bounds: Bounds) -> Codec:
     def from_text(text: str) -> str:
+        if _UUID.fullmatch(text):
+            return text
         if len(text) in (32, 36):
             try:
                 return str(uuid.UUID(text))
