@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from atomicbatch.model import Call, Headers, Reply
 from atomicbatch.wire import read_replies, write_replies
-from atomicbatch.wire.reply import ReplyWriter, is_writable
+from atomicbatch.wire.multipart import Content
+from atomicbatch.wire.reply import _FORMS, ReplyWriter, is_writable
 from tests.wire.strategies import patient
 
 DATE = b"Tue, 24 Nov 2026 10:00:00 GMT"
@@ -205,3 +206,84 @@ def test_nothing_that_a_reply_holds_raises(
     assert rest in (body, b"")
     assert all(b": " in line for line in head.split(b"\r\n")[1:])
     assert head.count(b"\n") == head.count(b"\r") == head.count(b"\r\n")
+
+
+def test_a_date_of_its_own() -> None:
+    """A reply has one Date: its own where it has one, in its place."""
+    own = written(headers=((b"a", b"b"), (b"date", b"theirs")))
+    assert own.endswith(b"OK\r\nA: b\r\nDate: theirs\r\nContent-Length: 0\r\n\r\n")
+
+
+NAMES = [
+    *(b"content-type", b"etag", b"location", b"set-cookie", b"date", b"content-length", b"x-a"),
+    *(b"connection", b"keep-alive", b"transfer-encoding", b"x-1", b"x_y", b"ETag", b"Date", b"a b"),
+    *(b"", b"a:", b"%b", b"-"),
+]
+VALUES = [
+    *(b"a", b'"1"', b"/items/1", b"a b", b"a  b", b"text/plain; charset=utf-8", b"%d", b"\xe9\xff"),
+    *(
+        b"",
+        b" ",
+        b" a",
+        b"a ",
+        b"\ta",
+        b"a\t",
+        b"a\tb",
+        b"a\r\nb: c",
+        b"a\n",
+        b"\r",
+        b"a\0",
+        b"\x7f",
+    ),
+    *(b"\x80", b"\xa0", b"\xa0a", b"\xad", b"x-a, close"),
+]
+
+
+@patient
+@given(
+    st.sampled_from([200, 201, 204, 304, 404, 799]) | st.integers(-1, 1100),
+    st.lists(
+        st.tuples(
+            st.sampled_from(NAMES[:3]) | st.sampled_from(NAMES),
+            st.sampled_from(VALUES[:6]) | st.sampled_from(VALUES) | st.binary(max_size=3),
+        ),
+        max_size=5,
+    ),
+    st.sampled_from([b"", b"hello", b"\r\n\r\n"]),
+    st.sampled_from(["GET", "POST", "HEAD"]),
+    st.sampled_from([None, b"<1>", b"plain", b"<", b"%b"]),
+)
+def test_a_form_writes_what_is_written_line_by_line(
+    status: int, headers: list[tuple[bytes, bytes]], body: bytes, method: str, content_id: bytes
+) -> None:
+    """Whatever a reply holds, and whether such a one came before: the bytes are the same."""
+    reply, writer = Reply(status, tuple(headers), body), ReplyWriter(DATE)
+    expected = writer._write_checked(call(method, content_id), reply)
+    for _ in range(2):
+        assert writer.write(call(method, content_id), reply) == expected
+
+
+def test_usual_replies_are_written_by_a_form() -> None:
+    """They are never checked line by line, or half the time would be lost."""
+
+    class Form(ReplyWriter):
+        def _write_checked(self, call: Call, reply: Reply) -> Content:
+            raise AssertionError(reply)
+
+    headers = ((b"content-type", b"application/json"), (b"etag", b'"1"'), (b"content-length", b"2"))
+    for status in (200, 201, 204, 422):
+        for content_id in (None, b"<1>", b"1"):
+            assert all(
+                Form(DATE).write(call("POST", content_id), Reply(status, headers, b"{}"))[:1]
+            )
+
+
+def test_forms_are_remembered_within_bounds() -> None:
+    """An app that makes up names fills no memory."""
+    writer = ReplyWriter(DATE)
+    for number in range(2000):
+        name = b"".join(b"abcdefghij"[int(digit) : int(digit) + 1] for digit in str(number))
+        head, _ = writer.write(call(), Reply(200, ((name, b"x"), (b"x" * 5000, b"y")), b""))
+        head, _ = writer.write(call(), Reply(200, ((name, b"x"),), b""))
+        assert b"\r\n%b: x\r\n" % name.title() in head
+    assert sum(len(name) for _, names in _FORMS for name in names) < 300_000

@@ -57,4 +57,4 @@ def test_names_are_remembered_within_bounds() -> None:
         assert own.fate_of(name) is Fate.INHERITED
     own.may_set(b"x" * 1_000_000)
     own.fate_of(b"x" * 1_000_000)
-    assert sum(map(len, [*own._settable, *own._fates])) < 100_000
+    assert sum(map(len, [*own.settable, *own.fates])) < 100_000

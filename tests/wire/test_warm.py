@@ -262,7 +262,7 @@ def test_no_request_reaches_another() -> None:
 def remembered(rules: Rules) -> str:
     """Everything that stays of the batches that were read by these rules."""
     targets = rules.targets(PATHS)
-    return repr([rules._fates, rules._settable, rules.part_heads, vars(targets)])
+    return repr([rules.fates, rules.settable, rules.part_heads, vars(targets)])
 
 
 def test_no_secret_is_remembered() -> None:

@@ -34,9 +34,19 @@ def read_head(headers: Headers, limits: Limits) -> Head:
         WireError: The head alone is reason enough to refuse the batch.
     """
     refuse_unsupported(headers)
-    format_, read_body = choose_format(_values(headers, b"content-type"))
-    applied = codings.content_codings(_values(headers, b"content-encoding"))
-    for length in _values(headers, b"content-length"):
+    types: list[bytes] = []
+    encodings: list[bytes] = []
+    lengths: list[bytes] = []
+    for name, value in headers:
+        if name == b"content-type":
+            types.append(value)
+        elif name == b"content-length":
+            lengths.append(value)
+        elif name == b"content-encoding":
+            encodings.append(value)
+    format_, read_body = choose_format(types)
+    applied = codings.content_codings(encodings) if encodings else []
+    for length in lengths:
         # Anything but digits is the HTTP server's business; 20 digits are more than 2**64.
         if length.isdigit() and (len(length) > 20 or int(length) > limits.max_body_bytes):
             raise body_too_long(limits)
@@ -76,7 +86,3 @@ def read_request(
         batch_paths=batch_paths,
         rules=options.rules,
     )
-
-
-def _values(headers: Headers, name: bytes) -> list[bytes]:
-    return [value for header, value in headers if header == name]

@@ -16,6 +16,7 @@ from atomicbatch.exchange.request import Head, read_head
 from atomicbatch.limits import EndpointLimits, Limits, ServerLimits
 from atomicbatch.model import Batch, Fate, Header, Headers, Outcome
 from atomicbatch.problems import TITLES, error_reply, outcome_header, problem_reply, replies_for
+from atomicbatch.wire.memo import Memo
 from atomicbatch.wire.reply import reason_of
 
 # Below this a compressed response saves no packet worth the time.
@@ -96,12 +97,22 @@ def write_response(
         headers += ((b"batch-attempts", b"%d" % outcome.attempts),)
     accepted = [value for name, value in head.headers if name == b"accept-encoding"]
     if accepted:
-        coding, identity = codings.choose(accepted)
+        coding, identity = _choose_coding(b",".join(accepted))
         if coding is not None and (len(body) >= _MIN_COMPRESSED_BYTES or not identity):
             body = codings.encode(body, coding)
             headers += ((b"content-encoding", coding.encode()),)
     status = rolled_back_status if outcome.fate is Fate.ROLLED_BACK else 200
     return _response(status, headers, body)
+
+
+# Clients of one kind accept the same each time.
+_CHOSEN: Memo[bytes, tuple[str | None, bool]] = Memo(256, 256)
+
+
+def _choose_coding(accepted: bytes) -> tuple[str | None, bool]:
+    """Choose a coding by the value of Accept-Encoding; see :func:`codings.choose`."""
+    chosen = _CHOSEN.get(accepted)
+    return chosen or _CHOSEN.keep(accepted, codings.choose([accepted]), len(accepted))
 
 
 def refusal(error: AtomicBatchError) -> Response:

@@ -29,6 +29,10 @@ _QUOTES_END = re.compile(rb'(?:[^"]|"(?:[^"\\]|\\.)*")*', re.DOTALL)
 _PREFERENCE_NAME = re.compile(rb"[^=; \t]*")
 
 
+# Python 3.11 takes 0.2 us for each look at an enum's member.
+_INHERITED, _SHARED, _CONNECTION = Fate.INHERITED, Fate.SHARED, Fate.CONNECTION
+
+
 class Inheritance:
     """
     What all calls of one batch take over.
@@ -73,9 +77,9 @@ class Inheritance:
         Args:
             own: As in the call; Content-Length is the caller's business.
         """
-        may_set = self.rules.may_set
+        settable, may_set = self.rules.settable, self.rules.may_set
         names = {name for name, _ in own}
-        refused = {name for name in names if not may_set(name)}
+        refused = {name for name in names if not (settable.get(name) or may_set(name))}
         if refused:
             own = tuple([header for header in own if header[0] not in refused])
             names -= refused
@@ -126,18 +130,18 @@ class Inheritance:
         ]
 
     def _inherited(self, headers: Headers) -> Headers:
-        fate_of = self.rules.fate_of
+        fates, fate_of = self.rules.fates, self.rules.fate_of
         inherited: list[Header] = []
         named: set[bytes] = set()
         for name, value in headers:
-            fate = fate_of(name)
-            if fate is Fate.INHERITED:
+            fate = fates.get(name) or fate_of(name)
+            if fate is _INHERITED:
                 inherited.append((name, value))
-            elif fate is Fate.SHARED:
+            elif fate is _SHARED:
                 value = _for_calls(name, value)
                 if value:
                     inherited.append((name, value))
-            elif fate is Fate.CONNECTION:
+            elif fate is _CONNECTION:
                 named |= connection_names(((name, value),))
         if named and (named := named & {name for name, _ in inherited}):
             # A client must not be able to take away what the proxy said by naming it there.

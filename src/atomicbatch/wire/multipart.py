@@ -14,12 +14,17 @@ import re
 import secrets
 from collections.abc import Iterable
 
-from atomicbatch.big_bytes import concatenated, occurs
+from atomicbatch.big_bytes import SLICE_BYTES, concatenated, occurs
 from atomicbatch.errors import LimitError, MalformedError, MediaTypeError
 
 # RFC 2046, section 5.1.1: bchars, at most 70, the last of them no space.
 _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 
+# What nearly all clients write; it has one reading, which is that of the patterns below.
+_USUAL = re.compile(
+    rb"multipart/mixed; ?boundary="
+    rb"(?:([0-9A-Za-z'()+_,\-./:=?]{1,70})|\"([0-9A-Za-z'()+_,\-./:=?]{1,70})\")"
+)
 _MEDIA_TYPE = re.compile(rb"[ \t]*([^ \t;]*)[ \t]*")
 
 # RFC 9110, section 5.6.6. More than it allows: semicolons without a parameter, white space around
@@ -59,6 +64,8 @@ def boundary_of(content_type: bytes) -> bytes:
         MediaTypeError: This is not multipart/mixed.
         MalformedError: The boundary is missing, given twice, or not as RFC 2046 wants it.
     """
+    if usual := _USUAL.fullmatch(content_type):
+        return usual[1] or usual[2]
     found = _MEDIA_TYPE.match(content_type)
     if not found or found[1].lower() != b"multipart/mixed":
         raise MediaTypeError("the body must be multipart/mixed")
@@ -246,10 +253,9 @@ def join_parts(parts: list[Content], boundary: bytes | None, prefix: bytes) -> t
     if boundary is not None:
         name = boundary.lower()
         taken = any(name in head.lower() or name in body.lower() for head, body in parts)
-        body = None if taken or not _UNQUOTED.fullmatch(boundary) else _joined(parts, boundary)
-        if body is None:
+        if taken or not _UNQUOTED.fullmatch(boundary):
             raise ValueError(f"boundary {boundary!r} cannot be used for these parts")
-        return b"multipart/mixed; boundary=" + boundary, body
+        return b"multipart/mixed; boundary=" + boundary, concatenated(_pieces(parts, boundary))
     while True:
         boundary = prefix + secrets.token_hex(16).encode()
         body = _joined(parts, boundary)
@@ -258,12 +264,20 @@ def join_parts(parts: list[Content], boundary: bytes | None, prefix: bytes) -> t
 
 
 def _joined(parts: list[Content], boundary: bytes) -> bytes | None:
-    """Write the body, or return None where the boundary occurs in a part."""
-    delimiter = b"\r\n--%b\r\n" % boundary
-    pieces = [delimiter[2:]]
-    for head, body in parts:
-        if boundary in head or occurs(boundary, body):
-            return None
-        pieces += (head, body, delimiter)
-    pieces[-1] = b"\r\n--%b--\r\n" % boundary
+    """Write the body, or return None where the boundary, a random one, occurs in a part."""
+    pieces = _pieces(parts, boundary)
+    if sum(map(len, pieces)) <= SLICE_BYTES:
+        body = b"".join(pieces)
+        return body if body.count(boundary) == len(parts) + 1 else None
+    if any(boundary in head or occurs(boundary, body) for head, body in parts):
+        return None
     return concatenated(pieces)
+
+
+def _pieces(parts: list[Content], boundary: bytes) -> list[bytes]:
+    """List the pieces of a body: delimiters, and what is between them."""
+    delimiter = b"\r\n--%b\r\n" % boundary
+    pieces = [piece for head, body in parts for piece in (delimiter, head, body)]
+    pieces[0] = delimiter[2:]
+    pieces.append(b"\r\n--%b--\r\n" % boundary)
+    return pieces

@@ -7,7 +7,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from atomicbatch.errors import MalformedError
-from atomicbatch.model import Call, Header, Headers, Reply
+from atomicbatch.model import Call, Headers, Reply
 from atomicbatch.wire.grammar import (
     connection_names,
     find_empty_line,
@@ -16,6 +16,7 @@ from atomicbatch.wire.grammar import (
     read_fields,
     write_name,
 )
+from atomicbatch.wire.memo import Memo
 from atomicbatch.wire.message import NOT_DECLARED, PartReader, declared_length, read_body
 from atomicbatch.wire.multipart import Content
 
@@ -63,32 +64,45 @@ class ReplyWriter:
     The batch has been committed when this runs, so that nothing may fail here: what cannot be
     written is left out. ``is_writable`` tells it beforehand.
 
+    Most replies have headers whose names came before and whose values are plain. Those are filled
+    into a form that is made once for their status and names; all others are written line by line.
+
     Args:
         date: The value of the Date header of replies that have none. A server would send one, and
             some clients cannot read a reply without any header.
     """
 
     def __init__(self, date: bytes) -> None:
-        self._date = b"Date: %b\r\n" % date
-        self._lines: dict[Header, bytes] = {}
-        self._blocks: dict[Headers, tuple[bytes, bytes]] = {}
+        self._date = date
 
     def write(self, call: Call, reply: Reply) -> Content:
         """Write the content of a part."""
         status, headers, body = reply
+        names, values = zip(*headers) if headers else ((), ())  # noqa: B905 - they are all pairs
+        form = _FORMS.get((status, names))
+        if form is None:
+            size = sum(map(len, names))
+            form = _FORMS.keep((status, names), _form_of(status, names), size)
+        if not form or call.method == "HEAD" or not _are_plain(values):
+            return self._write_checked(call, reply)
+        content_id = call.content_id
+        part = _response_id(content_id) if content_id else _PART_HEADERS
+        if status in _BODILESS:
+            return form % (part, self._date, *values), b""
+        return form % (part, self._date, *values, len(body)), body
+
+    def _write_checked(self, call: Call, reply: Reply) -> Content:
+        """Write the content of a part, whatever the reply holds."""
+        status, headers, body = reply
         if not 200 <= status <= 999:
             status, headers, body = 500, (), b""
-        block = self._blocks.get(headers)
-        if block is None:
-            block = self._blocks[headers] = self._write_block(headers)
-        plain, odd = block
-        if status in (204, 304) or call.method == "HEAD":
-            # RFC 9110, section 6.4.1. No Content-Length either: readers of parts would wait for it.
+        plain, odd = self._write_block(headers)
+        if status in _BODILESS or call.method == "HEAD":
             body = b""
         else:
             plain += b"Content-Length: %d\r\n" % len(body)
         content_id = call.content_id
-        head = b"%b%b%b%b\r\n" % (
+        head = b"%b\r\n%b%b%b\r\n" % (
             _response_id(content_id) if content_id else _PART_HEADERS,
             _status_line(status),
             plain,
@@ -104,13 +118,11 @@ class ReplyWriter:
             headers = tuple(header for header in headers if header[0] not in named)
         plain: list[bytes] = []
         odd: list[bytes] = []
-        for header in headers:
-            line = self._lines.get(header)
-            if line is None:
-                line = self._lines[header] = _write_reply_field(*header)
-            (odd if header[0].translate(None, _PLAIN) else plain).append(line)
+        for name, value in headers:
+            line = _write_reply_field(name, value)
+            (odd if name.translate(None, _PLAIN) else plain).append(line)
         if b"date" not in names or not any(line.startswith(b"Date:") for line in plain):
-            plain.insert(0, self._date)
+            plain.insert(0, b"Date: %b\r\n" % self._date)
         return b"".join(plain), b"".join(odd)
 
 
@@ -131,6 +143,9 @@ _NOT_WRITTEN = frozenset({
     b"connection", b"content-length", b"keep-alive", b"proxy-connection", b"te", b"trailer",
     b"transfer-encoding", b"upgrade",
 })  # fmt: skip
+
+# RFC 9110, section 6.4.1. No Content-Length either: readers of parts would wait for the body.
+_BODILESS = frozenset({204, 304})
 
 _PLAIN = b"-ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -171,10 +186,41 @@ def reason_of(status: int) -> str:
         return "Unknown"
 
 
+# By status and names. What a handler answers has a few of them.
+_FORMS: Memo[tuple[int, tuple[bytes, ...]], bytes] = Memo(256, 1024)
+
+
+def _form_of(status: int, names: tuple[bytes, ...]) -> bytes:
+    """
+    Make a form for replies: a format of the part's headers, the Date, a value for each name, and
+    the length of the body, if it may have one. Empty where such replies are written line by line.
+    """
+    if not 200 <= status <= 999 or b"connection" in names:
+        return b""
+    if any(not name or name != name.lower() or name.translate(None, _PLAIN) for name in names):
+        return b""
+    # "%.0b" takes a value and writes nothing.
+    date = b"%.0b" if b"date" in names else b"Date: %b\r\n"
+    lines = [b"%b\r\n", _status_line(status), date]
+    lines += [b"%.0b" if name in _NOT_WRITTEN else write_name(name) + b": %b\r\n" for name in names]
+    if status not in _BODILESS:
+        lines.append(b"Content-Length: %d\r\n")
+    return b"".join([*lines, b"\r\n"])
+
+
+def _are_plain(values: tuple[bytes, ...]) -> bool:
+    """
+    Tell whether values can be written as they are: without control characters and blanks around
+    them, and not empty. False for some others too, such as those with two blanks in a row.
+    """
+    text = b" ".join((b"", *values, b"")).decode("latin-1")
+    return text.isprintable() and "  " not in text
+
+
 @lru_cache(maxsize=64)
 def _status_line(status: int) -> bytes:
-    """Write the empty line that ends the part's headers, and the status line."""
+    """Write the status line."""
     reason = reason_of(status)
     # Some clients look for letters, digits and spaces only: "Multi Status", "Im a Teapot".
     reason = _NO_REASON.sub("", reason.replace("-", " "))
-    return b"\r\nHTTP/1.1 %d %b\r\n" % (status, reason.encode())
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason.encode())

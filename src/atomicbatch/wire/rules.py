@@ -101,6 +101,14 @@ class Rules:
         consumed_query: Decoded names in the outer query that the batch itself uses.
         underscores: Keep a call's headers that have ``_`` in their name. WSGI cannot tell
             ``X_User`` from ``X-User``, so that they must go there.
+
+    Attributes:
+        limits: The same.
+        consumed: ``consumed_query``, as bytes.
+        fates: What ``fate_of`` has said so far.
+        settable: What ``may_set`` has said so far.
+        part_heads: By line end, the heads of parts that were read; see ``PartReader``.
+        targets: Gives the reader of targets for the paths of the endpoint.
     """
 
     def __init__(
@@ -119,24 +127,18 @@ class Rules:
             _plain(name[:-1]) for name in not_overridable if name.endswith(b"*")
         )
         self._underscores = underscores
-        self._fates: Memo[bytes, Fate] = Memo(_NAMES, _NAME_BYTES)
-        self._settable: Memo[bytes, bool] = Memo(_NAMES, _NAME_BYTES)
+        self.fates: Memo[bytes, Fate] = Memo(_NAMES, _NAME_BYTES)
+        self.settable: Memo[bytes, bool] = Memo(_NAMES, _NAME_BYTES)
         self.part_heads = {newline: new_part_heads() for newline in (b"\r\n", b"\n")}
         self.targets = lru_cache(maxsize=_MOST_MOUNTS)(TargetReader)
 
     def fate_of(self, name: bytes) -> Fate:
-        """Tell what becomes of the outer headers of a name."""
-        fate = self._fates.get(name)
-        if fate is None:
-            fate = self._fates.keep(name, _fate_of(name), len(name))
-        return fate
+        """Tell what becomes of the outer headers of a name, also of one that is not known yet."""
+        return self.fates.keep(name, _fate_of(name), len(name))
 
     def may_set(self, name: bytes) -> bool:
         """Tell whether a call's own headers of a name reach the call."""
-        settable = self._settable.get(name)
-        if settable is None:
-            settable = self._settable.keep(name, self._may_set(name), len(name))
-        return settable
+        return self.settable.keep(name, self._may_set(name), len(name))
 
     def is_protected(self, name: bytes) -> bool:
         """Tell whether a name is one by which proxies and gateways speak (SPEC 3.3)."""
