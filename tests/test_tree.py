@@ -86,7 +86,6 @@ THROUGH = {
     "asgi/frameworks.py": "asgi/test_background.py",
     "asgi/body.py": "asgi/test_dispatch.py",
     "asgi/threads.py": "asgi/test_heavy.py",
-    "wsgi/environ.py": "wsgi/test_dispatch.py",
     "cli/__init__.py": "cli/test_commands.py",
     "cli/arguments.py": "cli/test_commands.py",
     "cli/endings.py": "cli/test_send.py",

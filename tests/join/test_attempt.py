@@ -152,10 +152,14 @@ class _Held:
         self.checkout = Checkout(link.transaction)
 
     def is_at_rest(self) -> bool:
+        self.when_asked()
         return self.checkout.virtual is None
 
     def mark_stale(self) -> None:
         self.checkout.closed = True
+
+    def when_asked(self) -> None:
+        """Do nothing, unless a test has something happen then."""
 
     def close(self) -> None:
         self.link.run(self.checkout.close())
@@ -173,6 +177,53 @@ def test_the_end_of_a_call_rolls_back_what_is_open(attempt: Attempt[Real], tmp_p
     do(call.leave(None))
     do(attempt.commit())
     assert link.stored() == 0
+
+
+def test_a_call_at_rest_ends_at_once(attempt: Attempt[Real], tmp_path: Path) -> None:
+    """Where nothing is open nothing has to be done; what it has checked out is of no use either."""
+    link = take_part(attempt, tmp_path / "a.sqlite")
+    call, held = Call(attempt), _Held(link)
+    call.hold(held)
+    assert call.leave_at_rest(None)
+    assert (call.ended, held.checkout.closed) == (True, True)
+    with pytest.raises(NotBatchableError, match="left a task behind"):
+        call.hold(_Held(link))
+
+
+@pytest.mark.parametrize("at_rest", [0, 1], ids=["first", "last"])
+def test_a_call_that_is_not_at_rest(at_rest: int, attempt: Attempt[Real], tmp_path: Path) -> None:
+    """One thing that is open is enough: the call is still to be left, which rolls it back."""
+    link = take_part(attempt, tmp_path / "a.sqlite")
+    call, held = Call(attempt), [_Held(link), _Held(link)]
+    for one in held:
+        call.hold(one)
+    link.execute(held[1 - at_rest].checkout, "INSERT INTO items VALUES ('left open')")
+    assert not call.leave_at_rest(None)
+    do(call.leave(None))
+    assert [one.checkout.closed for one in held] == [True, True]
+    do(attempt.commit())
+    assert link.stored() == 0
+
+
+def test_a_call_that_has_failed_is_not_at_rest(attempt: Attempt[Real]) -> None:
+    """Its error may be a conflict; and what has doomed the batch has to be raised."""
+    assert not Call(attempt).leave_at_rest(ValueError())
+    doomed, call = ConflictError("in the way"), Call(attempt)
+    attempt.doom(doomed)
+    assert not call.leave_at_rest(None)
+    with pytest.raises(ConflictError) as caught:
+        do(call.leave(None))
+    assert caught.value is doomed
+
+
+def test_a_batch_that_is_doomed_meanwhile(
+    attempt: Attempt[Real], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that the call has left may do that while the call ends: it has not ended well."""
+    call, held = Call(attempt), _Held(take_part(attempt, tmp_path / "a.sqlite"))
+    call.hold(held)
+    monkeypatch.setattr(held, "when_asked", lambda: attempt.doom(ConflictError("in the way")))
+    assert not call.leave_at_rest(None)
 
 
 def test_what_a_call_has_left_behind_is_refused(attempt: Attempt[Real], tmp_path: Path) -> None:

@@ -146,7 +146,8 @@ class Recording:
         if self.status == 101:
             slug = "not-batchable"
             return problem_reply(400, slug, TITLES[slug], "the call switches protocols (101)")
-        self.gather()
+        if len(self._pieces) > 1:
+            self.gather()
         reply = Reply(self.status, self.headers, self._pieces[0] if self._pieces else b"")
         if self.is_complete and self._is_whole(reply):
             if not (self._is_checked and 200 <= reply.status <= 999) and not is_writable(reply):

@@ -299,11 +299,12 @@ class WatchedCall(AbstractAsyncContextManager[None], AbstractContextManager[None
         self._around.__enter__()
         self._token = watching.set(self._watch)
 
-    def __exit__(self, *why: Any) -> bool | None:
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
         watching.reset(self._token)
-        swallowed: bool | None = self._around.__exit__(*why)
-        if why[0] is None or swallowed:
-            self._check()
+        swallowed: bool | None = self._around.__exit__(kind, error, traceback)
+        # Also where the handler has swallowed it, or a task of an earlier call has met it.
+        if self._watch.error is not None and (kind is None or swallowed):
+            raise self._watch.error
         return swallowed
 
     async def __aenter__(self) -> None:
@@ -311,16 +312,13 @@ class WatchedCall(AbstractAsyncContextManager[None], AbstractContextManager[None
         await self._around.__aenter__()
         self._token = watching.set(self._watch)
 
-    async def __aexit__(self, *why: Any) -> bool | None:
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
         watching.reset(self._token)
-        swallowed: bool | None = await self._around.__aexit__(*why)
-        if why[0] is None or swallowed:
-            self._check()
-        return swallowed
-
-    def _check(self) -> None:
+        swallowed: bool | None = await self._around.__aexit__(kind, error, traceback)
         # Also where the handler has swallowed it, or a task of an earlier call has met it.
-        self._watch.check()
+        if self._watch.error is not None and (kind is None or swallowed):
+            raise self._watch.error
+        return swallowed
 
 
 @contextmanager

@@ -253,6 +253,18 @@ class Call:
         """Refuse what the call has left behind, after its end."""
         self._attempt.refuse(_LEFT_BEHIND)
 
+    def leave_at_rest(self, error: BaseException | None) -> bool:
+        """End the call where that takes nothing to do; else return False: it is still to leave."""
+        attempt = self._attempt
+        if error is not None or attempt.error is not None:
+            return False
+        self.ended = True
+        for held in reversed(self.held):
+            held.mark_stale()
+            if not held.is_at_rest():
+                return False
+        return attempt.error is None
+
     def leave(self, error: BaseException | None) -> Acts:
         """
         End the call, which may have raised an error.

@@ -40,10 +40,16 @@ class Call(join.Call):
         self._token = self._current.set(self)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        do(self.leave(error))
+        if self.leave_at_rest(error):
+            self._current.reset(self._token)
+        else:
+            do(self.leave(error))
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        await do_async(self.leave(error), self._spawn)
+        if self.leave_at_rest(error):
+            self._current.reset(self._token)
+        else:
+            await do_async(self.leave(error), self._spawn)
 
     def leave(self, error: BaseException | None) -> Acts:
         self._current.reset(self._token)

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
+from functools import lru_cache
 from typing import Any, Protocol
 
-from atomicbatch.exchange import Held, Recording, ReplyBytes
+from atomicbatch.exchange import Held, Recording, ReplyBytes, ReplyHeaders
 from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Header, Reply
 from atomicbatch.problems import TITLES, problem_reply
@@ -51,6 +52,7 @@ class Dispatcher:
         self._environs = CallEnvirons(outer)
         self._around = around
         self._bytes_left = ReplyBytes(limits.max_reply_bytes, held)
+        self._reply_headers = ReplyHeaders(_header, str)
 
     def perform(self, call: Call) -> Reply:
         """
@@ -61,8 +63,11 @@ class Dispatcher:
             LimitError: The replies of the batch are too long together.
             TransactionError: The app let it through, or the transaction cannot go on after it.
         """
-        with self.call():
+        if self._around is None:
             reply, error = self._perform(call)
+        else:
+            with self._around.call():
+                reply, error = self._perform(call)
         if error is not None:
             # The app has sent an error page and raised again. After a conflict we do not get here:
             # the batch runs again, or says so itself.
@@ -83,23 +88,22 @@ class Dispatcher:
         environ = self._environs.environ(call)
         if environ is None:
             return _NOT_BELOW, None
-        recording = Recording(call.method, self._bytes_left)
+        running = _Running(call, self._bytes_left, self._reply_headers)
         error: BaseException | None = None
         try:
             # A context of its own, so that variables set in one call do not show in the next.
-            copy_context().run(self._run, environ, recording)
+            copy_context().run(self._run, environ, running)
         except Exception as raised:
             error = raised
-        recording.check_bounds()
-        return recording.reply(error), error
+        running.check_bounds()
+        return running.reply(error), error
 
-    def _run(self, environ: Environ, recording: Recording) -> None:
-        running = _Running(recording)
+    def _run(self, environ: Environ, running: _Running) -> None:
         pieces = self._app(environ, running.start_response)
         try:
             for piece in pieces:
                 running.write(piece)
-            recording.is_complete = bool(recording.status)
+            running.is_complete = bool(running.status)
         finally:
             close = getattr(pieces, "close", None)
             if close is not None:
@@ -115,13 +119,14 @@ _NOT_BELOW = problem_reply(
 )
 
 
-class _Running:
+class _Running(Recording):
     """One call as the app sees it: start_response() and write(), as a server has them."""
 
-    __slots__ = ("_has_begun", "_recording")
+    __slots__ = ("_has_begun", "_reply_headers")
 
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
+    def __init__(self, call: Call, bytes_left: ReplyBytes, reply_headers: ReplyHeaders) -> None:
+        super().__init__(call.method, bytes_left)
+        self._reply_headers = reply_headers
         # A server would have sent the head by now, so that it cannot be replaced any more.
         self._has_begun = False
 
@@ -134,11 +139,11 @@ class _Running:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # no circle by way of its traceback
-        elif self._recording.status:
+        elif self.status:
             raise AssertionError("start_response was called a second time without exc_info")
-        self._recording.start(
-            _code_of(status), tuple([_header(name, value) for name, value in headers])
-        )
+        code = _code_of(status)
+        ours, are_good = self._reply_headers.read(headers)
+        self.start(code, ours, is_checked=are_good)
         return self.write
 
     def write(self, piece: bytes) -> None:
@@ -146,12 +151,13 @@ class _Running:
             raise TypeError(f"a response is made of bytes, not of {type(piece).__name__}")
         if not piece:
             return
-        if not self._recording.status:
+        if not self.status:
             raise AssertionError("the response's body came before start_response was called")
         self._has_begun = True
-        self._recording.take(piece)
+        self.take(piece)
 
 
+@lru_cache(maxsize=64)
 def _code_of(status: str) -> int:
     if not isinstance(status, str):
         raise TypeError(f"the status of a response is a str, not {type(status).__name__}")

@@ -40,6 +40,8 @@ _NOT_FROM_OUTER = frozenset(
     }
 )
 _NOT_FROM_OUTER_PREFIXES = ("HTTP_", "CONTENT_", "REDIRECT_")
+# How many sets of headers are kept.
+_MOST_KEPT = 100
 # Where servers put the request's target as it was sent.
 _TARGETS = ("REQUEST_URI", "RAW_URI")
 
@@ -80,6 +82,7 @@ class CallEnvirons:
 
     def __init__(self, outer: Environ) -> None:
         self._script = script_of(outer)
+        self._script_name = _text(self._script)
         self._targets = [name for name in _TARGETS if name in outer]
         self._base = {name: outer[name] for name in _FROM_OUTER if name in outer}
         for name, value in outer.items():
@@ -91,6 +94,10 @@ class CallEnvirons:
                 and not name.startswith(_NOT_FROM_OUTER_PREFIXES)
             ):
                 self._base[name] = value
+        # It ends where the body does; most frameworks read no body of unknown length without it.
+        self._base["wsgi.input_terminated"] = True
+        # What headers become in an environ. The calls of a batch have the same ones as a rule.
+        self._known: dict[Headers, Environ] = {}
 
     def environ(self, call: Call) -> Environ | None:
         """
@@ -99,25 +106,34 @@ class CallEnvirons:
         Returns:
             None: the call's path is outside of what the app is mounted at.
         """
-        path = unquote_to_bytes(call.path)
+        method, path, query, headers, body, _ = call
+        decoded = unquote_to_bytes(path) if b"%" in path else path
         if self._script:
-            if path != self._script and not path.startswith(self._script + b"/"):
+            if decoded != self._script and not decoded.startswith(self._script + b"/"):
                 return None
-            path = path[len(self._script) :]
-        environ = self._base.copy()
-        environ["REQUEST_METHOD"] = call.method
-        environ["SCRIPT_NAME"] = _text(self._script)
-        environ["PATH_INFO"] = _text(path)
-        environ["QUERY_STRING"] = _text(call.query)
+            decoded = decoded[len(self._script) :]
+        fields = self._known.get(headers)
+        environ: Environ = {
+            **self._base,
+            **(self._read(headers) if fields is None else fields),
+            "REQUEST_METHOD": method,
+            "SCRIPT_NAME": self._script_name,
+            "PATH_INFO": decoded.decode("latin-1"),
+            "QUERY_STRING": query.decode("latin-1"),
+            "wsgi.input": BytesIO(body),
+        }
         for name in self._targets:
-            target = call.path + b"?" + call.query if call.query else call.path
-            environ[name] = _text(target)
-        environ["wsgi.input"] = BytesIO(call.body)
-        # It ends where the body does; most frameworks read no body of unknown length without it.
-        environ["wsgi.input_terminated"] = True
-        for name_, value in call.headers:
-            _add_header(environ, name_, value)
+            environ[name] = _text(path + b"?" + query if query else path)
         return environ
+
+    def _read(self, headers: Headers) -> Environ:
+        fields: Environ = {}
+        for name, value in headers:
+            _add_header(fields, name, value)
+        if len(self._known) >= _MOST_KEPT:
+            self._known.clear()
+        self._known[headers] = fields
+        return fields
 
 
 def batch_paths(environ: Environ, path: str) -> tuple[bytes, bytes]:
