@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import threading
 import time
@@ -16,9 +17,13 @@ import pytest
 import uvicorn
 
 from atomicbatch.engine.deadline import SEVER_SECONDS, Clock
+from atomicbatch.exchange import Response
 from atomicbatch.limits import ServerLimits
+from atomicbatch.model import Batch, Outcome
 from atomicbatch.server.database.database import Database
+from atomicbatch.server.http.answering import Answering
 from atomicbatch.server.http.app import Application
+from atomicbatch.server.http.request import Request
 from atomicbatch.server.http.running import Server
 from atomicbatch.server.http.serve import database_url as server_url
 from atomicbatch.server.http.serve import open_database
@@ -237,6 +242,14 @@ def test_hanging_up_while_it_commits(asked: Asked, kind: str, hang_up: Hang) -> 
     assert backend <= asked.backends(), "its connection was given up"
 
 
+def ask_over(wire: socket.socket, number: int) -> None:
+    """Send a plain request, a batch and a GET by one connection."""
+    get = b"GET /v1/api/items/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for request in (request_for("call", number), request_for("batch", number + 1), get):
+        wire.sendall(request)
+        assert wire.recv(65536).startswith(b"HTTP/1.1 2")
+
+
 class Counted:
     """What requests make of a server's event loop and clock."""
 
@@ -265,26 +278,37 @@ def test_what_a_request_costs(
     """No task, one reminder of the clock for its time limit, and no thread more than the first."""
     make_shop(database_url)
     served = serve(database_url)
-    get = b"GET /v1/api/items/1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-    def ask(number: int) -> None:
-        for wire in wires:
-            for request in (request_for("call", number), request_for("batch", number + 1), get):
-                wire.sendall(request)
-                assert wire.recv(65536).startswith(b"HTTP/1.1 2")
-                number += 2
-
     with contextlib.ExitStack() as stack:
         wires = [
             stack.enter_context(socket.create_connection(("127.0.0.1", served.port), 20))
             for _ in range(2)
         ]
-        ask(100)
+        for number, wire in enumerate(wires):
+            ask_over(wire, 2 * number)
         threads = threading.active_count()
         loop = served.server._loop
         assert loop is not None
         counted = Counted(loop, monkeypatch)
-        for times in range(1, 6):
-            ask(100 + 100 * times)
-        assert (counted.tasks, counted.reminders) == (0, 5 * 2 * 3)
+        for number in range(10):
+            ask_over(wires[number % 2], 10 + 2 * number)
+        assert (counted.tasks, counted.reminders) == (0, 10 * 3)
         assert threading.active_count() == threads
+
+
+def test_nothing_is_left_of_a_request(database_url: str, serve: Serve) -> None:
+    """What it has held is gone with its answer, without a run of the garbage collector."""
+    make_shop(database_url)
+    served = serve(database_url)
+    with socket.create_connection(("127.0.0.1", served.port), 20) as wire:
+        ask_over(wire, 0)
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(1, 6):
+                ask_over(wire, 2 * number)
+            until(lambda: not served.traffic.running)
+            kinds = (Request, Answering, Batch, Outcome, Response)
+            left = [one for one in gc.get_objects() if isinstance(one, kinds)]
+        finally:
+            gc.enable()
+    assert left == []

@@ -22,7 +22,7 @@ from atomicbatch.model import Batch
 from atomicbatch.server.database.backends import backend_for, dialect_of
 from atomicbatch.server.database.sessions import Session
 from atomicbatch.server.database.threads import Threads
-from atomicbatch.server.database.tickets import AnyTicket, Ticket
+from atomicbatch.server.database.tickets import AnyTicket
 from atomicbatch.server.schema.catalog import Catalog
 
 _T = TypeVar("_T")
@@ -83,7 +83,7 @@ class Database:
         *,
         read_only: bool,
         deadline: float,
-        told: Callable[[Ticket[Session, _T]], object],
+        told: Callable[[_T | BaseException], object],
         instead: Callable[[AnyTicket, AtomicBatchError], _T] | None = None,
     ) -> Abandon:
         """
@@ -96,9 +96,9 @@ class Database:
             work: What to do with the session.
             read_only: It only reads.
             deadline: When it has to be over, in seconds of ``time.monotonic()``.
-            told: Called once, in any thread, with the ticket that has the ``answer``: what
-                ``work`` returns or raises, or TimeoutExceededError (the time was over before
-                COMMIT), or UnknownOutcomeError (COMMIT had not been answered).
+            told: Called once with the answer, in any thread: what ``work`` returns or raises, or
+                TimeoutExceededError (the time was over before COMMIT), or UnknownOutcomeError
+                (COMMIT had not been answered).
             instead: Makes the result if the thread has to be given up before COMMIT.
 
         Returns:
@@ -120,7 +120,7 @@ class Database:
         Run ``work`` as ``start`` does, and wait for it on an event loop.
 
         It is ended after ``seconds``, or when the caller is cancelled. Raises what ``start`` raises
-        and what its ``told`` is told.
+        and the errors that its ``told`` is told.
         """
         read_only = read_only or self.read_only
         threads = self._readers if read_only else self._writers

@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from atomicbatch.engine.deadline import GIVE_UP_SECONDS, SEVER_SECONDS
 from atomicbatch.errors import (
@@ -114,7 +114,7 @@ class Threads(Generic[S]):
         *,
         deadline: float,
         read_only: bool,
-        told: Callable[[Ticket[S, T]], object],
+        told: Callable[[T | BaseException], object],
         instead: Callable[[Ticket[S, T], AtomicBatchError], T] | None = None,
     ) -> Ticket[S, T]:
         """
@@ -124,10 +124,10 @@ class Threads(Generic[S]):
             work: What to do with a session.
             deadline: When it has to be over, in seconds of ``time.monotonic()``.
             read_only: It only reads.
-            told: Called once with the ticket, when its ``answer`` is there, in any thread. It must
-                neither wait nor raise. The answer may be BusyError (the time was over before a
-                thread was free), TimeoutExceededError (before COMMIT), or UnknownOutcomeError
-                (before COMMIT was answered).
+            told: Called once with the answer, in any thread: what ``work`` returns or raises, or
+                BusyError (the time was over before a thread was free), TimeoutExceededError (before
+                COMMIT), or UnknownOutcomeError (before COMMIT was answered). It must neither wait
+                nor raise.
             instead: Makes the result if the thread has to be given up before COMMIT.
 
         Raises:
@@ -156,8 +156,11 @@ class Threads(Generic[S]):
         """
         loop = asyncio.get_running_loop()
         over = asyncio.Event()
+        answer: T | BaseException | None = None
 
-        def told(_: Ticket[S, T]) -> None:
+        def told(what: T | BaseException) -> None:
+            nonlocal answer
+            answer = what
             with suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(over.set)
 
@@ -170,10 +173,9 @@ class Threads(Generic[S]):
             self.abandon(ticket)
             await over.wait()
             raise
-        answer = ticket.answer
         if isinstance(answer, BaseException):
             raise answer
-        return answer
+        return cast("T", answer)
 
     def _put(self, ticket: Ticket[S, Any]) -> None:
         with self._lock:

@@ -18,7 +18,7 @@ import math
 import threading
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from atomicbatch.engine import Turn
 from atomicbatch.engine.deadline import clock
@@ -47,14 +47,13 @@ class Ticket(Generic[S, T]):
     Args:
         work: What a worker thread does with its session.
         instead: Makes the result if the thread has to be given up before COMMIT.
-        told: Called once the ticket is settled, in whatever thread has settled it. It must neither
-            wait nor raise.
+        told: Called once with the answer, in whatever thread has settled the ticket: the result of
+            the work, or an error. It must neither wait nor raise.
 
     Attributes:
         deadline: ``time.monotonic()`` seconds.
         read_only: Its transactions only read.
-        settled: The caller has been told something: the result of the work, or what was said
-            before the work ended.
+        settled: The caller has been told the result of the work, or something else before it ended.
         over: None of its transactions can commit any more.
         stage: How far the work has come.
         raced: What has met another transaction already; see ``Session.raced``.
@@ -65,9 +64,7 @@ class Ticket(Generic[S, T]):
     """
 
     __slots__ = (
-        "_error",
         "_is_settled",
-        "_result",
         "_told",
         "deadline",
         "instead",
@@ -91,7 +88,7 @@ class Ticket(Generic[S, T]):
         *,
         read_only: bool = False,
         instead: Callable[[Ticket[S, T], AtomicBatchError], T] | None = None,
-        told: Callable[[Ticket[S, T]], object] | None = None,
+        told: Callable[[T | BaseException], object] | None = None,
     ) -> None:
         self.work = work
         self.deadline = deadline
@@ -105,15 +102,8 @@ class Ticket(Generic[S, T]):
         self.turn: Turn | None = None
         self.limit: Limit | None = None
         self._told = told
-        self._result: T | None = None
-        self._error: BaseException | None = None
         # Few are waited for by a thread; whoever does makes it, under the lock.
         self._is_settled: threading.Event | None = None
-
-    @property
-    def answer(self) -> T | BaseException:
-        """What the caller is told: the result, or the error in its place."""
-        return cast("T", self._result) if self._error is None else self._error
 
     def take(self) -> bool:
         """Take it for a thread; False: the caller has already been told something."""
@@ -169,24 +159,26 @@ class Ticket(Generic[S, T]):
 
     def settle(self, result: T) -> bool:
         """Give the caller the result; False: it has already been told something else."""
-        return self._settle(result, None)
+        return self._settle(result)
 
     def fail(self, error: BaseException) -> bool:
         """Give the caller an error; False: it has already been told something else."""
-        return self._settle(None, error)
+        return self._settle(error)
 
-    def _settle(self, result: T | None, error: BaseException | None) -> bool:
+    def _settle(self, answer: T | BaseException) -> bool:
         with self.lock:
             if self.settled:
                 return False
-            self._result, self._error = result, error
             self.settled = True
         if self.limit is not None:
             self.limit.close()
         if self._is_settled is not None:
             self._is_settled.set()
-        if self._told is not None:
-            self._told(self)
+        # A session keeps the ticket that it has worked for last, but not what that has held.
+        told, self._told = self._told, None
+        self.work, self.instead, self.replies = _nothing, None, None
+        if told is not None:
+            told(answer)
         return True
 
     def wait(self, seconds: float) -> bool:
@@ -200,6 +192,10 @@ class Ticket(Generic[S, T]):
 
 
 AnyTicket = Ticket[Any, Any]
+
+
+def _nothing(session: object) -> Any:
+    """The work of a ticket that is settled; it is never asked for."""
 
 
 class Limit:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from atomicbatch.asgi import heavy
 from atomicbatch.errors import AtomicBatchError, UnknownOutcomeError
@@ -33,7 +33,6 @@ from atomicbatch.exchange.response import UNKNOWN
 from atomicbatch.model import Batch, Call, Headers, Outcome, Reply
 from atomicbatch.problems import error_reply, outcome_header
 from atomicbatch.server.database.database import Abandon
-from atomicbatch.server.database.tickets import Ticket
 from atomicbatch.server.http.access_log import Entry
 from atomicbatch.server.http.batches import Batches
 from atomicbatch.server.principal import Identify, Principal
@@ -112,7 +111,7 @@ class _Running(Answering):
 
     @abstractmethod
     def _run(self, body: bytes) -> Abandon:
-        """Hand the request to a worker thread, with ``_told``; raises as ``start`` does."""
+        """Hand the request to a worker thread, with ``_tell``; raises as ``start`` does."""
 
     def _begin(self, upload: Upload) -> None:
         self._end = end = self._run(upload.take_all())
@@ -124,9 +123,6 @@ class _Running(Answering):
             self._begin(upload)
         except BaseException as error:
             self._tell(error)
-
-    def _told(self, ticket: Ticket[Any, Answer]) -> None:
-        self._tell(ticket.answer)
 
 
 class CallAnswering(_Running):
@@ -150,7 +146,7 @@ class CallAnswering(_Running):
         principal = identified(self._identify, asked)
         call = Call(asked.method, asked.path, asked.query, asked.headers, body)
         return self._batches.start(
-            Batch((call,)), (principal,), self._deadline, _only_reply, self._told
+            Batch((call,)), (principal,), self._deadline, _only_reply, self._tell
         )
 
     def refusal(self, error: AtomicBatchError) -> Reply:
@@ -205,7 +201,7 @@ class BatchAnswering(_Running):
         asked.entry.calls = len(batch.calls)
         # A call's own Authorization counts for that call; the others have inherited the batch's.
         principals = [identify(call.headers) for call in batch.calls]
-        return self._batches.start(batch, principals, self._deadline, self._finish, self._told)
+        return self._batches.start(batch, principals, self._deadline, self._finish, self._tell)
 
     def _finish(self, batch: Batch, outcome: Outcome) -> Response:
         self._asked.entry.outcome = outcome_header(outcome)

@@ -11,7 +11,7 @@ from atomicbatch.errors import AtomicBatchError, BusyError
 from atomicbatch.model import Batch, Call, Failure, Fate, Outcome
 from atomicbatch.server.database.database import Abandon, Database, is_read_only
 from atomicbatch.server.database.sessions import Session
-from atomicbatch.server.database.tickets import AnyTicket, Ticket
+from atomicbatch.server.database.tickets import AnyTicket
 from atomicbatch.server.principal import Principal
 from atomicbatch.server.rows.ahead import perform_ahead
 from atomicbatch.server.rows.api import Api
@@ -49,7 +49,7 @@ class Batches:
         principals: Sequence[Principal | None],
         deadline: float,
         finish: Finish[_T],
-        told: Callable[[Ticket[Session, _T]], object],
+        told: Callable[[_T | BaseException], object],
     ) -> Abandon:
         """
         Have a batch executed in a worker thread.

@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._ended = False  # nothing that comes is read any more
         self._gone = False  # the client, and the socket with it
+        self._is_next_due = False  # the event loop is about to begin with the next request
         self._waiting: deque[Request] = deque()
         self._request: Request | None = None  # the one that is being answered
         self._arriving: Request | None = None  # the one whose body is coming
@@ -160,13 +161,15 @@ class Connection(asyncio.Protocol):
     def busy(self) -> bool:
         """Whether a whole request is being answered or waits to be."""
         request = self._request
-        return request is not None and (request.complete or bool(self._waiting))
+        if request is None:
+            return self._is_next_due
+        return request.complete or bool(self._waiting)
 
     def stop(self, reply: Reply) -> None:
         """Close the connection; a request that has not arrived as a whole gets ``reply``."""
         if self._request is not None and not self._request.complete:
             self._refuse(reply)
-        elif self._request is None:
+        elif self._request is None and not self._is_next_due:
             self._transport.close()
 
     def abort(self) -> None:
@@ -238,6 +241,7 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Begin with the next request that waits, or wait for one."""
+        self._is_next_due = False
         if self._request is not None or self._gone or self._transport.is_closing():
             return
         if not math.isinf(self._write_deadline):
@@ -274,11 +278,12 @@ class Connection(asyncio.Protocol):
             self._take_piece(request, request.ahead.popleft())
         if request.answered:
             return
+        # Also if the body is there: a hang-up is seen by reading only.
+        self._resume_reading()
         if request.complete:
             self._start(request)
         else:
             self._body_deadline = self._loop.time() + self._application.limits.timeout_seconds
-            self._resume_reading()
 
     def _take_piece(self, request: Request, piece: bytes) -> None:
         try:
@@ -333,6 +338,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, request: Request) -> None:
         """The request is over."""
+        request.answering = None  # which refers to the request, and to all that it has come to
         self._release(request)
         self._traffic.running.discard(request)
         self._log(request)
@@ -342,6 +348,7 @@ class Connection(asyncio.Protocol):
             self._arriving = None
         if self._waiting:
             # Not at once: others want their turn too.
+            self._is_next_due = True
             self._loop.call_soon(self._next)
         else:
             self._next()
