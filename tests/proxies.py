@@ -12,7 +12,8 @@ A proxy between a client and a database server that stalls, loses and garbles on
 
 At once: ``stop`` (nothing is forwarded, sockets stay open, new connections are not answered),
 ``resume``, ``drop`` (close), ``reset`` (TCP RST), ``garble`` (the next answer), ``delay`` (all
-answers), ``refuse`` (new connections), ``silence`` (new connections are accepted, never answered).
+answers), ``hold`` (all answers, until the client has sent something), ``refuse`` (new connections),
+``silence`` (new connections are accepted, never answered).
 Or ``when`` the client sends given bytes: instead of the request, or instead of its answer.
 Every method returns after it has taken effect. All sockets belong to one thread.
 """
@@ -20,6 +21,7 @@ Every method returns after it has taken effect. All sockets belong to one thread
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import selectors
 import socket
@@ -97,6 +99,7 @@ class Proxy:
         self._garble: Callable[[bytes], bytes] = flipped
         self._garble_next = False
         self._delay_seconds = 0.0
+        self._held_until = b""
         self._stopped = self._silent = self._closed = False
         self.happened = threading.Event()
         self.connections = self.trips = 0
@@ -151,8 +154,7 @@ class Proxy:
             self._stopped = self._silent = self._garble_next = False
             self._delay_seconds = 0.0
             self._triggers.clear()
-            for side in self._sides:
-                side.waiting = deque((0.0, data) for _, data in side.waiting)
+            self._let_go()
             if self._listener is None:
                 self._listen()
 
@@ -178,6 +180,10 @@ class Proxy:
         """Hold back each answer for so long."""
         self._do(lambda: setattr(self, "_delay_seconds", seconds))
 
+    def hold(self, until: bytes) -> None:
+        """Hold back all answers until a client sends ``until``: whoever waits before has lost."""
+        self._do(lambda: setattr(self, "_held_until", until))
+
     def refuse(self) -> None:
         """Refuse new connections; those that there are stay."""
 
@@ -192,6 +198,11 @@ class Proxy:
     def silence(self) -> None:
         """Accept new connections and never say a word on them; those that there are stay."""
         self._do(lambda: setattr(self, "_silent", True))
+
+    def _let_go(self) -> None:
+        self._held_until = b""
+        for side in self._sides:
+            side.waiting = deque((0.0, data) for _, data in side.waiting)
 
     # The thread --------------------------------------------------------------------------------
 
@@ -245,6 +256,7 @@ class Proxy:
     def _seconds(self) -> float | None:
         """How long to wait at most: until the next answer that is held back may go."""
         due = [side.waiting[0][0] for side in self._sides if side.waiting]
+        due = [at for at in due if at != math.inf]
         return None if self._stopped or not due else max(0.0, min(due) - time.monotonic())
 
     def _look_again(self) -> None:
@@ -311,11 +323,14 @@ class Proxy:
         if side.is_client:
             self.trips += side.is_answered
             side.is_answered = False
+            if self._held_until and self._held_until in side.last + data:
+                self._let_go()
             if self._strikes_request(side, data):
                 return
         else:
-            side.other.is_answered = True
+            side.other.is_answered = not self._held_until
             due = time.monotonic() + self._delay_seconds if self._delay_seconds else 0.0
+            due = math.inf if self._held_until else due
             if side.next is not None or self._garble_next:
                 fault = side.next or Fault.GARBLE
                 side.next, self._garble_next = None, False
@@ -341,7 +356,8 @@ class Proxy:
             side.other.waiting.append((0.0, data))
             self._strike(side, fault)
             return True
-        longest = max((len(sent) for sent, _, _ in self._triggers), default=1)
+        awaited = [len(sent) for sent, _, _ in self._triggers]
+        longest = max([*awaited, len(self._held_until)], default=1)
         side.last = side.last[-(longest - 1) :] if longest > 1 else b""
         return False
 
