@@ -7,9 +7,9 @@ import itertools
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pymysql
 import pytest
@@ -56,11 +56,27 @@ def _server(config: pytest.Config, kind: str, *, alone: bool = False) -> Iterato
             else:
                 url = stack.enter_context(servers.KINDS[kind]())
         except databases.MissingServerError as error:
-            # In CI a database that is not tested is a failure.
-            if os.environ.get("CI"):
-                pytest.fail(str(error), pytrace=False)
-            pytest.skip(str(error))
+            _do_without(error)
         yield url
+
+
+def _do_without(error: databases.MissingServerError) -> NoReturn:
+    # In CI a database that is not tested is a failure.
+    if os.environ.get("CI"):
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip(str(error))
+
+
+@pytest.fixture
+def pooled_url(postgresql_url: str) -> Iterator[str]:
+    """The database of ``postgresql_url``, through PgBouncer, which has two connections to it."""
+    server, _, name = postgresql_url.rpartition("/")
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(databases.pgbouncer(server, connections=2))
+        except databases.MissingServerError as error:
+            _do_without(error)
+        yield f"{url}/{name}"
 
 
 @pytest.fixture(scope="session")

@@ -160,6 +160,48 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def pgbouncer(server: str, *, connections: int) -> Iterator[str]:
+    """
+    Run PgBouncer in transaction mode before a PostgreSQL server; gives its URL.
+
+    Args:
+        server: URL of the server, without a database.
+        connections: How many it opens to each database.
+
+    Raises:
+        MissingServerError: There is none on this machine.
+    """
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise MissingServerError("no PgBouncer: install pgbouncer")
+    user = _account("postgres", "nobody")
+    host, _, target = server.rpartition("@")[2].partition(":")
+    with _folder(user) as scratch:
+        port = free_port()
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": port,
+            "unix_socket_dir": "",
+            "auth_type": "trust",
+            "auth_file": scratch / "users",
+            "pool_mode": "transaction",
+            "default_pool_size": connections,
+        }
+        (scratch / "users").write_text('"postgres" ""\n')
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        heads = ["[databases]", f"* = host={host} port={target}", "[pgbouncer]"]
+        (scratch / "config").write_text("\n".join([*heads, *lines]))
+        with _server([program, str(scratch / "config")], user, scratch / "log") as process:
+            url = f"postgresql://postgres@127.0.0.1:{port}"
+
+            def probe() -> None:
+                psycopg.connect(f"{url}/postgres", connect_timeout=5).close()
+
+            _wait(probe, psycopg.OperationalError, process, scratch / "log")
+            yield url
+
+
+@contextlib.contextmanager
 def mariadb(*, durable: bool = False) -> Iterator[str]:
     """
     Run MariaDB; gives the URL of its server, without a database.

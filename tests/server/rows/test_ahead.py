@@ -244,9 +244,9 @@ def test_nothing_is_stored_where_begin_has_failed(
     on_its_own(postgresql_url, *TABLES)
     with proxied(postgresql_url) as (proxy, url), bench_on(url) as bench:
         bench.url = postgresql_url
+        assert bench.ahead(creates(5)).committed  # their statement is prepared now
         bench.reset()
         before = bench.rows()
-        assert bench.ahead(creates(0)).committed
         with monkeypatch.context() as patched:
             patched.setattr(postgresql, "begin", lambda *_, **__: "BEGIN ISOLATION LEVEL nonsense")
             # BEGIN's failure is not seen before the last statement has been sent.

@@ -42,12 +42,25 @@ _WAITS = {
 
 
 class PostgreSQLBackend(Backend):
-    """PostgreSQL by psycopg, SERIALIZABLE."""
+    """
+    PostgreSQL by psycopg, SERIALIZABLE.
+
+    With ``?pooler=transaction`` in the URL, each transaction may run on another connection of a
+    pooler's (PgBouncer): nothing is kept on a connection, neither settings nor names of statements.
+
+    Raises:
+        ValueError: The URL names another kind of pooler.
+    """
 
     dialect = POSTGRESQL
     driver = SYNC["psycopg"]
 
     def __init__(self, url: sa.URL, *, read_only: bool) -> None:
+        pooler = url.query.get("pooler")
+        if pooler not in (None, "transaction"):
+            raise ValueError("the URL's option pooler must be transaction")
+        self._is_pooled = pooler is not None
+        url = url.difference_update_query(["pooler"])
         super().__init__(url, read_only=read_only)
         import psycopg
         from psycopg.types.string import TextLoader
@@ -61,6 +74,8 @@ class PostgreSQLBackend(Backend):
         self._has_pipeline = has_pipeline(psycopg) and hasattr(select, "poll")
         given = connect_arguments(url)
         self._engine_waits = {k: v for k, v in _WAITS.items() if k not in given}
+        if self._is_pooled:
+            self._engine_waits["prepare_threshold"] = None
         self._keywords = {**given, **self._engine_waits}
         self.driver_error = psycopg.Error
 
@@ -71,23 +86,37 @@ class PostgreSQLBackend(Backend):
     )
     # How values are written as text: a role's or a database's own settings could lose digits.
     _SETTINGS = (
-        *("TimeZone = 'UTC'", "DateStyle = 'ISO'", "IntervalStyle = 'iso_8601'"),
-        *("bytea_output = 'hex'", "extra_float_digits = 1", "xmloption = 'content'"),
+        *(("TimeZone", "UTC"), ("DateStyle", "ISO"), ("IntervalStyle", "iso_8601")),
+        *(("bytea_output", "hex"), ("extra_float_digits", "1"), ("xmloption", "content")),
     )
 
     def connect(self, *, reader: bool) -> Raw:  # noqa: ARG002 - every connection does both
         raw = self._connect(**self._keywords, autocommit=True)
         for name in self._TEXT_TYPES:
             raw.adapters.register_loader(name, self._text_loader)
-        for setting in self._SETTINGS:
-            raw.execute(f"SET {setting}")
-        if self.read_only:
-            raw.execute("SET default_transaction_read_only = on")
+        if not self._is_pooled:
+            self.driver.send(raw, [*self._settings(), *self._read_only_settings()])
         if self._has_pipeline:
             # psycopg's own names would be forgotten by DEALLOCATE ALL, and ours with them.
             raw.prepare_threshold = None
-            raw.flight = Flight(raw, prepares=True, interrupt=partial(self._try_to_interrupt, raw))
+            interrupt = partial(self._try_to_interrupt, raw)
+            raw.flight = Flight(raw, prepares=not self._is_pooled, interrupt=interrupt)
         return raw
+
+    def _settings(self) -> list[str]:
+        return [f"SET {name} = '{value}'" for name, value in self._SETTINGS]
+
+    def _read_only_settings(self) -> list[str]:
+        return ["SET default_transaction_read_only = on"] if self.read_only else []
+
+    def _begin(self, ticket: AnyTicket) -> list[str]:
+        """What begins a transaction: a statement each."""
+        texts = [begin("SERIALIZABLE", read_only=ticket.read_only)]
+        if self._is_pooled:
+            # They hold for this transaction only.
+            calls = [f"set_config('{name}', '{value}', true)" for name, value in self._SETTINGS]
+            texts.append(f"SELECT {', '.join(calls)}")
+        return texts
 
     def _try_to_interrupt(self, raw: Raw) -> None:
         with suppress(Exception):  # the connection may be closed by now
@@ -148,14 +177,15 @@ class PostgreSQLBackend(Backend):
         return rows
 
     def begin(self, raw: Raw, ticket: AnyTicket) -> None:
-        raw.execute(begin("SERIALIZABLE", read_only=ticket.read_only))
+        for text in self._begin(ticket):
+            raw.execute(text)
 
     def send_begin(self, raw: Raw, ticket: AnyTicket) -> None:
         flight = self.flight(raw)
         if flight is None:
             self.begin(raw, ticket)
         else:
-            flight.begin((begin("SERIALIZABLE", read_only=ticket.read_only),), ticket)
+            flight.begin(self._begin(ticket), ticket)
 
     def settle(self, raw: Raw) -> None:
         self._leave_flight(raw)
