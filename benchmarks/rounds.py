@@ -6,6 +6,7 @@ Each round has calls of its own, made before the clock runs, and begins with ano
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -58,6 +59,9 @@ def compete(
 ) -> dict[str, Figures]:
     """Let all contestants do all rounds, after one that does not count."""
     found = {contestant.name: Figures([], []) for contestant in contestants}
+    # What is here already is no garbage, and nobody's rounds are to be spent on looking at it.
+    gc.collect()
+    gc.freeze()
     for number in range(-1, rounds):
         calls = make_calls()
         turn = number % len(contestants)
