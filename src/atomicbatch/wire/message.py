@@ -118,18 +118,15 @@ class PartReader:
         content_id = self._read_part_block(content[:end])
         part = content[: start - len(self._empty_line)]
         if content[len(part) : start] == self._empty_line:
-            self._learn(part, content_id)
+            self._learn(part)
         return content_id, skip_empty_lines(content, start)
 
-    def _learn(self, part: bytes, content_id: bytes | None) -> None:
+    def _learn(self, part: bytes) -> None:
         """Remember the headers of a part that was read, without the line of its Content-ID."""
-        if _is_folded(part):
-            return
-        if content_id is not None:
-            found, part = self._take_content_id(part)
-            if not found:
-                return
-        self._known.keep(part, None, len(part))
+        _, others = self._take_content_id(part)
+        # A part has one Content-ID at most, whatever its value and its spelling.
+        if not _is_folded(part) and b"content-id" not in others.lower():
+            self._known.keep(others, None, len(others))
 
     def _read_part_block(self, block: bytes) -> bytes | None:
         """Read a part's header lines, which say nothing to us but the Content-ID."""
