@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from atomicbatch.errors import WireError
 from atomicbatch.limits import Limits
-from atomicbatch.model import Call, Headers
+from atomicbatch.model import Call, Headers, Reply
 from atomicbatch.wire import batch, write_batch
 from atomicbatch.wire.call import CallReader
 from atomicbatch.wire.multipart import boundary_of
+from atomicbatch.wire.reply import ReplyReader
 from atomicbatch.wire.rules import Rules
 from tests.wire.hostile import HOSTILE, UNBOUNDED
 from tests.wire.strategies import batches, patient
@@ -314,3 +315,39 @@ def test_memory_of_calls_that_are_all_different() -> None:
         tracemalloc.stop()
     assert peak < 2 * size
     assert left < 500_000
+
+
+class ColdReplies(ReplyReader):
+    """The same on the client's side."""
+
+    def read(self, content: bytes) -> tuple[bytes | None, Reply]:
+        return self._read_any(content)
+
+
+def replies_of(body: bytes) -> Read:
+    try:
+        return tuple(batch.read_replies(body, content_type=B))
+    except WireError as error:
+        return type(error), vars(error), str(error)
+
+
+STATUS_LINES = [b"HTTP/1.1 200 OK", b"HTTP/1.1 204", b"HTTP/1.1 200 OK\r", b"GET /", b"HTTP/1.1 99"]
+
+
+@pytest.mark.slow
+def test_odd_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client's reader, too, lets nothing through that resembles what it knows."""
+    usual = part_of(HEADS[1], STATUS_LINES[0], FIELDS[:2], b"\r\n\r\n", b"{}")
+    drawn = [part_of(head, STATUS_LINES[0], (), b"\r\n\r\n", b"x") for head in HEADS]
+    drawn += [
+        part_of(HEADS[1], line, fields, end, body)
+        for line, end, body in itertools.product(STATUS_LINES, ENDS, BODIES[:4])
+        for fields in ((), *((field,) for field in FIELDS))
+    ]
+    given = [
+        body_of([usual, part]).replace(b"\r\n", newline)
+        for part, newline in itertools.product(drawn, (b"\r\n", b"\n"))
+    ]
+    warm = [replies_of(body) for body in given]
+    monkeypatch.setattr(batch, "ReplyReader", ColdReplies)
+    assert warm == [replies_of(body) for body in given]

@@ -15,7 +15,7 @@ from atomicbatch.limits import Limits
 from atomicbatch.model import Batch, Call, Headers, Reply
 from atomicbatch.wire.call import CallReader, write_call
 from atomicbatch.wire.inherit import Inheritance
-from atomicbatch.wire.multipart import boundary_of, join_parts, split_parts
+from atomicbatch.wire.multipart import Part, boundary_of, join_parts, split_parts
 from atomicbatch.wire.reply import ReplyReader, ReplyWriter
 from atomicbatch.wire.rules import Rules
 
@@ -114,10 +114,8 @@ def read_calls(
     parts = split_parts(body, boundary, max_calls=limits.max_calls)
     if not parts:
         raise MalformedError("the batch is empty", offset=0)
-    # As the line of the first delimiter ends, so do most others.
-    start = parts[0][1]
-    newline = b"\r\n" if body.endswith(b"\r\n", 0, start) else b"\n"
-    reader = CallReader(Inheritance(headers, query, rules), batch_paths, newline)
+    inheritance = Inheritance(headers, query, rules)
+    reader = CallReader(inheritance, batch_paths, _newline(body, parts))
     calls: list[Call] = []
     content_ids: set[bytes] = set()
     for content, offset in parts:
@@ -186,9 +184,10 @@ def read_replies(body: bytes, *, content_type: bytes) -> list[tuple[bytes | None
         MediaTypeError: The response is not multipart/mixed.
         MalformedError: The body breaks the grammar; ``call_index`` and ``offset`` say where.
     """
-    reader = ReplyReader()
+    parts = split_parts(body, boundary_of(content_type))
+    reader = ReplyReader(_newline(body, parts))
     replies: list[tuple[bytes | None, Reply]] = []
-    for content, offset in split_parts(body, boundary_of(content_type)):
+    for content, offset in parts:
         try:
             replies.append(reader.read(content))
         except WireError as error:
@@ -196,3 +195,9 @@ def read_replies(body: bytes, *, content_type: bytes) -> list[tuple[bytes | None
             error.offset = offset + (error.offset or 0)
             raise
     return replies
+
+
+def _newline(body: bytes, parts: list[Part]) -> bytes:
+    """Tell how the line of the first delimiter ends; so do most others."""
+    start = parts[0][1] if parts else 0
+    return b"\r\n" if body.endswith(b"\r\n", 0, start) else b"\n"

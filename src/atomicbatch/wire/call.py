@@ -82,7 +82,6 @@ class CallReader(PartReader):
         self._read_target = rules.targets(tuple(batch_paths)).read
         self._blocks: Memo[bytes, _Block] = Memo(_MOST_BLOCKS, _MOST_BLOCK_BYTES)
         self._lengths: Memo[int, Headers] = Memo(_MOST_BLOCKS, 0)
-        self._carriage_return = newline[:-1]
 
     def read(self, content: bytes) -> Call:
         """
@@ -96,15 +95,10 @@ class CallReader(PartReader):
         cut = self._cut(content)
         if cut is None:
             return self._read_any(content)
-        content_id, head, body = cut
-        line, line_end, block = head.partition(b"\n")
-        if not line_end:
-            line += self._carriage_return
-        elif not block:
-            return self._read_any(content)
+        content_id, line, block, body = cut
         try:
-            if len(head) >= self._small:
-                self._check_size(head + self._carriage_return, uncounted_lines=1)
+            if len(line) + len(block) >= self._small:
+                self._check_size(b"%b\n%b" % (line, block), uncounted_lines=1)
             method, path, query = self._read_target(line)
             if self._inheritance.has_query:
                 query = self._inheritance.query_for(query)
@@ -145,7 +139,7 @@ class CallReader(PartReader):
 
     def _learn_block(self, block: bytes) -> _Block:
         """Read a call's own headers and remember them. An empty line among them is an error."""
-        length, others = self._take_length(block)
+        length, others = _take_length(block)
         if length == NOT_DECLARED:
             return self._keep_block(block)
         known = self._blocks.get(others) or self._keep_block(others)
@@ -154,19 +148,8 @@ class CallReader(PartReader):
         learnt = _Block(known.headers, length, self._with_length(known.headers, length))
         return self._blocks.keep(block, learnt, len(block))
 
-    def _take_length(self, block: bytes) -> tuple[int, bytes]:
-        """Take the line of the Content-Length out of a block, if it is a plain one."""
-        before, _, rest = block.partition(b"Content-Length: ")
-        digits, more, after = rest.partition(self._newline)
-        if not digits.isdigit() or len(digits) > 18:
-            return NOT_DECLARED, block
-        if before and not before.endswith(self._newline):
-            return NOT_DECLARED, block
-        return int(digits), before + after if more else before.removesuffix(self._newline)
-
     def _keep_block(self, block: bytes) -> _Block:
-        lines = block + self._carriage_return if block else block
-        return self._blocks.keep(block, self._read_block(lines), len(block))
+        return self._blocks.keep(block, self._read_block(block), len(block))
 
     def _read_block(self, block: bytes) -> _Block:
         """Read a call's own headers."""
@@ -199,6 +182,16 @@ class CallReader(PartReader):
         if known is None:
             known = self._lengths.keep(length, ((b"content-length", b"%d" % length),), 0)
         return headers + known
+
+
+def _take_length(block: bytes) -> tuple[int, bytes]:
+    """Take the line of the Content-Length out of a block, if there is one and it is a plain one."""
+    before, _, rest = block.partition(b"Content-Length: ")
+    digits, line_end, after = rest.partition(b"\n")
+    digits = digits.removesuffix(b"\r")
+    if not digits.isdigit() or len(digits) > 18 or (before and not before.endswith(b"\n")):
+        return NOT_DECLARED, block
+    return int(digits), before + after if line_end else before[:-1]
 
 
 def _refuse_second_request(body: bytes, offset: int) -> None:

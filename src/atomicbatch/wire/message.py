@@ -36,6 +36,13 @@ NOT_DECLARED = -1
 _IDENTITY_ENCODINGS = frozenset({b"7bit", b"8bit", b"binary"})
 
 
+_Cut = tuple[bytes | None, bytes, bytes, bytes]
+"""
+A part: its Content-ID, the first line of its message, the headers of the message, and what follows
+the first empty line. The second and the third end as ``read_fields`` wants it.
+"""
+
+
 class PartReader:
     """
     Reads the headers of a part, and finds the headers and the body of the message in it.
@@ -66,17 +73,12 @@ class PartReader:
         self._lines: Memo[bytes, Header] = Memo(_MOST_LINES, _MOST_LINE_BYTES)
         self._newline = newline
         self._empty_line = newline + newline
+        self._carriage_return = newline[:-1]
         self._content_id_line = newline + b"Content-ID: "
         self._known = new_part_heads() if known is None else known
 
-    def _cut(self, content: bytes) -> tuple[bytes | None, bytes, bytes] | None:
-        """
-        Cut a part whose own headers are known.
-
-        Returns:
-            Its Content-ID, the message up to its first empty line (without the line end before
-            it), and what follows. None where the part must be read.
-        """
+    def _cut(self, content: bytes) -> _Cut | None:
+        """Cut a part whose own headers are known; None where it must be read."""
         pieces = content.split(self._empty_line, 2)
         if len(pieces) == 3:
             part, head, body = pieces
@@ -87,13 +89,21 @@ class PartReader:
                 return None
         else:
             return None
+        # Lines end in LF here: their CR is what comes before it.
+        line, line_end, block = head.partition(b"\n")
+        if block:
+            block += self._carriage_return
+        elif line_end:
+            return None
+        else:
+            line += self._carriage_return
         if part in self._known:
-            return None, head, body
+            return None, line, block, body
         content_id, others = self._take_content_id(part)
         # Long ones are counted.
         if others not in self._known or len(part) >= self._small or not is_value(content_id):
             return None
-        return content_id.strip(b" \t") or None, head, body
+        return content_id.strip(b" \t") or None, line, block, body
 
     def _take_content_id(self, part: bytes) -> tuple[bytes, bytes]:
         """Take the line of the Content-ID out of a part's headers: its value, and the others."""

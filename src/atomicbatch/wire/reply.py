@@ -26,10 +26,15 @@ _STATUS_LINE = re.compile(
 
 
 class ReplyReader(PartReader):
-    """Reads the replies of one response, on the client's side; nothing is limited."""
+    """
+    Reads the replies of one response, on the client's side; nothing is limited.
 
-    def __init__(self) -> None:
-        super().__init__(None)
+    Args:
+        newline: How most lines of the response end.
+    """
+
+    def __init__(self, newline: bytes = b"\r\n") -> None:
+        super().__init__(None, newline)
 
     def read(self, content: bytes) -> tuple[bytes | None, Reply]:
         """
@@ -38,9 +43,26 @@ class ReplyReader(PartReader):
         Raises:
             MalformedError: This is no reply; ``offset`` counts from the start of the content.
         """
+        cut = self._cut(content)
+        if cut is None:
+            return self._read_any(content)
+        content_id, line, block, body = cut
+        try:
+            reply = self._reply(line, block, content, len(content) - len(body))
+        except MalformedError:
+            return self._read_any(content)  # which says where the error is
+        return content_id and content_id.replace(b"response-", b"", 1), reply
+
+    def _read_any(self, content: bytes) -> tuple[bytes | None, Reply]:
+        """Read one part, whatever it looks like."""
         content_id, start = self._read_part_head(content)
         end, rest = find_empty_line(content, start)
         line, _, block = content[start:end].partition(b"\n")
+        reply = self._reply(line, block, content, rest, start)
+        return content_id and content_id.replace(b"response-", b"", 1), reply
+
+    def _reply(self, line: bytes, block: bytes, content: bytes, rest: int, start: int = 0) -> Reply:
+        """Read a reply whose status line starts at ``start`` and whose body starts at ``rest``."""
         found = _STATUS_LINE.fullmatch(line)
         if found is None:
             raise MalformedError("no HTTP status line", offset=start)
@@ -53,8 +75,7 @@ class ReplyReader(PartReader):
         if rest in (-1, len(content)):
             # Servers other than ours declare in a reply to HEAD what they do not send.
             declared = NOT_DECLARED
-        reply = Reply(int(found[1]), headers, read_body(content, rest, declared))
-        return content_id and content_id.replace(b"response-", b"", 1), reply
+        return Reply(int(found[1]), headers, read_body(content, rest, declared))
 
 
 class ReplyWriter:
