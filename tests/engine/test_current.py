@@ -114,3 +114,37 @@ def test_wanted_by_what_is_done_after_commit() -> None:
 
     asyncio.run(main())
     assert DONE == ["outer", "next", "inner"]
+
+
+def test_nothing_waits_after_commit() -> None:
+    """Then there is nothing to run, and what is deferred later runs at once, in whatever order."""
+    done: list[str] = []
+
+    async def main() -> None:
+        with running_batch() as running:
+            place = running.place()
+            running.committed = True
+        assert running.finish_if_idle()
+        assert not place.defer(lambda: done.append("late"))
+        await running.run_deferred()
+
+    asyncio.run(main())
+    assert done == []
+
+
+def test_something_waits_after_commit() -> None:
+    """Then it is run first, and what is deferred meanwhile comes after it."""
+    done: list[str] = []
+
+    async def main() -> None:
+        with running_batch() as running:
+            on_commit(done.append, "first")
+            place = running.place()
+            running.committed = True
+        assert not running.finish_if_idle()
+        assert place.defer(lambda: done.append("second"))
+        await running.run_deferred()
+        assert running.finish_if_idle()
+
+    asyncio.run(main())
+    assert done == ["first", "second"]

@@ -134,7 +134,7 @@ class AtomicBatch:
             held.give_back()
             # Also if the client has gone meanwhile: what is stored is stored. In a task of its
             # own, since this one may have been cancelled.
-            if running.committed:
+            if running.committed and not running.finish_if_idle():
                 await _to_the_end(running.run_deferred())
 
     def _entrance(self, loop: asyncio.AbstractEventLoop) -> Entrance:

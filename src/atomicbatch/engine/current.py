@@ -120,6 +120,16 @@ class RunningBatch:
         """
         await run_all(self._next)
 
+    def finish_if_idle(self) -> bool:
+        """
+        Where nothing waits to be run after COMMIT, take nothing more, and return True.
+
+        What is deferred later runs at once, as after :meth:`run_deferred`.
+        """
+        with self._lock:
+            self._done = self._done or not self._waiting
+            return self._done
+
     def run_deferred_here(self) -> None:
         """Run it in this thread; the sync twin of :meth:`run_deferred`."""
         run_all_here(self._next)
