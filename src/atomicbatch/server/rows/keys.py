@@ -34,7 +34,11 @@ def key_texts(resource: Resource, segment: bytes) -> list[str]:
         raise RowFault(400, "invalid-key", "the key is not valid UTF-8") from None
 
 
-def read_key(resource: Resource, segment: bytes) -> list[Any]:
+# Their number is within the bounds of any whole number's column but the shortest two.
+_FEW_DIGITS = 9
+
+
+def read_key(resource: Resource, segment: bytes) -> Row:
     """
     A key in a path as the driver's parameters.
 
@@ -42,11 +46,11 @@ def read_key(resource: Resource, segment: bytes) -> list[Any]:
         RowFault: See ``key_texts``.
         ValueProblem: A part does not fit its column.
     """
+    if resource.is_numbered and segment.isdigit() and len(segment) <= _FEW_DIGITS:
+        return (int(segment),)
     key = resource.table.key
-    if len(key) == 1 and segment.isdigit():
-        return [key[0].codec.from_text(segment.decode())]
     texts = key_texts(resource, segment)
-    return [column.codec.from_text(text) for column, text in zip(key, texts, strict=True)]
+    return tuple([column.codec.from_text(text) for column, text in zip(key, texts, strict=True)])
 
 
 def location(resource: Resource, path: bytes, row: Row) -> bytes | None:

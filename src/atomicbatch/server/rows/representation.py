@@ -45,7 +45,8 @@ class Representation:
 
     def one(self, row: Sequence[Any]) -> bytes:
         """One row as a JSON object."""
-        self._used(1)
+        if self._object is None:
+            self._used(1)
         try:
             return encode_json(self._written(row))
         except UnicodeEncodeError:
@@ -53,7 +54,8 @@ class Representation:
 
     def many(self, rows: Sequence[Sequence[Any]]) -> bytes:
         """Rows as a JSON array."""
-        self._used(len(rows))
+        if self._object is None:
+            self._used(len(rows))
         try:
             return encode_json([self._written(row) for row in rows])
         except UnicodeEncodeError:

@@ -10,7 +10,7 @@ from atomicbatch.server.query.sql import Where, where
 from atomicbatch.server.rows.plan import Row
 from atomicbatch.server.rows.representation import Representation
 from atomicbatch.server.rows.statements import Statements
-from atomicbatch.server.schema.tables import Table
+from atomicbatch.server.schema.tables import Column, Table
 from atomicbatch.server.values.kinds import Kind
 
 JSON: Header = (b"content-type", b"application/json")
@@ -32,6 +32,7 @@ class Resource:
         whole: How a row with all its columns is shown.
         positions: Where in such a row each column is.
         key_positions: Where the columns of the primary key are; empty without one.
+        is_numbered: Whether the primary key is one whole number, of 32 bits at least.
         documents: The columns that hold JSON.
         plain: The methods that ``plain.py`` has a plan for.
     """
@@ -53,6 +54,7 @@ class Resource:
         self.whole = Representation(table.columns, typed=self._typed)
         self.positions = {column.name: index for index, column in enumerate(table.columns)}
         self.key_positions = tuple(self.positions[column.name] for column in table.key)
+        self.is_numbered = len(table.key) == 1 and _is_number(table.key[0])
         self.documents = tuple(c for c in table.columns if c.kind is Kind.JSON)
         self.plain = self._plain_methods() if plain else frozenset()
 
@@ -107,3 +109,9 @@ class Resource:
     def no_row(self) -> RowFault:
         """The fault of a call whose key leads to no row."""
         return RowFault(404, "not-found", f"{self.table.name!r} has no row with this key")
+
+
+def _is_number(column: Column) -> bool:
+    """Whether a column holds all whole numbers from 0 to a billion."""
+    low, high = column.minimum, column.maximum
+    return column.kind is Kind.INTEGER and (low or 0) <= 0 and (high is None or high >= 10**9)

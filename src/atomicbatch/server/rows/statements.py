@@ -126,6 +126,7 @@ class Statements:
         stays = self.table.number is not None and self.table.number not in columns
         return Write(
             columns,
+            self.dialect,
             sql,
             bare=by_key if stays else "",
             by_key=by_key + returning,
@@ -158,7 +159,7 @@ class Statements:
         bare = sql
         if self.dialect.insert_returning:
             sql += self.returning_place if self.returns_stale else self.returning
-        return Write(columns, sql, bare=bare, row=self._row_of(columns))
+        return Write(columns, self.dialect, sql, bare=bare, row=self._row_of(columns))
 
     def _row_of(self, columns: Sequence[Column]) -> Callable[[Row], Row] | None:
         """See ``Write.row``."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
+from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.rows.plan import Row
 from atomicbatch.server.schema.tables import Column
 from atomicbatch.server.values.kinds import Kind
@@ -28,13 +29,25 @@ class Write:
     """
 
     __slots__ = (
-        *("_uses", "assignments", "bare", "by_key", "columns", "from_json", "names", "row", "sql"),
+        *(
+            "_dialect",
+            "_uses",
+            "assignments",
+            "bare",
+            "by_key",
+            "columns",
+            "from_json",
+            "names",
+            "row",
+            "sql",
+        ),
         "typed",
     )
 
     def __init__(
         self,
         columns: Sequence[Column],
+        dialect: Dialect,
         sql: str,
         *,
         bare: str,
@@ -51,6 +64,7 @@ class Write:
         self.assignments = assignments
         self.row = row
         self.typed: TypedObject | None = None
+        self._dialect = dialect
         self._uses = 0
 
     def parameters(self, values: Iterable[Any]) -> list[Any]:
@@ -72,7 +86,8 @@ class Write:
         """There was another body of these columns."""
         self._uses += 1
         if self._uses == self._WORTH_IT and _can_be_typed(self.columns):
-            self.typed = TypedObject([(column.name, column.codec) for column in self.columns])
+            members = [(column.name, column.codec) for column in self.columns]
+            self.typed = TypedObject(members, self._dialect)
 
 
 def _can_be_typed(columns: Sequence[Column]) -> bool:
@@ -83,14 +98,8 @@ def _can_be_typed(columns: Sequence[Column]) -> bool:
     )
 
 
-class Fitting(NamedTuple):
-    """A write, and a body that fits it."""
-
-    write: Write
-    values: Values
-    """As they are in the body, in the order of the columns."""
-    parameters: Sequence[Any]
-    """The driver's."""
+Fitting: TypeAlias = tuple[Write, Values, Sequence[Any]]
+"""A write, the values of a body that fits it, in the order of its columns, and the parameters."""
 
 
 # The first name of an object, with what stands before it; others are tried by the codecs.
@@ -142,7 +151,7 @@ class Writes:
         if values is None:
             return None
         parameters = typed.parameters(values)
-        return None if parameters is None else Fitting(write, values, parameters)
+        return None if parameters is None else (write, values, parameters)
 
     def remember(self, body: bytes, write: Write) -> None:
         """Try this write first for bodies that start as this one does, since it was right here."""

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from atomicbatch.server.dialect import Dialect
 from atomicbatch.server.values.codec import Codec, ValueProblem, encode_json
 
 Values: TypeAlias = tuple[Any, ...]
@@ -24,13 +25,17 @@ class TypedObject:
     """
     The JSON objects that have exactly these members, in this order.
 
+    SQLite looks at the columns of a row in its own order, whatever the order in a statement is, so
+    nobody can tell one order from another there.
+
     Args:
         members: The name and codec of each; see ``can_be_typed``. No value may contain an object.
+        dialect: Whose columns they are.
     """
 
-    __slots__ = ("_conversions", "_decode", "_marks")
+    __slots__ = ("_conversions", "_decode", "_marks", "_no_nul")
 
-    def __init__(self, members: Sequence[tuple[str, Codec]]) -> None:
+    def __init__(self, members: Sequence[tuple[str, Codec]], dialect: Dialect) -> None:
         fields = [
             (f"f{index}", _type(codec), msgspec.field(name=name))
             for index, (name, codec) in enumerate(members)
@@ -38,7 +43,9 @@ class TypedObject:
         struct = msgspec.defstruct("Body", fields, forbid_unknown_fields=True, gc=False)
         # Where the type says nothing, a number is decoded as it is for the codecs.
         self._decode = msgspec.json.Decoder(struct, float_hook=Decimal).decode
-        self._marks = [encode_json(name) + b":" for name, _ in members]
+        # Few texts hold a NUL. Those of PostgreSQL cannot, so its codecs refuse it.
+        self._no_nul = dialect.name == "postgresql"
+        self._marks = [encode_json(name) + b":" for name, _ in members if dialect.name != "sqlite"]
         self._conversions = [
             (index, convert)
             for index, (_, codec) in enumerate(members)
@@ -55,13 +62,14 @@ class TypedObject:
             values = _as_tuple(self._decode(text))
         except (msgspec.DecodeError, RecursionError):
             return None
-        if b"\\u0000" in text:  # PostgreSQL's texts cannot hold it
+        if self._no_nul and b"\\u0000" in text:
             return None
-        position = -1
-        for mark in self._marks:
-            before, position = position, text.find(mark)
-            if position <= before:  # in another order, or written in another way
-                return None
+        if self._marks:
+            position = -1
+            for mark in self._marks:
+                before, position = position, text.find(mark)
+                if position <= before:  # in another order, or written in another way
+                    return None
         return values
 
     def parameters(self, values: Values) -> Sequence[Any] | None:
