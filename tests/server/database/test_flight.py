@@ -10,8 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from atomicbatch.drivers.conflicts import is_conflict, is_lost
+from atomicbatch.drivers.postgresql_codes import STATES
 from atomicbatch.errors import BrokenTransactionError, TimeoutExceededError
 from atomicbatch.server.database.bounds import TooMuchError
+from atomicbatch.server.database.faults import fault_of, is_outdated
 from atomicbatch.server.database.flight import Flight
 from atomicbatch.server.database.opening import database_url as server_url
 from atomicbatch.server.database.postgresql import PostgreSQLBackend
@@ -213,3 +216,37 @@ def test_what_the_server_is_asked_is_what_psycopg_would_ask(line: Line) -> None:
         assert found._result.ftype(0) == cursor.description[0].type_code
         assert found.fetchall() == cursor.fetchall()
         line.backend.rollback(line.raw)
+
+
+@pytest.mark.parametrize("state", sorted(STATES))
+def test_an_error_means_the_same_either_way(line: Line, state: str) -> None:
+    """Whatever the code: its class, names and meaning for the call, the batch and the schema."""
+    raise_it = (
+        f"DO $$ BEGIN RAISE EXCEPTION 'text' USING ERRCODE = '{state}', CONSTRAINT = 'c',"
+        " COLUMN = 'col', TABLE = 'tab'; END $$"
+    )
+
+    def told(error: psycopg.Error) -> Any:
+        fault = fault_of(error)
+        return (
+            *(type(error), str(error), error.sqlstate, error.diag.constraint_name),
+            *(error.diag.column_name, error.diag.table_name, error.diag.context),
+            *(fault and (fault.status, fault.slug, fault.detail, fault.members),),
+            *(is_outdated(error), is_conflict(error), is_lost(error)),
+        )
+
+    line.raw.execute("BEGIN")
+    with pytest.raises(psycopg.Error) as one_by_one:
+        line.raw.execute(raise_it)
+    line.raw.execute("ROLLBACK")
+    flight = line.begin()
+    flight.send("SELECT 1", ())
+    flight.send(raise_it, ())
+    flight.send("SELECT 1", ())
+    flight.push()
+    flight.take()
+    with pytest.raises(psycopg.Error) as ahead:
+        flight.take()
+    line.backend.rollback(line.raw)
+    assert told(ahead.value) == told(one_by_one.value)
+    assert ahead.value.sqlstate == state
