@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from atomicbatch.big_bytes import SLICE_BYTES
 from atomicbatch.errors import LimitError, MalformedError, MediaTypeError
-from atomicbatch.wire.multipart import boundary_of, join_parts, split_parts
+from atomicbatch.wire import multipart
+from atomicbatch.wire.multipart import _split_usual, boundary_of, join_parts, split_parts
 from tests.wire.strategies import patient
 
 LEGAL = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'()+_,-./:=? "
@@ -239,6 +240,35 @@ def test_a_full_batch_is_checked_to_its_end() -> None:
             split_parts(body + more, b"b", max_calls=2)
         with pytest.raises(MalformedError, match="after the closing"):
             split_parts(b"\r\n" + body + more, b"b", max_calls=2)
+
+
+SHAPES = [
+    *(b"--b\r\n", b"\r\n--b\r\n", b"\r\n--b--", b"\r\n--b--\r\n", b"\n--b\n", b"\r\n--B\r\n"),
+    *(b'\r\n--"b\r\n', b"--b", b"x", b"\r\n", b"\r", b"\n", b" ", b"\r\n --b"),
+]
+
+
+@patient
+@given(
+    st.lists(st.sampled_from(SHAPES[:4]) | st.sampled_from(SHAPES), max_size=7),
+    st.sampled_from([None, 1, 2]),
+)
+def test_usual_bodies(pieces: list[bytes], max_calls: int | None) -> None:
+    """The short cut for usual bodies gives what cutting piece by piece gives, or nothing."""
+    body = b"--b\r\n" + b"".join(pieces) + b"\r\n--b--\r\n"
+    for whole in (body, body[:-2], b"".join(pieces)):
+        parts = _split_usual(whole, b"b", max_calls)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(multipart, "_split_usual", lambda *_: None)
+            if parts is not None:
+                assert parts == split_parts(whole, b"b", max_calls=max_calls)
+
+
+def test_usual_bodies_take_the_short_cut() -> None:
+    """What clients write is cut without looking at each piece."""
+    content_type, body = join_parts([(b"a", b"b"), (b"c", b"")], None, b"x_")
+    assert _split_usual(body, boundary_of(content_type), 2) is not None
+    assert _split_usual(b"--b\r\n--b--\r\n", b"b", None) is None
 
 
 @patient

@@ -104,7 +104,18 @@ FIELDS = [
     *(b"Content-Length: 02", b"content-length: 2", b"X-Content-Length: 2", b"Authorization: own"),
     *(b"X: Content-Length: 2", b"Content-Length: 2\r\nContent-Length: %d", b"Batch-If: 1"),
     *(b"Content-Length: 9999999999999999999", b"X-Forwarded-For: evil", b"Transfer-Encoding: x"),
-    *(b"A: b\n\nC: d", b"A: b\n\r\nC: d", b"A: b\r", b"\nA: b", b"A", b" A: b", b"", b"\r"),
+    *(
+        b"A: b\n\nC: d",
+        b"A: b\n\r\nC: d",
+        b"A: b\r",
+        b"\nA: b",
+        b"\nContent-Length: 2",
+        b"A",
+        b" A: b",
+        b"",
+        b"\r",
+    ),
+    *(b"Content-Length: 2\n", b"\n\nContent-Length: 2", b"Content-Length: 2\n\nA: b"),
 ]
 ENDS = [
     *(b"", b"\r\n", b"\r\n\r\n", b"\n\n", b"\n\r\n", b"\n\r\n\r\n", b"\r\r\n\r\n"),

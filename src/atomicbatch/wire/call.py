@@ -145,8 +145,8 @@ class CallReader(PartReader):
         known = self._blocks.get(others) or self._keep_block(others)
         if known.declared != NOT_DECLARED:
             return self._keep_block(block)
-        learnt = _Block(known.headers, length, self._with_length(known.headers, length))
-        return self._blocks.keep(block, learnt, len(block))
+        complete = (*known.headers, (b"content-length", b"%d" % length))
+        return self._blocks.keep(block, _Block(known.headers, length, complete), len(block))
 
     def _keep_block(self, block: bytes) -> _Block:
         return self._blocks.keep(block, self._read_block(block), len(block))
@@ -191,6 +191,9 @@ def _take_length(block: bytes) -> tuple[int, bytes]:
     digits = digits.removesuffix(b"\r")
     if not digits.isdigit() or len(digits) > 18 or (before and not before.endswith(b"\n")):
         return NOT_DECLARED, block
+    if before == b"\n":
+        # An empty line, which would not be there any more. All others would.
+        return NOT_DECLARED, block
     return int(digits), before + after if line_end else before[:-1]
 
 
@@ -209,7 +212,8 @@ def _refuse_second_request(body: bytes, offset: int) -> None:
             )
             raise MalformedError(what, offset=offset + found.start())
     found = _REQUEST_IN_BODY.search(body) if b" HTTP/" in body else None
-    found = found or _BARE_REQUEST_IN_BODY.search(body)
+    if found is None and (b"\n\n" in body or b"\n\r\n" in body):
+        found = _BARE_REQUEST_IN_BODY.search(body)
     if found is not None:
         what = "a request in a body: is its delimiter broken? Or add a Content-Length"
         raise MalformedError(what, offset=offset + found.start(1))

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
+from itertools import accumulate, count
+from operator import add
 
 from atomicbatch.big_bytes import SLICE_BYTES, concatenated, occurs
 from atomicbatch.errors import LimitError, MalformedError, MediaTypeError
@@ -110,6 +112,9 @@ def split_parts(body: bytes, boundary: bytes, *, max_calls: int | None = None) -
             delimiter and is none.
         LimitError: There are more than ``max_calls`` parts.
     """
+    parts = _split_usual(body, boundary, max_calls)
+    if parts is not None:
+        return parts
     try:
         parts = _split(body, boundary, max_calls)
     except _CutOffError as error:
@@ -118,6 +123,30 @@ def split_parts(body: bytes, boundary: bytes, *, max_calls: int | None = None) -
         raise
     _refuse_look_alikes(body, boundary, len(parts) + 1)
     return parts
+
+
+def _split_usual(body: bytes, boundary: bytes, max_calls: int | None) -> list[Part] | None:
+    """
+    Cut a body that has nothing but parts and plain delimiters in it, at half the cost.
+
+    None is for all others, also for those that are wrong, or have too many parts.
+    """
+    opening = b"--%b\r\n" % boundary
+    closing = b"\r\n--%b--" % boundary
+    end = len(body) - 2 if body.endswith(b"\r\n") else len(body)
+    # The line break that ends the opening is not the one before the closing delimiter.
+    if not body.startswith(opening) or not body.endswith(closing, len(opening), end):
+        return None
+    delimiter = b"\r\n" + opening
+    contents = body[len(opening) : end - len(closing)].split(delimiter)
+    lower, name = body.lower(), boundary.lower()
+    # Nothing else is like a delimiter, wherever it stands.
+    if lower.count(b"--" + name) != len(contents) + 1 or b'--"' + name in lower:
+        return None
+    if max_calls is not None and len(contents) > max_calls:
+        return None
+    ends = accumulate(map(len, contents), initial=len(opening))
+    return list(zip(contents, map(add, ends, count(0, len(delimiter)))))  # noqa: B905 - endless
 
 
 class _CutOffError(MalformedError):
