@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from atomicbatch.server.database import postgresql
 from atomicbatch.server.database.opening import ServeError, open_database
 from atomicbatch.server.database.opening import database_url as server_url
 from tests.server.conftest import Serve
@@ -96,3 +97,19 @@ def test_other_poolers_are_not_known(postgresql_url: str) -> None:
     """The user is told what can be said."""
     with pytest.raises(ServeError, match="option pooler must be transaction"):
         open_database(server_url(f"{postgresql_url}?pooler=session"), read_only=False)
+
+
+def test_an_old_libpq_sends_one_statement_after_another(
+    postgresql_url: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no pipeline: batches are performed as before, through a pooler too."""
+    on_its_own(postgresql_url, "CREATE TABLE items (id INTEGER PRIMARY KEY, note TEXT)")
+    monkeypatch.setattr(postgresql, "has_pipeline", lambda _: False)
+    for number, option in enumerate(("", "?pooler=transaction")):
+        served = serve(f"{postgresql_url}{option}")
+        calls = [call("POST", "/v1/api/items", {"id": 10 * number + n}) for n in (1, 2)]
+        response, _ = served.batch(*calls, call("GET", "/v1/api/items"))
+        assert response.headers["batch-outcome"] == "committed"
+        response, _ = served.batch(call("DELETE", "/v1/api/items/1"), *calls)
+        assert response.headers["batch-outcome"].startswith("rolled-back; failed=")
+    assert seen(postgresql_url, "SELECT count(*) FROM items") == [(4,)]

@@ -30,8 +30,6 @@ from atomicbatch.server.database.tickets import AnyTicket
 T = TypeVar("T")
 # An interrupt is lost if it comes while the server waits for us, so that no wait is without an end.
 _PIECE_MILLISECONDS = 100
-# A prepared statement is gone, or what it gives has changed, as its table has.
-_STALE = ("26000", "0A000")
 # libpq's ExecStatusType and PGTransactionStatusType.
 _TUPLES_OK, _IN_TRANSACTION = 2, 2
 
@@ -194,7 +192,7 @@ class Flight:
             try:
                 result = pipeline.read()
             except self._driver_error as error:
-                self._is_stale = getattr(error, "sqlstate", None) in _STALE
+                self._is_stale = _is_stale(error)
                 raise
             if of is Of.STATEMENT:
                 return Answer(result, pipeline.transformer, self._raw)
@@ -322,6 +320,14 @@ class Flight:
             threading.Thread(target=self._interrupt, daemon=True).start()
         # Also if there is nothing to read: it tells whether the connection is lost.
         self._pgconn.consume_input()
+
+
+def _is_stale(error: Any) -> bool:
+    """Whether a prepared statement is gone, or what it gives has changed, as its table has."""
+    if error.sqlstate == "26000":
+        return True
+    # "cached plan must not change result type"; the code has other meanings too.
+    return error.sqlstate == "0A000" and (error.diag.source_file or "").endswith("plancache.c")
 
 
 class Answer:
