@@ -26,8 +26,9 @@ BEGIN_TO_READ = "BEGIN"
 
 def send(connection: Any, texts: Sequence[str]) -> None:
     """Run SQL without parameters or rows; there are no round trips to save."""
+    execute = connection.cursor().execute
     for text in texts:
-        connection.execute(text)
+        execute(text)
 
 
 def ask(connection: Any, text: str) -> Any:

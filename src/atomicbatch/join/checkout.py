@@ -21,6 +21,7 @@ _EXCLUDES = (
     "lock), but both share the batch's transaction and its locks; use one session at a time in a "
     "call"
 )
+_WRITE = Kind.WRITE
 _CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
 
 
@@ -101,7 +102,7 @@ class Checkout:
             transaction.savepoints.note_alone(statement.kind)
         else:
             self.virtual = virtual
-            if transaction.savepoints.is_suspicious:
+            if transaction.savepoints.suspect is not None:
                 yield from transaction.savepoints.make_way(virtual)
             if texts := transaction.savepoints.before(virtual, statement.kind):
                 if takes_along and transaction.sends_ahead and statement.is_plain:
@@ -138,6 +139,42 @@ class Checkout:
         if statement.sets_foreign_keys:
             yield from self._check_pragma(sql)
         return result
+
+    def make_ready(self, sql: str) -> list[str] | None:
+        """
+        Make ready for a statement that needs nothing but savepoints, as nearly all do.
+
+        It does what :meth:`perform` would do for it, without a generator.
+
+        Returns:
+            What to send before the statement, for which the shell then tells the transaction if it
+            fails. None: nothing has been done; use :meth:`perform`.
+        """
+        transaction = self.transaction
+        connection, savepoints = transaction.connection, transaction.savepoints
+        if (
+            self.auto
+            or self.closed
+            or self._read_only
+            or self._read_only_transaction
+            or transaction.has_called
+            or savepoints.suspect is not None
+            or connection.held
+            or transaction.settings
+            or not transaction.status.may_go_on
+        ):
+            return None
+        statement = read_statement(sql, transaction.family)
+        kind = statement.kind
+        if not statement.is_ordinary or (
+            transaction.begins_lazily and kind is _WRITE and not statement.is_dml
+        ):
+            return None
+        connection.check()
+        virtual = self.virtual
+        if virtual is None:
+            virtual = self.virtual = Virtual()
+        return savepoints.before(virtual, kind)
 
     def fetch(self) -> Steps[Any]:
         """Fetch rows that are still in the server: PERFORM is the fetching."""
@@ -291,15 +328,36 @@ class Checkout:
         if self.virtual is None and not self.closed:
             self._explicit = False
             return
-        self._check()
+        if self.commit_at_once():
+            return
         if self.transaction.has_called:
             yield from self.transaction.check_call()
+        yield from self._end(commit=True)
+
+    def commit_at_once(self) -> bool:
+        """The session commits, if nothing has to be sent for it; tell whether it is done."""
+        self._check()
+        transaction = self.transaction
+        if transaction.has_called or transaction.savepoints.suspect is not None:
+            return False
         virtual = self._leave_transaction(commit=True)
         if virtual is not None:
-            if self.transaction.savepoints.is_suspicious:
-                yield from self.transaction.savepoints.commit(virtual)
-            else:
-                self.transaction.savepoints.forget(virtual)
+            transaction.savepoints.forget(virtual)
+        return True
+
+    def rollback_at_once(self) -> bool:
+        """The session rolls back, if it has nothing to undo; tell whether it is done."""
+        transaction, virtual = self.transaction, self.virtual
+        if (
+            virtual is None
+            or virtual.mark is not None
+            or transaction.has_called
+            or transaction.savepoints.suspect is not None
+            or not transaction.status.may_go_on
+        ):
+            return False
+        self._leave_transaction(commit=False)
+        return True
 
     def rollback(self) -> Steps[None]:
         """The session rolls back."""

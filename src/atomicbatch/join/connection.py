@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from atomicbatch.drivers.ahead import NotReachedError
 from atomicbatch.drivers.conflicts import statement_error
@@ -78,11 +79,7 @@ class Connection:
         try:
             yield Send([*self.held, *texts] if self.held else texts)
         except BaseException as error:
-            problem = self._failed(error)
-            if not isinstance(error, Exception):
-                self._mark_cancelled()
-                raise
-            raise problem from error
+            self.note_ours_failed(error)
         self.held = ()
 
     def perform_after(self, texts: Sequence[str]) -> Steps[object]:
@@ -104,6 +101,14 @@ class Connection:
             raise
         self.held = ()
         return result
+
+    def note_ours_failed(self, error: BaseException) -> NoReturn:
+        """Doom the batch, since SQL of ours has failed, and raise what the handler is told."""
+        problem = self._failed(error)
+        if not isinstance(error, Exception):
+            self._mark_cancelled()
+            raise error
+        raise problem from error
 
     def _failed(self, error: BaseException) -> TransactionError:
         """Doom the batch, since SQL of ours has failed; make the error to raise."""

@@ -26,17 +26,20 @@ class Savepoints:
     On PostgreSQL a statement that fails breaks the real transaction: the server refuses everybody's
     statements until there is a ROLLBACK TO. Here its own virtual transaction alone is broken; when
     another one wants to go on, what the broken one has done is undone.
+
+    Attributes:
+        suspect: Whose statement has failed last, and nobody has asked yet whether PostgreSQL
+            therefore refuses everybody's.
     """
 
-    __slots__ = ("_connection", "_is_postgresql", "_settings", "_stack", "_suspect")
+    __slots__ = ("_connection", "_is_postgresql", "_settings", "_stack", "suspect")
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection = connection
         self._settings = settings
         self._is_postgresql = connection.family is Family.POSTGRESQL
         self._stack = Stack(connection.family)
-        # Whose statement failed last, so that PostgreSQL may refuse everybody's.
-        self._suspect: Virtual | None = None
+        self.suspect: Virtual | None = None
 
     @property
     def wrote(self) -> bool:
@@ -55,11 +58,6 @@ class Savepoints:
         """What to run right before ROLLBACK; it fails where the transaction has ended."""
         return self._stack.before_rollback()
 
-    @property
-    def is_suspicious(self) -> bool:
-        """A statement has failed, and nobody has asked yet whether others are refused, too."""
-        return self._suspect is not None
-
     def before(self, virtual: Virtual, kind: Kind) -> list[str]:
         """What to send before a statement, once the way is made for it."""
         if virtual.aborted:
@@ -68,12 +66,12 @@ class Savepoints:
 
     def make_way(self, virtual: Virtual) -> Steps[None]:
         """Let one transaction go on although a statement of another has failed."""
-        suspect = self._suspect
+        suspect = self.suspect
         if suspect is None or suspect is virtual:
             return
         if (yield from self._is_aborted()):
             yield from self._abandon(suspect)
-        self._suspect = None
+        self.suspect = None
 
     def note_alone(self, kind: Kind) -> None:
         """Take note of a statement that commits by itself and is atomic by itself."""
@@ -91,20 +89,20 @@ class Savepoints:
         """A statement has failed; the server has refused it, or it never got there."""
         virtual.failed = True
         if by_server and self._is_postgresql:
-            self._suspect = virtual
+            self.suspect = virtual
 
     def note_success(self, virtual: Virtual) -> None:
         """A statement has succeeded, or its transaction is over."""
-        if self._suspect is virtual:
-            self._suspect = None
+        if self.suspect is virtual:
+            self.suspect = None
 
     def is_broken(self, virtual: Virtual) -> Steps[bool]:
         """Tell whether the database refuses its statements until it is rolled back."""
-        return virtual is self._suspect and (yield from self._is_aborted())
+        return virtual is self.suspect and (yield from self._is_aborted())
 
     def commit(self, virtual: Virtual) -> Steps[None]:
         """A handler commits."""
-        if virtual is self._suspect and (yield from self._is_aborted()):
+        if virtual is self.suspect and (yield from self._is_aborted()):
             # What COMMIT of a broken transaction does: nothing but roll back, without a word.
             logger.warning(
                 "a handler commits a transaction whose statement has failed; it is rolled back"
@@ -124,7 +122,7 @@ class Savepoints:
             texts = self._stack.rollback(virtual)
         except OverlapError:
             self._refuse()
-        suspect = self._suspect
+        suspect = self.suspect
         if texts:
             other = None if suspect is virtual else suspect
             mends = other is not None and (yield from self._is_aborted())
@@ -137,7 +135,7 @@ class Savepoints:
 
     def control(self, virtual: Virtual, kind: Kind, name: str) -> Steps[None]:
         """A handler sets a savepoint of its own, releases it, or rolls back to it."""
-        if kind is not Kind.ROLLBACK_TO or self._suspect is not virtual:
+        if kind is not Kind.ROLLBACK_TO or self.suspect is not virtual:
             yield from self.make_way(virtual)
         if virtual.aborted and kind is not Kind.ROLLBACK_TO:
             self._refuse_aborted()
@@ -170,7 +168,7 @@ class Savepoints:
 
     def _undo_broken(self, suspect: Virtual) -> Steps[None]:
         """Another's rollback has mended what a failed statement broke: not for its own handler."""
-        self._suspect = None
+        self.suspect = None
         if suspect.mark is None:
             suspect.aborted = True  # that rollback has undone it already
         else:

@@ -60,6 +60,8 @@ class Statement(NamedTuple):
     """CALL: a stored procedure runs, which may commit (MySQL)."""
     excludes: bool = False
     """It takes a lock that is to keep other sessions out (SKIP LOCKED, NOWAIT, advisory locks)."""
+    is_ordinary: bool = False
+    """It reads or writes, and nothing below has to be done or checked around it."""
     is_plain: bool = False
     """PostgreSQL: nothing but one SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES or WITH. Such a
     statement can be sent by the extended query protocol, and so in a pipeline."""

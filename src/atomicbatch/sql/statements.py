@@ -49,8 +49,20 @@ def _read(sql: str, family: Family) -> Statement:
     if len(texts) > 1:
         return _read_several(texts, grammar)
     statement = grammar.read(texts[0])
-    is_plain = family is Family.POSTGRESQL and _is_plain(statement, texts[0])
-    return statement._replace(is_plain=True) if is_plain else statement
+    return statement._replace(
+        is_ordinary=_is_ordinary(statement),
+        is_plain=family is Family.POSTGRESQL and _is_plain(statement, texts[0]),
+    )
+
+
+def _is_ordinary(statement: Statement) -> bool:
+    special = (
+        statement.calls
+        or statement.excludes
+        or statement.sets_foreign_keys
+        or bool(statement.settings)
+    )
+    return statement.kind in _CHANGES_DATA and not special
 
 
 def _is_plain(statement: Statement, text: Text) -> bool:

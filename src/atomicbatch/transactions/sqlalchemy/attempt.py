@@ -106,12 +106,10 @@ class SQLAlchemyAttempt(Host):
         self.check()
         if call.ended:
             call.refuse_left_behind()
-        real = self._reals.get(engine.dialect) or self._join(engine)
-        at_once = self._is_on_loop(real)
-        if at_once and self._memory is not None and not real.transaction.is_open:
-            self._memory.note_engine(engine)
-        real.is_used = True
-        real.begin(at_once=at_once)
+        real = self._reals.get(engine.dialect)
+        # Once it is open, a sync engine's needs no more: this is each session's way.
+        if real is None or real.dialect.is_async or not real.is_used_and_open:
+            real = self._use(engine)
         checkout = SessionCheckout(real)
         call.hold(checkout)
         proxied = ProxiedConnection(checkout, real.fairy)
@@ -119,6 +117,16 @@ class SQLAlchemyAttempt(Host):
         for prepare in real.preparers:
             prepare(proxied.dbapi_connection, proxied._connection_record, proxied)
         return proxied
+
+    def _use(self, engine: Engine) -> RealTransaction:
+        """Let an engine take part, and begin; or see whether its transaction may still be used."""
+        real = self._reals.get(engine.dialect) or self._join(engine)
+        at_once = self._is_on_loop(real)
+        if at_once and self._memory is not None and not real.transaction.is_open:
+            self._memory.note_engine(engine)
+        real.is_used = True
+        real.begin(at_once=at_once)
+        return real
 
     def _is_on_loop(self, real: RealTransaction) -> bool:
         """Tell whether a sync engine is used in the event loop's thread, which must not wait."""
@@ -141,7 +149,7 @@ class SQLAlchemyAttempt(Host):
 
     def is_outside(self, dialect: Dialect) -> bool:
         """Tell whether an engine is none of the batch's business, by the user's decision."""
-        return self.options.is_outside(dialect)
+        return bool(self.options.outside) and self.options.is_outside(dialect)
 
     def _join(self, engine: Engine) -> RealTransaction:
         """Let an engine take part."""

@@ -77,7 +77,11 @@ class SessionCheckout:
             args = () if real.dialect.is_async else tuple(buffered(arg) for arg in args)
             kwargs, streams = {}, False
         if not self._attributes:
-            return real.fairy.cursor(*args, **kwargs), streams
+            # Past the pool's door for it, which is for connections from before the batch.
+            connection: Any = real.fairy.dbapi_connection
+            if connection is None:
+                connection = real.fairy  # which says that it is gone
+            return connection.cursor(*args, **kwargs), streams
         with real.inside:
             connection = real.fairy.dbapi_connection
             before = {name: getattr(connection, name) for name in self._attributes}
@@ -108,10 +112,39 @@ class SessionCheckout:
             kwargs: More for the driver.
             by_driver: Given to the driver itself, which knows nothing of SQLAlchemy's autobegin.
         """
+        real, checkout = self.real, self.checkout
+        sql = text_of(operation)
+        if by_driver or real.transaction.sends_ahead:
+            return self._perform_by_steps(execute, operation, sql, args, kwargs, by_driver)
+        with real.inside:
+            texts = checkout.make_ready(sql)
+            virtual = checkout.virtual
+            if texts is not None and virtual is not None:
+                if texts:
+                    try:
+                        real.link.send(texts)
+                    except BaseException as error:
+                        real.transaction.connection.note_ours_failed(error)
+                try:
+                    return execute(operation, *args, **kwargs)
+                except BaseException as error:
+                    real.transaction.note_failure(virtual, error)
+                    raise
+        return self._perform_by_steps(execute, operation, sql, args, kwargs, by_driver)
+
+    def _perform_by_steps(
+        self,
+        execute: Callable[..., Any],
+        operation: Any,
+        sql: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        by_driver: bool,
+    ) -> Any:
         real = self.real
         takes_along = real.transaction.sends_ahead and real.link.takes_along(execute)
         steps = self.checkout.perform(
-            text_of(operation), (args, kwargs), by_driver=by_driver, takes_along=takes_along
+            sql, (args, kwargs), by_driver=by_driver, takes_along=takes_along
         )
         with real.inside:
             result = run(steps, real.link, partial(execute, operation, *args, **kwargs))
@@ -177,12 +210,15 @@ class SessionCheckout:
         checkout = self.checkout
         if checkout.closed or not checkout.is_idle():
             with self.real.inside:
-                run(checkout.commit(), self.real.link)
+                if not checkout.commit_at_once():
+                    run(checkout.commit(), self.real.link)
 
     def rollback(self) -> None:
-        if not self.checkout.is_idle():
+        checkout = self.checkout
+        if not checkout.is_idle():
             with self.real.inside:
-                run(self.checkout.rollback(), self.real.link)
+                if not checkout.rollback_at_once():
+                    run(checkout.rollback(), self.real.link)
 
     def close(self) -> None:
         """The session, or its call, has no more use for the connection."""

@@ -51,15 +51,16 @@ def _raw_connection(
         call = current_call.get()
         if call is None:
             return found(self)
-        if call.attempt.is_outside(self.dialect):
+        attempt, dialect = call.attempt, self.dialect
+        if attempt.is_outside(dialect):
             with aside():
                 return found(self)
-        attempt = call.attempt
         if not attempt.active:
             if attempt.phase is Phase.UNDONE:
                 attempt.refuse_left_behind()
             return found(self)
-        _guard_characteristics(self.dialect)
+        if not getattr(dialect, "_atomicbatch_guarded", False):
+            _guard_characteristics(dialect)
         return attempt.connection(self, call)
 
     return raw_connection
@@ -172,8 +173,6 @@ class _Guarded(ConnectionCharacteristic):
 
 
 def _guard_characteristics(dialect: Dialect) -> None:
-    if getattr(dialect, "_atomicbatch_guarded", False):
-        return
     known: Any = dialect
     characteristics = known.connection_characteristics
     known.connection_characteristics = immutabledict(

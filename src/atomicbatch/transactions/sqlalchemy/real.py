@@ -125,6 +125,11 @@ class RealTransaction:
         return self.transaction.wrote
 
     @property
+    def is_used_and_open(self) -> bool:
+        """A call has used it, and others may."""
+        return self.is_used and self.transaction.stage is Stage.OPEN
+
+    @property
     def place(self) -> Place:
         """Where its COMMIT and ROLLBACK are done."""
         if self.dialect.is_async:

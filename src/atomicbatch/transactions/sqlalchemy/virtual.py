@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy.pool import PoolProxiedConnection
@@ -120,6 +121,11 @@ class VirtualCursor:
         _set(self, "_checkout", checkout)
         _set(self, "_cursor", cursor)
         _set(self, "_streams", streams)
+
+    # What SQLAlchemy asks of each; what a driver's cursor lacks, __getattr__ tells.
+    description = property(attrgetter("_cursor.description"))
+    rowcount = property(attrgetter("_cursor.rowcount"))
+    lastrowid = property(attrgetter("_cursor.lastrowid"))
 
     @property
     def connection(self) -> VirtualConnection:
@@ -240,15 +246,32 @@ def _own(checkout: SessionCheckout, connection: VirtualConnection) -> Any:
 
 
 class ProxiedConnection(PoolProxiedConnection):
-    """A virtual connection in the shape of a connection checked out of a pool."""
+    """
+    A virtual connection in the shape of a connection checked out of a pool.
 
-    __slots__ = ("_checkout", "_connection_record", "_fairy", "dbapi_connection")
+    Most sessions want cursors of it, and no more: the rest is made when it is asked for.
+    """
+
+    __slots__ = ("_checkout", "_fairy", "_is_valid", "_record", "_virtual")
 
     def __init__(self, checkout: SessionCheckout, fairy: PoolProxiedConnection) -> None:
         self._checkout = checkout
         self._fairy = fairy
-        self.dbapi_connection: Any = VirtualConnection(checkout)
-        self._connection_record: Any = _Record(checkout, fairy, self.dbapi_connection)
+        self._is_valid = True
+        self._virtual: VirtualConnection | None = None
+        self._record: _Record | None = None
+
+    @property
+    def dbapi_connection(self) -> Any:  # type: ignore[override]
+        if self._virtual is None and self._is_valid:
+            self._virtual = VirtualConnection(self._checkout)
+        return self._virtual
+
+    @property
+    def _connection_record(self) -> _Record:
+        if self._record is None:
+            self._record = _Record(self._checkout, self._fairy, self.dbapi_connection)
+        return self._record
 
     @property
     def driver_connection(self) -> Any:  # type: ignore[override]
@@ -266,7 +289,7 @@ class ProxiedConnection(PoolProxiedConnection):
 
     @property
     def is_valid(self) -> bool:
-        return self.dbapi_connection is not None
+        return self._is_valid
 
     @property
     def is_detached(self) -> bool:
@@ -282,8 +305,8 @@ class ProxiedConnection(PoolProxiedConnection):
         self._checkout.rollback()
 
     def close(self) -> None:
-        callbacks = self._connection_record.finalize_callback
         try:
+            callbacks = self._record and self._record.finalize_callback
             while callbacks:
                 callbacks.pop(0)(self.dbapi_connection)
         finally:
@@ -294,9 +317,9 @@ class ProxiedConnection(PoolProxiedConnection):
 
     def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
         """SQLAlchemy says so after a connection was lost, or a statement cancelled."""
-        if self.dbapi_connection is not None and not soft:
+        if self._is_valid and not soft:
             self._checkout.mark_lost(e)
-            self.dbapi_connection = None
+            self._is_valid, self._virtual = False, None
 
     def detach(self) -> None:
         self._checkout.refuse(
