@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
 from atomicbatch.join.checkout import Checkout
@@ -117,3 +120,92 @@ def test_a_session_does_not_outlive_its_call(link: SQLiteLink) -> None:
     link.status.phase = Phase.RUNNING
     with pytest.raises(NotBatchableError, match="outlives"):
         link.execute(checkout, "SELECT 1")
+
+
+def shortly(link: SQLiteLink, checkout: Checkout, sql: str) -> object:
+    """What a shell does that knows the short way."""
+    texts = checkout.make_ready(sql)
+    if texts is None:
+        return link.execute(checkout, sql)
+    virtual = checkout.virtual
+    assert virtual is not None
+    link.send(texts)
+    try:
+        return link.connection.execute(sql).fetchall()
+    except sqlite3.Error as error:
+        link.transaction.note_failure(virtual, error)
+        raise
+
+
+ACTS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(
+            [
+                "INSERT INTO items VALUES (abs(random()) || '')",
+                "INSERT INTO items VALUES ('same')",
+                "SELECT name FROM items WHERE name = 'same'",
+                "DELETE FROM items",
+                "SAVEPOINT mine",
+                "ROLLBACK TO mine",
+                "RELEASE mine",
+                "CREATE TABLE IF NOT EXISTS other (x)",
+                "PRAGMA foreign_keys = 1",
+                "commit",
+                "rollback",
+                "auto",
+                "read only",
+            ]
+        ),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(acts=ACTS)
+def test_the_short_way_leads_to_the_same_place(
+    acts: list[tuple[int, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Statements, commits and rollbacks: what is sent, what is answered, and what is refused."""
+    found = []
+    for short in (False, True):
+        path = tmp_path_factory.mktemp("short") / "shop.sqlite"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE items (name TEXT UNIQUE)")
+        link = SQLiteLink(path)
+        link.transaction.begins_lazily = True
+        sessions = [Checkout(link.transaction) for _ in range(3)]
+        said: list[object] = []
+        for number, act in acts:
+            checkout = sessions[number]
+            try:
+                if act == "commit":
+                    if checkout.is_idle() or not (short and checkout.commit_at_once()):
+                        link.run(checkout.commit())
+                elif act == "rollback":
+                    if not (short and checkout.rollback_at_once()):
+                        link.run(checkout.rollback())
+                elif act == "auto":
+                    link.run(checkout.set_auto(not checkout.auto))
+                elif act == "read only":
+                    checkout.set_read_only(True)
+                else:
+                    said.append((shortly if short else SQLiteLink.execute)(link, checkout, act))
+            except (sqlite3.Error, TransactionError) as error:
+                said.append(f"{type(error).__name__}: {error}")
+        said.append(link.connection.execute("SELECT count(*) FROM items").fetchone())
+        found.append((said, link.sent, str(link.status.error)))
+        link.connection.close()
+    assert found[0] == found[1]
+
+
+def test_most_statements_go_the_short_way(link: SQLiteLink) -> None:
+    """The others are done nothing for yet."""
+    checkout = Checkout(link.transaction)
+    assert checkout.make_ready("PRAGMA foreign_keys = 1") is None
+    assert checkout.virtual is None
+    assert checkout.make_ready("SELECT 1") == []
+    assert checkout.make_ready("INSERT INTO items VALUES ('a')") == ["SAVEPOINT ab_1"]
+    assert checkout.commit_at_once()
+    assert checkout.virtual is None

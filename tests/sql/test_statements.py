@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from atomicbatch.sql.statements import Family, Kind, Statement, read_statement
+from atomicbatch.sql.statements import Family, Kind, Statement, is_plain, read_statement
 from tests.growth import is_linear
 
 SQLITE, POSTGRESQL, MYSQL = Family.SQLITE, Family.POSTGRESQL, Family.MYSQL
@@ -211,9 +211,7 @@ def test_hidden_words(family: Family, words: list[str], sql: str) -> None:
     expected = read_statement(sql, family)
     assert read_statement(f"/* {hidden} */ {sql} -- {hidden}", family) == expected
     if expected.kind is not Kind.COMMIT:
-        found = read_statement(f"{sql} AND a = '{hidden}'", family)
-        # Only that is careful about a semicolon in a string.
-        assert found == expected._replace(is_plain=expected.is_plain and ";" not in hidden)
+        assert read_statement(f"{sql} AND a = '{hidden}'", family) == expected
 
 
 STARTS = ["", "SELECT set_config('a', ", "SET STATEMENT a ", "COMMIT ", "CREATE TRIGGER t "]
@@ -286,8 +284,7 @@ def test_many_tags(family: Family) -> None:
 )
 def test_plain_statements(sql: str) -> None:
     """PostgreSQL takes them by the extended query protocol; nobody asks elsewhere."""
-    assert read_statement(sql, Family.POSTGRESQL).is_plain
-    assert not read_statement(sql, Family.SQLITE).is_plain
+    assert is_plain(sql)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +308,7 @@ def test_plain_statements(sql: str) -> None:
 )
 def test_statements_that_are_not_plain(sql: str) -> None:
     """Several in one text are refused there, and COPY breaks the pipeline."""
-    assert not read_statement(sql, Family.POSTGRESQL).is_plain
+    assert not is_plain(sql)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from atomicbatch.join.stack import Virtual
 from atomicbatch.join.steps import NOT_SENT, PERFORM, Ask, Steps
 from atomicbatch.join.transaction import Transaction
 from atomicbatch.sql.kinds import Family, Kind, Statement
-from atomicbatch.sql.statements import read_statement
+from atomicbatch.sql.statements import is_plain, read_statement
 
 OVER = "the batch that this connection belonged to is over"
 _EXCLUDES = (
@@ -105,7 +105,7 @@ class Checkout:
             if transaction.savepoints.suspect is not None:
                 yield from transaction.savepoints.make_way(virtual)
             if texts := transaction.savepoints.before(virtual, statement.kind):
-                if takes_along and transaction.sends_ahead and statement.is_plain:
+                if takes_along and transaction.sends_ahead and is_plain(sql):
                     ahead = texts
                 else:
                     yield from transaction.connection.send(texts)

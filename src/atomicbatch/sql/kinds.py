@@ -35,6 +35,10 @@ class Kind(Enum):
     """It cannot be part of a batch; ``Statement.refusal`` says why and what to do instead."""
 
 
+CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
+"""The kinds that read or change data, or hold it."""
+
+
 class Statement(NamedTuple):
     """What one statement means."""
 
@@ -60,11 +64,6 @@ class Statement(NamedTuple):
     """CALL: a stored procedure runs, which may commit (MySQL)."""
     excludes: bool = False
     """It takes a lock that is to keep other sessions out (SKIP LOCKED, NOWAIT, advisory locks)."""
-    is_ordinary: bool = False
-    """It reads or writes, and nothing below has to be done or checked around it."""
-    is_plain: bool = False
-    """PostgreSQL: nothing but one SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES or WITH. Such a
-    statement can be sent by the extended query protocol, and so in a pipeline."""
     sets_foreign_keys: bool = False
     """PRAGMA foreign_keys, which SQLite ignores inside a transaction."""
 
@@ -74,6 +73,12 @@ class Statement(NamedTuple):
     """The settings outlive the transaction (SET), unlike those of SET LOCAL."""
     lasting_unknown: bool = False
     """A parameter or an expression decides whether they do; ``lasting`` is then a guess."""
+
+    @property
+    def is_ordinary(self) -> bool:
+        """It reads or writes, and nothing has to be done or checked around it."""
+        special = self.calls or self.excludes or self.settings or self.sets_foreign_keys
+        return self.kind in CHANGES_DATA and not special
 
 
 CONTROL = frozenset(

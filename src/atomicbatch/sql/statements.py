@@ -12,26 +12,28 @@ from functools import lru_cache
 
 from atomicbatch.sql import refusals
 from atomicbatch.sql.families import DML, GRAMMARS, Grammar
-from atomicbatch.sql.kinds import CONTROL, Family, Kind, Statement, refused
+from atomicbatch.sql.kinds import CHANGES_DATA, CONTROL, Family, Kind, Statement, refused
 from atomicbatch.sql.lexing import Text, bare, has_executable_comment
 
-__all__ = ["CONTROL", "Family", "Kind", "Statement", "read_statement"]
+__all__ = ["CONTROL", "Family", "Kind", "Statement", "is_plain", "read_statement"]
 
 _NOTHING = Statement(Kind.READ)
 # Texts beyond this length are lists of values; they are not worth keeping.
 _KEPT_CHARACTERS = 10_000
 _PLAIN_WORDS = frozenset("SELECT INSERT UPDATE DELETE MERGE VALUES WITH".split())
-_CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
-_PLAIN_DML = DML._replace(is_plain=True)
 
 
 def read_statement(sql: str, family: Family) -> Statement:
     """Tell what a text does, which may hold several statements."""
     if len(sql) <= _KEPT_CHARACTERS:
         return _read(sql, family)
-    if ";" not in sql and sql[:7].upper() in ("INSERT ", "UPDATE ", "DELETE "):
-        return _PLAIN_DML if family is Family.POSTGRESQL else DML
+    if _is_long_dml(sql):
+        return DML
     return _read.__wrapped__(sql, family)
+
+
+def _is_long_dml(sql: str) -> bool:
+    return ";" not in sql and sql[:7].upper() in ("INSERT ", "UPDATE ", "DELETE ")
 
 
 @lru_cache(maxsize=2048)
@@ -46,32 +48,29 @@ def _read(sql: str, family: Family) -> Statement:
     if len(parts) > 1:
         parts = _with_bodies(parts, family)
     texts = [Text.of(part, sql, family) for part in parts]
-    if len(texts) > 1:
-        return _read_several(texts, grammar)
-    statement = grammar.read(texts[0])
-    return statement._replace(
-        is_ordinary=_is_ordinary(statement),
-        is_plain=family is Family.POSTGRESQL and _is_plain(statement, texts[0]),
-    )
+    return grammar.read(texts[0]) if len(texts) == 1 else _read_several(texts, grammar)
 
 
-def _is_ordinary(statement: Statement) -> bool:
-    special = (
-        statement.calls
-        or statement.excludes
-        or statement.sets_foreign_keys
-        or bool(statement.settings)
-    )
-    return statement.kind in _CHANGES_DATA and not special
+def is_plain(sql: str) -> bool:
+    """
+    Tell whether a text for PostgreSQL can be sent by the extended query protocol, in a pipeline.
+
+    That is so for one SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES or WITH. Of others we do not
+    know it; several in one text, and COPY, cannot.
+    """
+    if len(sql) <= _KEPT_CHARACTERS:
+        return _is_plain(sql)
+    return _is_long_dml(sql)
 
 
-def _is_plain(statement: Statement, text: Text) -> bool:
+@lru_cache(maxsize=2048)
+def _is_plain(sql: str) -> bool:
     # A semicolon in a literal counts as well: where literals end is up to a setting of the server.
-    return (
-        text.first in _PLAIN_WORDS
-        and statement.kind in _CHANGES_DATA
-        and ";" not in text.sql.rstrip().removesuffix(";")
-    )
+    if ";" in sql.rstrip().removesuffix(";"):
+        return False
+    family = Family.POSTGRESQL
+    text = Text.of(bare(sql, family).strip(), sql, family)
+    return text.first in _PLAIN_WORDS and _read(sql, family).kind in CHANGES_DATA
 
 
 # Several statements in one text -----------------------------------------------------------------
