@@ -18,7 +18,7 @@ from atomicbatch.server.rows.preconditions import (
 )
 from atomicbatch.server.rows.preferences import ON_LISTS, ON_ROWS
 from atomicbatch.server.rows.representation import Representation, etag
-from atomicbatch.server.rows.resource import JSON, Resource
+from atomicbatch.server.rows.resource import JSON, Resource, Selection
 
 # So few rows, and short ones, are cheaper to take at once than one by one.
 _FEW_ROWS = 20
@@ -44,17 +44,41 @@ def read_one(resource: Resource, call: Call, asked: Asked, key: Row) -> Plan:
 
 def read_many(resource: Resource, call: Call, asked: Asked) -> Plan:
     """GET of the rows that a query asks for."""
-    query = resource.query(call)
+    selection = _selection(resource, call)
     conditions = asked.conditions(ON_LISTS)
-    shown, columns_sql = resource.shown(query)
-    where, parameters = resource.where(query)
-    sql = f"SELECT {columns_sql} FROM {resource.sql.name}{_rest(resource, query, where)}"
+    query, shown, sql, parameters = selection
     listing = _Listing(resource, query, conditions, shown, sql, parameters)
     few = query.limit is not None and query.limit <= _FEW_ROWS
     if b"count=exact" in conditions.prefer:
         return listing.steps(few=few)
     statement = Few(sql, parameters) if few else all_rows(shown, sql, parameters)
     return Known(statement, listing.finish)
+
+
+def _selection(resource: Resource, call: Call) -> Selection:
+    """What the query of a call selects; clients ask the same again and again."""
+    text, kept = call.query, resource.selections
+    selection = kept.get(text)
+    if selection is None:
+        query = resource.query(call)
+        shown, columns_sql = resource.shown(query)
+        where, parameters = resource.where(query)
+        sql = f"SELECT {columns_sql} FROM {resource.sql.name}{_rest(resource, query, where)}"
+        selection = Selection(query, shown, sql, parameters)
+        if _is_kept(text):
+            if len(kept) >= _MOST_KEPT:
+                kept.clear()
+            kept[text] = selection
+    return selection
+
+
+_MOST_KEPT = 256
+_LONGEST_KEPT = 500
+
+
+def _is_kept(query: bytes) -> bool:
+    """Not where it is long, or says who asks: Google's clients put a key into every query."""
+    return len(query) <= _LONGEST_KEPT and b"key" not in query and b"%" not in query
 
 
 def _rest(resource: Resource, query: Query, where: str) -> str:

@@ -57,7 +57,7 @@ class Representation:
         if self._object is None:
             self._used(len(rows))
         try:
-            return encode_json([self._written(row) for row in rows])
+            return encode_json(self._all_written(rows))
         except UnicodeEncodeError:
             return encode_json([_texts(self._dictionary(row)) for row in rows])
 
@@ -72,6 +72,15 @@ class Representation:
         if self._object is None:
             return self._dictionary(row)
         return self._object(*(self._converted(row) if self._converters else row))
+
+    def _all_written(self, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        make = self._object
+        if make is None:
+            return [self._dictionary(row) for row in rows]
+        if not self._converters:
+            return [make(*row) for row in rows]
+        convert = self._converted
+        return [make(*convert(row)) for row in rows]
 
     def _dictionary(self, row: Sequence[Any]) -> dict[str, Any]:
         return dict(zip(self.names, self._converted(row), strict=True))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 from atomicbatch.model import Call, Header
 from atomicbatch.server.database.faults import RowFault
 from atomicbatch.server.dialect import Dialect
@@ -16,6 +19,15 @@ from atomicbatch.server.values.kinds import Kind
 JSON: Header = (b"content-type", b"application/json")
 _NO_QUERY = Query()
 _EVERY_ROW = Where("", ())
+
+
+class Selection(NamedTuple):
+    """What the query of a collection selects."""
+
+    query: Query
+    shown: Representation
+    sql: str
+    parameters: Sequence[Any]
 
 
 class Resource:
@@ -35,6 +47,7 @@ class Resource:
         is_numbered: Whether the primary key is one whole number, of 32 bits at least.
         documents: The columns that hold JSON.
         plain: The methods that ``plain.py`` has a plan for.
+        selections: What was read of the queries that were asked last; see ``read.py``.
     """
 
     def __init__(
@@ -57,6 +70,7 @@ class Resource:
         self.is_numbered = len(table.key) == 1 and _is_number(table.key[0])
         self.documents = tuple(c for c in table.columns if c.kind is Kind.JSON)
         self.plain = self._plain_methods() if plain else frozenset()
+        self.selections: dict[bytes, Selection] = {}
 
     def _plain_methods(self) -> frozenset[str]:
         methods = {"GET", "HEAD"}
