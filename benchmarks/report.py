@@ -60,8 +60,9 @@ class Report:
     """All tables of a program."""
 
     def __init__(self, program: str, title: str) -> None:
-        self._program, self.title = program, title
         self._tables: dict[str, Table] = {}
+        self.texts: dict[str, list[str]] = {f"{program}.title": [f"{title}."]}
+        """What else stands on the page: place -> lines."""
         print(title, flush=True)
 
     def table(self, name: str, columns: Sequence[str], aside: Sequence[str] = ()) -> Table:
@@ -72,8 +73,8 @@ class Report:
     def save(self, file: Path | None, **more: Any) -> None:
         """Write it for the page, with what else is to be known of the run."""
         if file is not None:
-            places = {name: table.markdown() for name, table in self._tables.items()}
-            places[f"{self._program}.title"] = [f"{self.title}."]
+            tables = {name: table.markdown() for name, table in self._tables.items()}
+            places = {**tables, **self.texts}
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps({"places": places, **more}, indent=1) + "\n")
 

@@ -67,6 +67,7 @@ def timed_server(side: Side) -> Iterator[Timed]:
     here = Path(__file__).parent
     command = [sys.executable, str(here / "timed_server.py"), "serve", side.address, "--port", "0"]
     command += ["--limit", "max_calls=10000", "--limit", "max_body_bytes=64000000"]
+    command += ["--limit", "timeout_seconds=300"]
     environment = dict(os.environ)
     if side.tree is not None:
         environment["PYTHONPATH"] = str(side.tree / "src")
