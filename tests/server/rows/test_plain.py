@@ -192,6 +192,8 @@ def _value(chance: random.Random, column: Column, odd: float) -> Any:
     if column.kind.value == "other" and chance.random() > odd:
         return None
     value = chance.choice(others if chance.random() < odd else usual)
+    if column.name == "id" and value == 2**63 - 1:
+        return 2**31  # behind the greatest number SQLite takes one at random
     return value[:5] if isinstance(value, str) and column.length == 5 else value
 
 
