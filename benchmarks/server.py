@@ -64,7 +64,7 @@ class Tables:
     def __init__(self, report: Report, database: str, bars: Table) -> None:
         self._bars, self._database = bars, database
         names = (*COLUMNS[database], "batch / raw")
-        aside = ("CPU: ours", "raw", "spread")
+        aside = ("CPU: ours", "CPU: raw", "spread")
         self._costs = report.table(f"server.{database}", (f"{database}, µs", *names, *aside), aside)
         self._costs.show()
 
