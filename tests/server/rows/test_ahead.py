@@ -229,12 +229,12 @@ def test_replies_are_of_the_transaction_that_is_committed(bench: Bench, behind: 
     """
     calls = [
         call("POST", "/v1/api/items", {"sku": "a"}),
-        call("PATCH", "/v1/api/items/5", {"stock": 7}),
+        call("PATCH", "/v1/api/items/101", {"stock": 7}),
     ]
     outcome = bench.ahead(Batch((*calls, *[call("GET", "/v1/api/items?limit=9")] * behind)))
     assert outcome.committed
-    assert [json.loads(reply.body)["id"] for reply in outcome.replies[:2]] == [5, 5]
-    assert seen(bench.url, "SELECT id, sku, stock FROM items WHERE id > 3") == [(5, "a", 7)]
+    assert [json.loads(reply.body)["id"] for reply in outcome.replies[:2]] == [101, 101]
+    assert seen(bench.url, "SELECT id, sku, stock FROM items WHERE id > 3") == [(101, "a", 7)]
     assert all(len(json.loads(reply.body)) == 4 for reply in outcome.replies[2:])
 
 
