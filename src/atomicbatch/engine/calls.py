@@ -24,14 +24,14 @@ class Calls:
         batch: Whose they are.
     """
 
-    __slots__ = ("_attempts", "_connection", "_deadline", "_execution", "_hears", "batch")
+    __slots__ = ("_attempts", "_deadline", "_execution", "_hears", "_took_part", "batch")
 
     def __init__(self, attempts: Attempts, connection: object) -> None:
         self.batch: Batch = attempts.batch
         self._attempts = attempts
-        self._connection = connection
         self._deadline = attempts.deadline
         self._execution = attempts.current.execution
+        self._took_part = participation(connection)
         self._hears = attempts.observers.hear_calls
 
     def next(self) -> Call | None:
@@ -58,7 +58,7 @@ class Calls:
                 next one that says whom the time limit has struck.
         """
         try:
-            self._execution.record(reply, took_part=took_part(self._connection))
+            self._execution.record(reply, took_part=self._took_part())
             if self._hears:
                 self._attempts.tell_call(reply, None)
         except Exception as error:
@@ -86,11 +86,15 @@ class Calls:
         self._execution.begin_again()
 
     def _check_time(self) -> None:
-        if not self._deadline.seconds_left:
+        if self._deadline.is_over():
             self._execution.record_timeout(answered=True)
 
 
-def took_part(connection: object) -> bool | None:
-    """Ask what the transaction's block gave whether the last call used it; None: nobody knows."""
+def participation(connection: object) -> Callable[[], bool | None]:
+    """Return what tells whether the last call used the database; None: nobody knows."""
     told: Callable[[], bool | None] | None = getattr(connection, "took_part", None)
-    return None if told is None else told()
+    return told or _nobody_knows
+
+
+def _nobody_knows() -> None:
+    return None

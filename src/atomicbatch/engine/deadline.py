@@ -61,6 +61,10 @@ class Deadline:
         # The clock knows of it. It need not while there is nothing to stop.
         self._is_kept = False
 
+    def is_over(self) -> bool:
+        """Tell whether time is up."""
+        return time.monotonic() >= self.at
+
     @property
     def seconds_left(self) -> float:
         """Until the limit; 0 after it."""

@@ -28,7 +28,7 @@ from concurrent.futures import CancelledError
 from typing import TypeVar
 
 from atomicbatch.engine.attempts import Attempts, Phase
-from atomicbatch.engine.calls import Calls, took_part
+from atomicbatch.engine.calls import Calls, participation
 from atomicbatch.engine.deadline import Deadline
 from atomicbatch.engine.logs import LOGS
 from atomicbatch.engine.observer import Observer, Observers
@@ -288,11 +288,11 @@ async def _perform_all_async(
     limit: asyncio.Timeout,
 ) -> None:
     execution, task = attempts.current.execution, asyncio.current_task()
-    hear_calls = attempts.observers.hear_calls
+    hear_calls, took_part = attempts.observers.hear_calls, participation(connection)
     while (call := execution.next_call()) is not None:
         try:
             reply = await perform(call, connection)
-            execution.record(reply, took_part=took_part(connection))
+            execution.record(reply, took_part=took_part())
             if hear_calls:
                 attempts.tell_call(reply, None)
         except Exception as error:
