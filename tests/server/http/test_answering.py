@@ -121,7 +121,16 @@ class Asked:
 
     def blocked_backends(self) -> set[int]:
         """Which of the database's processes wait for a lock."""
-        return {row[0] for row in seen(self.url, "SELECT pid FROM pg_locks WHERE NOT granted")}
+        # Other tests have other databases on the same server.
+        waiting = "SELECT pid FROM pg_locks WHERE NOT granted"
+        return {
+            row[0]
+            for row in seen(
+                self.url,
+                "SELECT pid FROM pg_stat_activity"
+                f" WHERE datname = current_database() AND pid IN ({waiting})",
+            )
+        }
 
     def backends(self) -> set[int]:
         """Which of the database's processes serve a client."""
