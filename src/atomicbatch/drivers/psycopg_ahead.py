@@ -27,11 +27,9 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from atomicbatch.drivers.ahead import NotReachedError
+from atomicbatch.drivers.psycopg_pipeline import COMMAND_OK
 
 T = TypeVar("T")
-
-# psycopg.pq.ExecStatus; no driver is imported here.
-_COMMAND_OK = 1
 
 
 class Progress(Enum):
@@ -200,7 +198,7 @@ class Ahead:
 def _failure(results: Any, pgconn: Any) -> Exception | None:
     """Make the exception for the answer to a command that gives no rows, if it is an error."""
     (result,) = results
-    if result.status == _COMMAND_OK:
+    if result.status == COMMAND_OK:
         return None
     errors: Any = import_module("psycopg.errors")
     failure: Exception = errors.error_from_result(result, encoding=pgconn._encoding)

@@ -28,10 +28,10 @@ from typing import Any, NamedTuple
 
 from atomicbatch.drivers.psycopg_names import Key, Names
 
-# libpq's ExecStatusType.
-_COMMAND_OK, _TUPLES_OK, _FATAL_ERROR, _SYNC, _ABORTED = 1, 2, 7, 10, 11
+# libpq's ExecStatusType; no driver is imported here.
+COMMAND_OK, TUPLES_OK, _FATAL_ERROR, _SYNC, _ABORTED = 1, 2, 7, 10, 11
 _FIRST_LIBPQ, _FIRST_WITH_CLOSE = 140000, 170000
-_DONE = (_COMMAND_OK, _TUPLES_OK)
+_DONE = (COMMAND_OK, TUPLES_OK)
 # Different SQL texts whose conversion is kept.
 _MOST_TEXTS = 512
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from atomicbatch.drivers.conflicts import statement_error
-from atomicbatch.drivers.psycopg_pipeline import Of, Pipeline
+from atomicbatch.drivers.psycopg_pipeline import TUPLES_OK, Of, Pipeline
 from atomicbatch.errors import BrokenTransactionError
 from atomicbatch.server.database.backend import Row, received
 from atomicbatch.server.database.bounds import TooMuchError, too_long
@@ -30,8 +30,8 @@ from atomicbatch.server.database.tickets import AnyTicket
 T = TypeVar("T")
 # An interrupt is lost if it comes while the server waits for us, so that no wait is without an end.
 _PIECE_MILLISECONDS = 100
-# libpq's ExecStatusType and PGTransactionStatusType.
-_TUPLES_OK, _IN_TRANSACTION = 2, 2
+# libpq's PGTransactionStatusType.
+_IN_TRANSACTION = 2
 
 
 class Flight:
@@ -349,7 +349,7 @@ class Answer:
     def rowcount(self) -> int:
         """How many rows it gives, or has reached."""
         result = self._result
-        if result.status == _TUPLES_OK:
+        if result.status == TUPLES_OK:
             return int(result.ntuples)
         reached = result.command_tuples
         return -1 if reached is None else int(reached)
@@ -369,7 +369,7 @@ class Answer:
         return rows
 
     def _read_columns(self) -> None:
-        if self._result.status != _TUPLES_OK:
+        if self._result.status != TUPLES_OK:
             tag = (self._result.command_status or b"").decode()
             raise self._raw.ProgrammingError(f"the statement has given no rows: {tag}")
         self._transformer.set_pgresult(self._result)
