@@ -26,7 +26,7 @@ ALLOWED = {
     "sql": CORE,
     "drivers": CORE | {"sql"},
     "guard": CORE | {"sql"},
-    "doors": CORE | {"patches", "sql", "guard"},
+    "doors": CORE | {"patches", "sql", "drivers", "guard"},
     "join": CORE | {"sql", "drivers"},
     "transactions": CORE | {"patches", "sql", "drivers", "guard", "doors", "join"},
     "problems": CORE,

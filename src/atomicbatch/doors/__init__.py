@@ -9,6 +9,8 @@ In reading order::
     aiosqlite.py   aiosqlite
     postgresql.py  asyncpg, psycopg and psycopg2
     mysql.py       PyMySQL, aiomysql, asyncmy and mysqlclient
+    server_uses.py what the doors of drivers with a server want of an adapter that joins them;
+                   openers.py: libraries that open the batch's own connection themselves
     processes.py   what calls give to other processes
     earlier.py     connections from before the doors were there
 """
