@@ -196,12 +196,12 @@ async def kept_rows(connection: Any) -> Any:
         return [row["name"] async for row in cursor]
 
 
-@library("aiosqlite", is_async=True, handlers=HANDLERS, add=add)
+@library("aiosqlite", driver="aiosqlite", is_async=True, handlers=HANDLERS, add=add)
 async def per_request(file: File) -> AsyncIterator[str]:
     yield file.path
 
 
-@library("aiosqlite-kept", is_async=True, handlers=KEPT, add=add_to_kept)
+@library("aiosqlite-kept", driver="aiosqlite", is_async=True, handlers=KEPT, add=add_to_kept)
 async def kept(file: File) -> AsyncIterator[Any]:
     async with aiosqlite.connect(file.path) as connection:
         connection.row_factory = aiosqlite.Row

@@ -135,7 +135,7 @@ async def tortoise_only_reads(world: Any) -> Any:
     return sorted(await Item.all().values_list("name", flat=True))
 
 
-@library("tortoise", is_async=True, handlers=OF_TORTOISE, add=tortoise_add)
+@library("tortoise", driver="aiosqlite", is_async=True, handlers=OF_TORTOISE, add=tortoise_add)
 async def tortoise(file: File) -> AsyncIterator[Any]:
     EXECUTOR_CACHE.clear()  # SQL of another database's
     await Tortoise.init(
@@ -236,7 +236,7 @@ async def piccolo_only_reads(item: Any) -> Any:
     return sorted(await item.select(item.name).output(as_list=True))
 
 
-@library("piccolo", is_async=True, handlers=OF_PICCOLO, add=piccolo_add)
+@library("piccolo", driver="aiosqlite", is_async=True, handlers=OF_PICCOLO, add=piccolo_add)
 async def piccolo(file: File) -> AsyncIterator[Any]:
     engine = SQLiteEngine(path=file.path)
 
@@ -331,7 +331,7 @@ async def databases_connection(db: Database) -> Any:
     return "done"
 
 
-@library("databases", is_async=True, handlers=OF_DATABASES, add=databases_add)
+@library("databases", driver="aiosqlite", is_async=True, handlers=OF_DATABASES, add=databases_add)
 async def databases(file: File) -> AsyncIterator[Database]:
     async with Database(f"sqlite:///{file.path}") as db:
         yield db

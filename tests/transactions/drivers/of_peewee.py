@@ -194,18 +194,25 @@ def manual_commit(world: World) -> Any:
     return "done"
 
 
-@library("peewee", is_async=False, handlers=PER_REQUEST, add=add)
+@library("peewee", driver="sqlite3", is_async=False, handlers=PER_REQUEST, add=add)
 async def per_request(file: File) -> AsyncIterator[World]:
     yield World(peewee.SqliteDatabase(file.path), per_request=True)
 
 
-@library("peewee-pragmas", is_async=False, handlers=PER_REQUEST, add=add)
+@library("peewee-pragmas", driver="sqlite3", is_async=False, handlers=PER_REQUEST, add=add)
 async def with_pragmas(file: File) -> AsyncIterator[World]:
     pragmas = {"journal_mode": "wal", "foreign_keys": 1, "cache_size": -64000, "synchronous": 1}
     yield World(peewee.SqliteDatabase(file.path, pragmas=pragmas), per_request=True)
 
 
-@library("peewee-kept", is_async=False, handlers=HANDLERS, add=add, early="opened before")
+@library(
+    "peewee-kept",
+    driver="sqlite3",
+    is_async=False,
+    handlers=HANDLERS,
+    add=add,
+    early="opened before",
+)
 async def kept(file: File) -> AsyncIterator[World]:
     # A connection for each thread, which nobody closes.
     db = peewee.SqliteDatabase(file.path)
@@ -213,7 +220,14 @@ async def kept(file: File) -> AsyncIterator[World]:
     db.close()
 
 
-@library("peewee-pool", is_async=False, handlers=PER_REQUEST, add=add, early="opened before")
+@library(
+    "peewee-pool",
+    driver="sqlite3",
+    is_async=False,
+    handlers=PER_REQUEST,
+    add=add,
+    early="opened before",
+)
 async def pooled(file: File) -> AsyncIterator[World]:
     db = PooledSqliteDatabase(file.path, max_connections=4, check_same_thread=False)
     yield World(db, per_request=True)
@@ -233,7 +247,11 @@ def _on_loop(one: Handler) -> Handler:
 
 
 @library(
-    "peewee-on-the-loop", is_async=True, handlers=[_on_loop(one) for one in HANDLERS], add=_add
+    "peewee-on-the-loop",
+    driver="sqlite3",
+    is_async=True,
+    handlers=[_on_loop(one) for one in HANDLERS],
+    add=_add,
 )
 async def on_the_loop(file: File) -> AsyncIterator[World]:
     yield World(peewee.SqliteDatabase(file.path), per_request=True)

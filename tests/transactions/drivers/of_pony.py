@@ -155,7 +155,9 @@ def _bound(file: File) -> tuple[Any, Any]:
     return db, Item
 
 
-@library("pony", is_async=False, handlers=HANDLERS, add=add, early="opened before")
+@library(
+    "pony", driver="sqlite3", is_async=False, handlers=HANDLERS, add=add, early="opened before"
+)
 async def in_threads(file: File) -> AsyncIterator[Any]:
     db, item = _bound(file)
     yield item
@@ -176,6 +178,7 @@ def _on_loop(one: Handler) -> Handler:
 
 @library(
     "pony-on-the-loop",
+    driver="sqlite3",
     is_async=True,
     handlers=[_on_loop(one) for one in HANDLERS],
     add=_add,

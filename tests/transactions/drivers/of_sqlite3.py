@@ -814,12 +814,19 @@ def kept_and_reset(kept: Kept) -> Any:
     return kept.connection.execute(COUNT).fetchone()
 
 
-@library("sqlite3", is_async=False, handlers=HANDLERS, add=add)
+@library("sqlite3", driver="sqlite3", is_async=False, handlers=HANDLERS, add=add)
 async def per_request(file: File) -> AsyncIterator[str]:
     yield file.path
 
 
-@library("sqlite3-kept", is_async=False, handlers=KEPT, add=add_to_kept, early="opened before")
+@library(
+    "sqlite3-kept",
+    driver="sqlite3",
+    is_async=False,
+    handlers=KEPT,
+    add=add_to_kept,
+    early="opened before",
+)
 async def kept(file: File) -> AsyncIterator[Kept]:
     world = Kept(file.path)
     yield world
@@ -839,7 +846,11 @@ def _on_loop(one: Handler) -> Handler:
 
 
 @library(
-    "sqlite3-on-the-loop", is_async=True, handlers=[_on_loop(one) for one in HANDLERS], add=_add
+    "sqlite3-on-the-loop",
+    driver="sqlite3",
+    is_async=True,
+    handlers=[_on_loop(one) for one in HANDLERS],
+    add=_add,
 )
 async def on_the_loop(file: File) -> AsyncIterator[str]:
     yield file.path

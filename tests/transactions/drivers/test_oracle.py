@@ -1,5 +1,5 @@
 """
-The oracle: what a handler does alone is what it does in a batch, by whatever library on SQLite.
+The oracle: what a handler does alone is what it does in a batch, by whatever library and driver.
 
 Each handler runs alone, in a batch that commits, between other calls, and in a batch that fails
 afterwards. Reply and rows of the first three agree; of the last no row is left. The rows are read
@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ from tests.transactions.drivers import (  # noqa: F401  # they register what is 
     of_pony,
     of_sqlite3,
 )
-from tests.transactions.drivers.files import File
+from tests.transactions.drivers.files import File, Store
 from tests.transactions.drivers.libraries import LIBRARIES, Handler, Library
+from tests.transactions.drivers.servers import MariaDB, PostgreSQL, made
 
 RUN = call("POST", "/run")
 CASES = [
@@ -90,14 +93,29 @@ def add(name: str) -> Call:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> File:
-    return File(tmp_path_factory.mktemp("drivers") / "shop.sqlite")
+def stores(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Store]]:
+    """A database of each kind, made when it is first asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def store_on(on: str) -> Store:
+            if on == "sqlite":
+                folder = request.getfixturevalue("tmp_path_factory").mktemp("drivers")
+                return File(folder / "shop.sqlite")
+            server = request.getfixturevalue(f"{on}_server")
+            kind = MariaDB if on == "mariadb" else PostgreSQL
+            name = f"drivers_{request.getfixturevalue('worker_name')}"
+            return stack.enter_context(made(kind, server, name))
+
+        yield store_on
 
 
 @pytest.fixture
-def file(shared: File) -> File:
-    shared.reset()
-    return shared
+def store(library: Library, stores: Callable[[str], Store]) -> Store:
+    """The database of the library that is tried, with its seed."""
+    found = stores(library.on)
+    found.reset()
+    return found
 
 
 @pytest.fixture
@@ -112,90 +130,90 @@ def _without_doors() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("library", "handler"), CASES)
-def test_alone_and_in_batches(library: Library, handler: Handler, file: File) -> None:
+def test_alone_and_in_batches(library: Library, handler: Handler, store: Store) -> None:
     """A handler's reply and rows are the same in a batch; a batch that fails leaves no row."""
 
     async def go() -> None:
-        async with library.open(file) as world:
-            await check(library, handler, world, file)
+        async with library.open(store) as world:
+            await check(library, handler, world, store)
 
     asyncio.run(go())
 
 
-async def check(library: Library, handler: Handler, world: Any, file: File) -> None:
+async def check(library: Library, handler: Handler, world: Any, store: Store) -> None:
     plain = app_of(library, world, handler)
     app = AtomicBatch(plain, transaction=DriverTransaction())
-    before = file.rows()
+    before = store.rows()
     alone = await ask_plainly(plain, RUN)
     assert alone.status == 200, alone.body
-    rows = file.rows()
+    rows = store.rows()
 
     if handler.because:
-        await check_refusal(app, handler, file)
+        await check_refusal(app, handler, store)
     else:
-        file.reset()
+        store.reset()
         answer = await ask(app, RUN)
         assert answer.outcome == "committed", answer.body
         assert json.loads(answer.replies[0].body) == json.loads(alone.body)
-        assert file.rows() == rows
+        assert store.rows() == rows
 
-        file.reset()
+        store.reset()
         answer = await ask(app, add("a-neighbour"), RUN, add("z-neighbour"))
         assert answer.outcome == "committed", answer.body
-        assert file.rows() == sorted([*rows, ("a-neighbour", 0), ("z-neighbour", 0)])
+        assert store.rows() == sorted([*rows, ("a-neighbour", 0), ("z-neighbour", 0)])
 
-    file.reset()
+    store.reset()
     answer = await ask(app, add("before"), RUN, add("after"), call("POST", "/fail"))
     assert answer.outcome.startswith("rolled-back"), answer.body
-    assert file.rows() == before
+    assert store.rows() == before
     assert (await ask_plainly(app, add("plain"))).status == 201
-    assert file.rows() == sorted([*before, ("plain", 0)])
+    assert store.rows() == sorted([*before, ("plain", 0)])
+    assert await store.comes_to_rest()
 
 
-async def check_refusal(app: Any, handler: Handler, file: File) -> None:
+async def check_refusal(app: Any, handler: Handler, store: Store) -> None:
     """The batch fails, says why, and leaves nothing."""
-    file.reset()
-    before = file.rows()
+    store.reset()
+    before = store.rows()
     answer = await ask(app, add("before"), RUN)
     assert answer.outcome.startswith("rolled-back; failed=2"), answer.body
     assert handler.because in json.loads(answer.replies[1].body)["detail"]
-    assert file.rows() == before
+    assert store.rows() == before
 
 
 @pytest.mark.usefixtures("_without_doors")
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda one: one.name)
-def test_opened_before_the_doors(library: Library, file: File) -> None:
+def test_opened_before_the_doors(library: Library, store: Store) -> None:
     """A library that connected before has its rows in the batch all the same, or is refused."""
     handler = library.handlers[0]
 
     async def go() -> None:
-        async with library.open(file) as world:
+        async with library.open(store) as world:
             plain = app_of(library, world, handler)
             assert (await ask_plainly(plain, add("earlier"))).status == 201
-            file.reset()
+            store.reset()
             doors.install()
             app = AtomicBatch(plain, transaction=DriverTransaction())
             answer = await ask(app, add("a"), add("b"), call("POST", "/fail"))
             if not library.early:
                 assert answer.outcome.startswith("rolled-back")
-                assert len(file.rows()) == 2
+                assert len(store.rows()) == 2
                 answer = await ask(app, add("a"), add("b"))
                 assert answer.outcome == "committed", answer.body
-                assert len(file.rows()) == 4
+                assert len(store.rows()) == 4
             else:
                 assert library.early in str(answer.body)
 
     asyncio.run(go())
 
 
-def test_several_libraries(file: File, tmp_path: Path) -> None:
+def test_several_libraries(tmp_path: Path) -> None:
     """One batch over several libraries: each sees the earlier rows, all are stored or none."""
+    file = File(tmp_path / "shop.sqlite")
     by_name = {one.name: one for one in LIBRARIES}
     names = ("peewee", "databases", "sqlite3", "aiosqlite")
 
     async def go() -> None:
-        from contextlib import AsyncExitStack
-
         async with AsyncExitStack() as stack:
             app = FastAPI()
             for name in names:
