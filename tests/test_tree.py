@@ -59,6 +59,7 @@ TOGETHER = {
     "wire/test_linear.py": "no reader takes more time than its input is long",
     "transactions/drivers/test_modes.py": "the oracle, in each mode of sqlite3",
     "transactions/drivers/test_oracle.py": "the oracle",
+    "transactions/drivers/test_servers.py": "what the oracle looks at databases with",
     "transactions/drivers/test_through_sqlalchemy.py": "SQLAlchemy's oracle by another door",
     "transactions/sqlalchemy/test_oracle.py": "the oracle",
     "transactions/sqlalchemy/test_oracle_wsgi.py": "the oracle",
