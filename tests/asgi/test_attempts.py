@@ -69,7 +69,7 @@ def test_the_entrance_is_free(first_alone: bool) -> None:
         await asyncio.sleep(0.01)
         # What was left behind has gone by now, and has not left a second time.
         assert (await ask(batches, call("GET", "/fine"))).outcome == "committed"
-        entrance = batches._entrance(asyncio.get_running_loop())
+        entrance = batches.entrance(asyncio.get_running_loop())
         assert entrance.batches == entrance.requests == 0
 
     asyncio.run(main())

@@ -110,7 +110,7 @@ class AtomicBatch:
             return
         entrance = self._entrance_at_hand
         if entrance is None or entrance.loop() is not loop:
-            entrance = self._entrance(loop)
+            entrance = self.entrance(loop)
         entered = await entrance.enter_later() if entrance.is_shut else entrance.enter()
         try:
             await self._app(scope, receive, send)
@@ -137,7 +137,7 @@ class AtomicBatch:
             if running.committed and not running.finish_if_idle():
                 await _to_the_end(running.run_deferred())
 
-    def _entrance(self, loop: asyncio.AbstractEventLoop) -> Entrance:
+    def entrance(self, loop: asyncio.AbstractEventLoop) -> Entrance:
         """Find the entrance of an event loop; its first request makes it."""
         entrance = self._entrances.get(loop)
         if entrance is None:
@@ -184,7 +184,7 @@ class AtomicBatch:
             self._allowed,
             lambda watch: Dispatcher(target, scope, options.limits, watch, held),
             running,
-            self._entrance(asyncio.get_running_loop()),
+            self.entrance(asyncio.get_running_loop()),
         )
         with running_batch(running):
             outcome = await execute_async(

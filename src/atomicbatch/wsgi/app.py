@@ -24,9 +24,9 @@ from atomicbatch.exchange import (
 )
 from atomicbatch.guard import Allowed, guarded_sync, stopped_like
 from atomicbatch.model import Batch, Call, Reply
-from atomicbatch.wsgi.dispatch import Dispatcher
+from atomicbatch.wsgi.dispatch import Dispatcher, Environs
 from atomicbatch.wsgi.endpoint import BatchEndpoint, send
-from atomicbatch.wsgi.environ import batch_paths, query_of
+from atomicbatch.wsgi.environ import CallEnvirons, batch_paths, query_of
 from atomicbatch.wsgi.types import App, Environ, StartResponse
 
 
@@ -75,6 +75,10 @@ class AtomicBatch:
     def transaction(self) -> Transaction[Any]:
         """What begins the transactions of its batches."""
         return self._transaction
+
+    def environs(self, outer: Environ) -> Environs:
+        """Choose what makes the environs of a batch's calls, by the environ of its request."""
+        return CallEnvirons(outer)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("PATH_INFO") != self._path:
@@ -145,8 +149,8 @@ class _Attempts:
         batches = self._batches
         self._running.attempt()
         with guarded_sync(manager, batches._allowed) as watch:
-            limits = batches._options.limits
-            yield Dispatcher(batches._app, self._environ, limits, watch, self._held)
+            limits, environs = batches._options.limits, batches.environs(self._environ)
+            yield Dispatcher(batches._app, environs, limits, watch, self._held)
         self._running.committed = True
 
 

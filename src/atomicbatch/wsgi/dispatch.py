@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from functools import lru_cache
@@ -14,7 +14,7 @@ from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Header, Reply
 from atomicbatch.problems import TITLES, problem_reply
 from atomicbatch.wsgi.environ import CallEnvirons
-from atomicbatch.wsgi.types import App, Environ, ExcInfo, Write
+from atomicbatch.wsgi.types import Environ, ExcInfo, StartResponse, Write
 
 logger = logging.getLogger("atomicbatch")
 
@@ -27,13 +27,22 @@ class Around(Protocol):
         ...
 
 
+class Environs(Protocol):
+    """Makes of each call what the app is called with."""
+
+    def environ(self, call: Call) -> Any:
+        """Make it, or return None: the call's path is outside of what the app is mounted at."""
+        ...
+
+
 class Dispatcher:
     """
     Sends the calls of one attempt at a batch to the app, one after the other.
 
     Args:
         app: Where to.
-        outer: The batch request's environ, as it was when it reached us.
+        outer: The batch request's environ, as it was when it reached us; or what makes the environs
+            of the calls.
         limits: Their ``max_reply_bytes`` is for all replies together.
         around: What each call runs inside of. It may have a method ``took_part()``, as
             transactions/contract.py says.
@@ -42,14 +51,14 @@ class Dispatcher:
 
     def __init__(
         self,
-        app: App,
-        outer: Environ,
+        app: Callable[[Any, StartResponse], Iterable[bytes]],
+        outer: Environ | Environs,
         limits: Limits,
         around: Around | None = None,
         held: Held | None = None,
     ) -> None:
         self._app = app
-        self._environs = CallEnvirons(outer)
+        self._environs: Environs = CallEnvirons(outer) if isinstance(outer, dict) else outer
         self._around = around
         self._bytes_left = ReplyBytes(limits.max_reply_bytes, held)
         self._reply_headers = ReplyHeaders(_header, str)
@@ -98,7 +107,7 @@ class Dispatcher:
         running.check_bounds()
         return running.reply(error), error
 
-    def _run(self, environ: Environ, running: _Running) -> None:
+    def _run(self, environ: Any, running: _Running) -> None:
         pieces = self._app(environ, running.start_response)
         try:
             for piece in pieces:

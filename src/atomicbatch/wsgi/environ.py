@@ -82,7 +82,7 @@ class CallEnvirons:
 
     def __init__(self, outer: Environ) -> None:
         self._script = script_of(outer)
-        self._script_name = _text(self._script)
+        self._script_name = wsgi_text(self._script)
         self._targets = [name for name in _TARGETS if name in outer]
         self._base = {name: outer[name] for name in _FROM_OUTER if name in outer}
         for name, value in outer.items():
@@ -123,7 +123,7 @@ class CallEnvirons:
             "wsgi.input": BytesIO(body),
         }
         for name in self._targets:
-            environ[name] = _text(path + b"?" + query if query else path)
+            environ[name] = wsgi_text(path + b"?" + query if query else path)
         return environ
 
     def _read(self, headers: Headers) -> Environ:
@@ -142,20 +142,21 @@ def batch_paths(environ: Environ, path: str) -> tuple[bytes, bytes]:
 
 
 def _add_header(environ: Environ, name: bytes, value: bytes) -> None:
-    key = _text(name).upper().replace("-", "_")
+    key = wsgi_text(name).upper().replace("-", "_")
     if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        environ[key] = _text(value)
+        environ[key] = wsgi_text(value)
         return
     key = f"HTTP_{key}"
     if key in environ:
         # RFC 9110, section 5.3; cookies have a separator of their own (RFC 6265, section 4.2.1).
         between = "; " if key == "HTTP_COOKIE" else ","
-        environ[key] += between + _text(value)
+        environ[key] += between + wsgi_text(value)
     else:
-        environ[key] = _text(value)
+        environ[key] = wsgi_text(value)
 
 
-def _text(value: bytes) -> str:
+def wsgi_text(value: bytes) -> str:
+    """Write bytes as an environ has them."""
     return value.decode("latin-1")
 
 

@@ -1,0 +1,12 @@
+"""The app for INSTALLED_APPS: it puts the doors in early, and brings the system checks."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class AtomicBatchConfig(AppConfig):
+    """It has no models; without it batches work as well."""
+
+    name = "atomicbatch.django"
+    label = "atomicbatch"

@@ -1,0 +1,134 @@
+"""
+Transaction: what the calls of a batch work in.
+
+As a rule that is the drivers' doors. In a ``TestCase`` the test's connections are in a transaction
+when the batch begins. A connection of the batch's own would not see the test's rows, would wait for
+its locks, and would not be rolled back with it. There a batch is one more ``atomic()`` inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+)
+from contextvars import ContextVar
+from os import PathLike
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db import connections, transaction
+
+from atomicbatch.errors import BrokenTransactionError
+from atomicbatch.model import Batch
+from atomicbatch.transactions.drivers import DriverTransaction
+
+_adopted: ContextVar[tuple[Any, ...]] = ContextVar("atomicbatch_adopted", default=())
+
+
+def in_test_transactions() -> AbstractContextManager[None]:
+    """
+    Note which connections of this thread are in a transaction already, for the block's length.
+
+    It looks when it is called, in the thread of Django's sync code.
+    """
+    opened = connections.all(initialized_only=True)
+    return _noted(tuple(one for one in opened if one.in_atomic_block))
+
+
+@contextmanager
+def _noted(adopted: tuple[Any, ...]) -> Iterator[None]:
+    token = _adopted.set(adopted)
+    try:
+        yield
+    finally:
+        _adopted.reset(token)
+
+
+class DjangoTransaction:
+    """
+    Makes the handlers of a Django project work in one transaction, unmodified.
+
+    Args:
+        outside: What batches leave alone, as ``DriverTransaction`` takes it.
+    """
+
+    def __init__(self, *, outside: Iterable[str | PathLike[str]] = ()) -> None:
+        self._drivers = DriverTransaction(outside=outside)
+
+    def begin(self, batch: Batch, *, deadline: float) -> Any:
+        """Begin one attempt; what it returns is entered by ``with`` or by ``async with``."""
+        adopted = _adopted.get()
+        if adopted:
+            return _Adopting(adopted)
+        return self._drivers.begin(batch, deadline=deadline)
+
+    def wants_alone(self) -> bool:
+        """See ``transactions/contract.py``."""
+        return self._drivers.wants_alone()
+
+    @property
+    def outside(self) -> tuple[str | PathLike[str], ...]:
+        """What batches leave alone."""
+        return self._drivers.outside
+
+
+class _Adopting(AbstractContextManager["_Adopting"], AbstractAsyncContextManager["_Adopting"]):
+    """
+    The block of one attempt inside of a test's own transactions.
+
+    Args:
+        connections: Django's, each in a transaction.
+    """
+
+    def __init__(self, connections: tuple[Any, ...]) -> None:
+        self._connections = connections
+        self._blocks: list[Any] = []
+
+    def __enter__(self) -> _Adopting:
+        for connection in self._connections:
+            block = transaction.atomic(using=connection.alias)
+            # So that durable=True is let pass by, as in the test itself.
+            block._from_testcase = True
+            block.__enter__()
+            self._blocks.append(block)
+            # The end of each call would take the open transaction for one that was left behind.
+            connection.close_if_unusable_or_obsolete = _do_nothing
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        broken = [one for one in self._connections if one.needs_rollback]
+        for connection, block in zip(
+            reversed(self._connections), reversed(self._blocks), strict=True
+        ):
+            del connection.close_if_unusable_or_obsolete
+            if error is not None or broken:
+                connection.needs_rollback = True
+            block.__exit__(None, None, None)
+        if broken and error is None:
+            raise BrokenTransactionError(
+                f"a handler has broken the transaction of {broken[0].alias!r} and gone on; the "
+                f"batch is rolled back, the test's transaction stands",
+                may_be_stored=False,
+            )
+
+    async def __aenter__(self) -> _Adopting:
+        return await sync_to_async(self.__enter__)()
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        await sync_to_async(self.__exit__)(kind, error, traceback)
+
+    def call(self) -> Any:
+        """Make what one call runs inside of."""
+        return nullcontext()
+
+    def takes_part(self, connection: Any) -> bool:
+        """Tell whether a driver's connection is one of the test's."""
+        return any(one.connection is connection for one in self._connections)
+
+
+def _do_nothing() -> None:
+    pass

@@ -1,0 +1,31 @@
+"""Fixtures of the Django tests: a project of its own in this process, and its database."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from django.core.management import call_command
+
+from tests.django import ready  # noqa: F401  # before anything else is Django's
+from tests.django.asking import Project
+
+
+@pytest.fixture(scope="session")
+def database() -> str:
+    """The path of the project's database, with all tables."""
+    call_command("migrate", run_syncdb=True, verbosity=0)
+    return os.environ["SHOP_DATABASE"]
+
+
+@pytest.fixture(params=["wsgi", "asgi", "asgi with sync middleware"])
+def project(request: pytest.FixtureRequest, database: str) -> Iterator[Project]:
+    """The project behind each gateway, with empty tables."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table in ("shop_item", "django_session", "auth_user", "authtoken_token"):
+            connection.execute(f"DELETE FROM {table}")
+    with Project.behind(request.param, database) as made:
+        yield made

@@ -1,0 +1,66 @@
+"""Settings of the project that the tests run; the environment says where its database is."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+if "SHOP_DATABASE" not in os.environ:
+    # Of this process alone, and of the servers that it starts.
+    os.environ["SHOP_DATABASE"] = f"{tempfile.mkdtemp(prefix='atomicbatch-django-')}/shop.sqlite"
+
+SECRET_KEY = "of no use"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.django.shop.urls"
+INSTALLED_APPS = [
+    "atomicbatch.django",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "tests.django.shop",
+]
+BATCH = "atomicbatch.django.BatchMiddleware"
+OTHERS = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+SYNC_ONLY = "tests.django.shop.middleware.sync_only"
+MIDDLEWARE = [BATCH, *OTHERS]
+if "SHOP_SYNC_ONLY" in os.environ:
+    MIDDLEWARE.append(SYNC_ONLY)
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ["SHOP_DATABASE"],
+        "CONN_MAX_AGE": int(os.environ.get("SHOP_CONN_MAX_AGE", "0")),
+        "OPTIONS": {"timeout": 20},
+    },
+}
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+LANGUAGE_CODE = "en"
+USE_TZ = True
+STATIC_URL = "/static/"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # for speed
+LOGGING_CONFIG = None
