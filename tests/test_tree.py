@@ -143,7 +143,8 @@ THROUGH = {
     "transactions/joining.py": "transactions/test_drivers.py",
     # What a handler does alone, it does in a batch: every file of an adapter is there for that.
     "transactions/sqlite/*.py": "transactions/drivers/test_oracle.py",
-    "transactions/sqlalchemy/slots.py": "transactions/sqlalchemy/test_waiting.py",
+    "transactions/servers/*.py": "transactions/servers/test_attempt.py",
+    "transactions/slots.py": "transactions/sqlalchemy/test_waiting.py",
     "transactions/sqlalchemy/gate.py": "transactions/sqlalchemy/test_giving_way.py",
     "transactions/sqlalchemy/dialects.py": "transactions/sqlalchemy/test_engines.py",
     "transactions/sqlalchemy/hook.py": "transactions/sqlalchemy/test_lifecycle.py",

@@ -45,6 +45,11 @@ class Kind(Protocol):
     driver's return an awaitable where it is said. They are all called outside of the batch: what
     they do on a connection passes the doors.
 
+    It may have two more functions, where the driver can send SQL of ours in one round trip with a
+    handler's statement: ``sends_ahead(wire)`` tells whether it can now; ``perform_after(wire,
+    texts, perform)`` runs the texts and then ``perform()`` (see ``join.steps.AheadLink``). If
+    ``driver`` has ``commit_after(wire, texts)``, the end takes one round trip as well.
+
     Attributes:
         named: How the door names itself to the guard: name, family, place.
         driver: The driver's module in ``atomicbatch/drivers/``.
@@ -147,9 +152,14 @@ class Use(Protocol):
     async def fetch_async(self, perform: Callable[[Any], Awaitable[T]]) -> T: ...
 
     def copy(self, perform: Callable[[Any], T]) -> T:
-        """Do what writes without a statement that could be read, and whose end may not be seen."""
+        """Do what writes without a statement that could be read; its end is that of ``perform``."""
 
     async def copy_async(self, perform: Callable[[Any], Awaitable[T]]) -> T: ...
+
+    def before_copy(self) -> None:
+        """Make ready for what writes later, and whose end is not seen; it needs a transaction."""
+
+    async def before_copy_async(self) -> None: ...
 
     def commit(self) -> None:
         """The app commits."""

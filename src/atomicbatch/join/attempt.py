@@ -67,8 +67,8 @@ class Held(Protocol):
     def mark_stale(self) -> None:
         """Its call is over: refuse to be used."""
 
-    def close(self) -> None:
-        """Roll back what nobody has committed."""
+    def close(self) -> object:
+        """Roll back what nobody has committed; of an async driver's, what is to be awaited."""
 
 
 R = TypeVar("R", bound=Real)

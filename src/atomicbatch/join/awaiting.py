@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
 
-from atomicbatch.join.steps import PERFORM, Ask, Bound, LinkState, Send, Step, Steps
+from atomicbatch.join.steps import (
+    PERFORM,
+    Ask,
+    Bound,
+    Commit,
+    LinkState,
+    Perform,
+    Send,
+    Step,
+    Steps,
+)
 
 T = TypeVar("T")
 
@@ -29,6 +40,18 @@ class AsyncLink(LinkState, Protocol):
         """Roll the transaction back, if one is open."""
 
 
+class AsyncAheadLink(AsyncLink, Protocol):
+    """The twin of ``steps.AheadLink``."""
+
+    async def perform_after(
+        self, texts: Sequence[str], perform: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """Run SQL without rows, and then a handler's statement."""
+
+    async def commit_after(self, texts: Sequence[str]) -> None:
+        """Run SQL without rows, and then COMMIT."""
+
+
 async def run_async(
     steps: Steps[T], link: AsyncLink, perform: Callable[[], Awaitable[Any]] | None = None
 ) -> T:
@@ -45,6 +68,9 @@ async def run_async(
                     answer = None
                 elif type(step) is Ask:
                     answer = await link.ask(step.text)
+                elif type(step) is Perform:
+                    ahead = _ahead(link)
+                    answer = await ahead.perform_after(step.ahead, perform)  # type: ignore[arg-type]
                 else:
                     await _bound(link, step)()
                     answer = None
@@ -57,7 +83,14 @@ async def run_async(
         return returned
 
 
+def _ahead(link: AsyncLink) -> AsyncAheadLink:
+    """The link of a transaction that has said that it can do it."""
+    return cast("AsyncAheadLink", link)
+
+
 def _bound(link: AsyncLink, step: Step) -> Callable[[], Awaitable[None]]:
     if step is Bound.BEGIN:
         return link.begin
+    if type(step) is Commit:
+        return partial(_ahead(link).commit_after, step.ahead)
     return link.commit if step is Bound.COMMIT else link.rollback

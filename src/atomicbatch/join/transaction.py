@@ -25,7 +25,7 @@ from atomicbatch.sql.kinds import Family
 
 logger = logging.getLogger("atomicbatch")
 _OPEN = Stage.OPEN
-_LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 
 
 class Transaction:
@@ -124,12 +124,12 @@ class Transaction:
     def want_level(self, level: str) -> None:
         """A handler wants an isolation level. Less than the batch's is no problem."""
         wanted, real = level.replace("_", " ").upper(), (self.level or "").replace("_", " ")
-        if self.family is Family.SQLITE or wanted not in _LEVELS:
+        if self.family is Family.SQLITE or wanted not in LEVELS:
             return
-        if real not in _LEVELS or _LEVELS.index(wanted) > _LEVELS.index(real):
+        if real not in LEVELS or LEVELS.index(wanted) > LEVELS.index(real):
             self.status.refuse(
                 f"a handler asks for {wanted}, but the batch runs at {real or 'another level'}; "
-                f'give SQLAlchemyTransaction(isolation_level="{wanted}")'
+                f'give the transaction isolation_level="{wanted}"'
             )
 
     # Begin and end -----------------------------------------------------------------------------

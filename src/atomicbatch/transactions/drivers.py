@@ -14,9 +14,10 @@ from atomicbatch.guard.blocks import watched
 from atomicbatch.guard.watch import Watch
 from atomicbatch.join.acts import Acts
 from atomicbatch.join.status import Phase
+from atomicbatch.join.transaction import LEVELS
 from atomicbatch.model import Batch
 from atomicbatch.transactions import joining
-from atomicbatch.transactions.sqlite.attempt import SQLiteAttempt
+from atomicbatch.transactions.servers.attempt import DriverAttempt, spawn
 from atomicbatch.transactions.sqlite.memory import Memory
 
 _NAMES = (str, os.PathLike)
@@ -24,9 +25,9 @@ _NAMES = (str, os.PathLike)
 
 class DriverTransaction:
     """
-    Makes handlers that use ``sqlite3`` or ``aiosqlite`` work in one transaction, unmodified.
+    Makes handlers that use a database's driver work in one transaction, unmodified.
 
-    Directly, or by a library on them: peewee, Pony, Tortoise, Piccolo, databases. A handler's
+    Directly, or by a library on it: peewee, Pony, Tortoise, Piccolo, databases. A handler's
     commit is kept when the batch commits; its rollback undoes its own work only. What cannot be
     expressed that way fails the batch with a NotBatchableError that says what to do instead. What
     is written by other drivers is refused.
@@ -36,9 +37,22 @@ class DriverTransaction:
     Args:
         outside: What batches leave alone: what is done with it happens at once, and is not undone
             by a rollback. Paths of SQLite files; URLs of databases; names of libraries or drivers.
+        isolation_level: What the transactions of servers are begun at, such as ``"SERIALIZABLE"``;
+            None: what the app's connections have.
+
+    Raises:
+        ValueError: There is no such isolation level.
     """
 
-    def __init__(self, *, outside: Iterable[str | os.PathLike[str]] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        outside: Iterable[str | os.PathLike[str]] = (),
+        isolation_level: str | None = None,
+    ) -> None:
+        self._level = (isolation_level or "").replace("_", " ").upper()
+        if self._level not in ("", *LEVELS):
+            raise ValueError(f"isolation_level is one of {', '.join(LEVELS)}")
         if not isinstance(outside, _NAMES):
             outside = tuple(outside)
         self._allowed = guard.Allowed(outside)  # says what is wrong with it
@@ -67,7 +81,8 @@ class DriverTransaction:
                 "a connection of sqlite3 was opened before DriverTransaction was imported, in "
                 "another thread, so that what a call writes on it would stay; import it first"
             )
-        return Joining(SQLiteAttempt(self._memory, self._allowed, batch, deadline), self._allowed)
+        attempt = DriverAttempt(self._memory, self._allowed, batch, deadline, self._level)
+        return Joining(attempt, self._allowed)
 
     def wants_alone(self) -> bool:
         """Tell whether batches of this event loop are to run while nothing else runs, for now."""
@@ -86,11 +101,11 @@ class DriverTransaction:
         return twin
 
 
-class Joining(joining.Joining[SQLiteAttempt]):
+class Joining(joining.Joining[DriverAttempt]):
     """The block of one attempt, with a watch on what its calls do."""
 
-    def __init__(self, attempt: SQLiteAttempt, allowed: guard.Allowed) -> None:
-        super().__init__(attempt)
+    def __init__(self, attempt: DriverAttempt, allowed: guard.Allowed) -> None:
+        super().__init__(attempt, spawn)
         self._watched = watched(attempt, allowed)
         self._watch: Watch | None = None
 

@@ -33,6 +33,7 @@ from atomicbatch.join.status import Phase
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions import joining
 from atomicbatch.transactions.places import threads, undo
+from atomicbatch.transactions.slots import Slots
 from atomicbatch.transactions.sqlalchemy.checkout import SessionCheckout
 from atomicbatch.transactions.sqlalchemy.engines import (
     are_alike,
@@ -42,7 +43,6 @@ from atomicbatch.transactions.sqlalchemy.engines import (
 from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
 from atomicbatch.transactions.sqlalchemy.options import Options
 from atomicbatch.transactions.sqlalchemy.real import Host, RealTransaction
-from atomicbatch.transactions.sqlalchemy.slots import Slots
 from atomicbatch.transactions.sqlalchemy.virtual import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 

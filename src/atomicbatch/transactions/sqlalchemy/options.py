@@ -13,8 +13,8 @@ from sqlalchemy import Dialect, Engine
 from sqlalchemy.pool import Pool
 
 from atomicbatch.sql.kinds import Family
+from atomicbatch.transactions.slots import Slots
 from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
-from atomicbatch.transactions.sqlalchemy.slots import Slots
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from sqlalchemy import URL, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.pool.base import ResetStyle
+from sqlalchemy.util import await_only
 
 from atomicbatch.drivers import aiosqlite
 from atomicbatch.drivers.stopper import Stopper
@@ -25,6 +26,7 @@ from atomicbatch.join.status import Health, Stage
 from atomicbatch.join.steps import run
 from atomicbatch.join.transaction import Transaction
 from atomicbatch.sql.kinds import Family
+from atomicbatch.transactions.slots import Slots
 from atomicbatch.transactions.sqlalchemy.dialects import family_of
 from atomicbatch.transactions.sqlalchemy.engines import is_in_memory
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
@@ -32,7 +34,6 @@ from atomicbatch.transactions.sqlalchemy.links import stopper_of
 from atomicbatch.transactions.sqlalchemy.options import Options
 from atomicbatch.transactions.sqlalchemy.pooled import PooledLink, is_used_up
 from atomicbatch.transactions.sqlalchemy.postgresql import kind_of_link
-from atomicbatch.transactions.sqlalchemy.slots import Slots
 
 logger = logging.getLogger("atomicbatch")
 # How long a statement of aiosqlite's is interrupted again and again; its thread may have ended.
@@ -179,15 +180,17 @@ class RealTransaction:
     def _open(self) -> None:
         attempt = self.attempt
         slots = attempt.slots(self._pool, self.family)
-        if slots is not None and not slots.take(
-            attempt.deadline,
-            is_async=self.dialect.is_async,
-            stopped=lambda: attempt.is_stopped,
-        ):
+        if slots is not None and not self._has_taken(slots):
             attempt.check()
             raise BusyError("too many batches are running")
         self.stays_here = attempt.is_sync and is_in_memory(self.engine)
         self._take(slots)
+
+    def _has_taken(self, slots: Slots) -> bool:
+        attempt = self.attempt
+        take = slots.take_async if self.dialect.is_async else slots.take
+        taken = take(attempt.deadline, stopped=lambda: attempt.is_stopped)
+        return taken if isinstance(taken, bool) else await_only(taken)
 
     def _open_at_once(self) -> None:
         slots = self.attempt.slots(self._pool, self.family)

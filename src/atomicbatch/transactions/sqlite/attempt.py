@@ -63,6 +63,11 @@ class SQLiteAttempt(Host):
         self._batch = batch
         self._wanted = memory.wanted(batch)
 
+    @property
+    def files(self) -> tuple[Real, ...]:
+        """The transactions in SQLite's databases."""
+        return tuple(real for real in self.begun if isinstance(real, Real))
+
     # What engine and guard ask -----------------------------------------------------------------
 
     def call(self) -> Call:
@@ -73,7 +78,7 @@ class SQLiteAttempt(Host):
 
     def takes_part(self, connection: Any) -> bool:
         """Tell whether a connection works in the batch's transaction: those are not asked."""
-        return any(getattr(real, "connection", None) is connection for real in self.begun)
+        return any(getattr(real, "connection", None) is connection for real in self.files)
 
     # What doors ask ----------------------------------------------------------------------------
 
@@ -92,7 +97,7 @@ class SQLiteAttempt(Host):
         key = id(connection)
         if key in call.left_alone:
             return None
-        use = call.uses.get(key)
+        use: ConnectionUse | None = call.uses.get(key)
         if use is not None and use.is_of(connection):
             call.check()
             return use
@@ -110,7 +115,7 @@ class SQLiteAttempt(Host):
 
     def _holds(self, connection: Any) -> bool:
         """Tell whether a connection has something open that must not be ended by itself."""
-        if any(real.adopted is connection for real in self.begun):
+        if any(real.adopted is connection for real in self.files):
             return True
         return has_begun(connection)
 
@@ -146,7 +151,7 @@ class SQLiteAttempt(Host):
         return ConnectionUse(real, connection, origin, database, self._begin_real)
 
     def _is_adopted(self, connection: Any) -> bool:
-        return any(real.adopted is connection for real in self.begun)
+        return any(real.adopted is connection for real in self.files)
 
     def _real(self, database: Database) -> Real:
         with self._lock:
@@ -198,7 +203,7 @@ class SQLiteAttempt(Host):
 
     def let_others_in(self, connection: Any, cursor: Any, sql: Any) -> None:
         """Somebody outside of the batch uses a connection: wait, refuse, or give way."""
-        for real in self.begun:
+        for real in self.files:
             if not real.transaction.is_open:
                 continue
             if real.adopted is connection:
@@ -216,7 +221,7 @@ class SQLiteAttempt(Host):
         return real is not None and real.transaction.is_open
 
     def _give_way(self) -> None:
-        undone = self.give_way_in(self.begun, gave_way())
+        undone = self.give_way_in(self.files, gave_way())
         if undone and self._loop is not None:
             self._memory.note_conflict(self._loop)
         for real in undone:

@@ -8,8 +8,8 @@ from typing import Any
 from atomicbatch.errors import TransactionError
 from atomicbatch.join.checkout import OVER
 from atomicbatch.transactions import joining
+from atomicbatch.transactions.places import Spawn
 from atomicbatch.transactions.sqlite.real import Host
-from atomicbatch.transactions.sqlite.use import ConnectionUse
 
 current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlite_call", default=None)
 
@@ -19,11 +19,11 @@ class Call(joining.Call):
 
     __slots__ = ("attempt", "left_alone", "uses")
 
-    def __init__(self, attempt: Host) -> None:
-        super().__init__(attempt, current_call)
+    def __init__(self, attempt: Host, spawn: Spawn | None = None) -> None:
+        super().__init__(attempt, current_call, spawn)
         self.attempt = attempt
         # By the identity of the app's connection, which may not live as long.
-        self.uses: dict[int, ConnectionUse] = {}
+        self.uses: dict[int, Any] = {}
         # These are kept, so that their identities are not used again.
         self.left_alone: dict[int, Any] = {}
 

@@ -8,6 +8,7 @@ import time
 from weakref import WeakKeyDictionary
 
 from atomicbatch.model import Batch
+from atomicbatch.transactions.slots import Slots
 from atomicbatch.transactions.sqlite.databases import Database
 from atomicbatch.transactions.sqlite.pragmas import State
 from atomicbatch.transactions.sqlite.turns import Turn
@@ -18,6 +19,8 @@ _REMEMBERED_SECONDS = 60.0
 _MOST_TURNS = 1000
 # Of batches that are not run again, since time is up.
 _MOST_WANTED = 1000
+# So many batches work on one database of a server at a time, each with a connection of its own.
+_MOST_CONNECTIONS = 16
 Wanted = dict[Database, State]
 
 
@@ -29,6 +32,7 @@ class Memory:
         self._turns: dict[object, Turn] = {}
         # By the batch's identity, which is kept, so that it is not used again.
         self._wanted: dict[int, tuple[Batch, Wanted]] = {}
+        self._slots: dict[tuple[str, ...], Slots] = {}
         self._conflicts: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
 
     def turn(self, database: Database) -> Turn:
@@ -40,6 +44,16 @@ class Memory:
                     self._turns = {key: one for key, one in self._turns.items() if one.is_in_use()}
                 turn = self._turns[database.key] = Turn()
             return turn
+
+    def slots(self, key: tuple[str, ...]) -> Slots:
+        """The line for the batches' own connections to a database of a server."""
+        with self._lock:
+            slots = self._slots.get(key)
+            if slots is None:
+                if len(self._slots) >= _MOST_TURNS:
+                    self._slots = {one: line for one, line in self._slots.items() if line.is_used}
+                slots = self._slots[key] = Slots(_MOST_CONNECTIONS)
+            return slots
 
     def want(self, batch: Batch, database: Database, state: State) -> None:
         """A batch could not begin on the event loop without waiting; it is to begin before."""

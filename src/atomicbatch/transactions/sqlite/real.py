@@ -41,7 +41,7 @@ _SECOND_SECONDS = 2.0
 _FULL = 2
 
 
-class Host(Attempt["Real"], ABC):
+class Host(Attempt[Any], ABC):
     """The attempt at a batch, as its transactions know it; ``attempt.py`` has the rest."""
 
     deadline: float

@@ -1,4 +1,4 @@
-"""Slots: at most so many batches hold a connection of one pool at a time; they stand in line."""
+"""Slots: at most so many batches hold a connection to one database; they stand in line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-
-from sqlalchemy.util import await_only
+from typing import TypeVar
 
 _LOOK_UP_SECONDS = 0.25
 
@@ -22,9 +21,14 @@ class Slots:
     """
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self._count = self._free = count
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], bool]] = deque()
+
+    @property
+    def is_used(self) -> bool:
+        """Somebody has one."""
+        return self._free < self._count
 
     def take_now(self) -> bool:
         """Take a slot if one is free; tell whether it was."""
@@ -34,23 +38,20 @@ class Slots:
                 return True
         return False
 
-    def take(
-        self, deadline: float, *, is_async: bool, stopped: Callable[[], bool] = lambda: False
-    ) -> bool:
+    def take(self, deadline: float, *, stopped: Callable[[], bool] = lambda: False) -> bool:
         """
-        Wait for a slot until ``deadline`` (time.monotonic()); tell whether there is one.
+        Wait for a slot until ``deadline`` (time.monotonic()), in a thread that may be blocked.
 
         Args:
             deadline: When to stop waiting.
-            is_async: Called in a greenlet of SQLAlchemy's, so wait without blocking the thread.
             stopped: Asked now and then: nobody waits for it any more.
+
+        Returns:
+            Whether there is one.
         """
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return True
-            waiter = _TaskWaiter() if is_async else _ThreadWaiter()
-            self._waiting.append(waiter.call)
+        if self.take_now():
+            return True
+        waiter = self._join_line(_ThreadWaiter())
         try:
             while True:
                 seconds = max(0.0, deadline - time.monotonic())
@@ -59,11 +60,42 @@ class Slots:
                 if seconds <= _LOOK_UP_SECONDS or stopped():
                     break
         except BaseException:
-            if not self._forget(waiter):
-                self.give()
+            self._leave_line(waiter)
             raise
         # Called in the last moment: then it is ours.
         return not self._forget(waiter)
+
+    async def take_async(
+        self, deadline: float, *, stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Wait for a slot on an event loop, as :meth:`take` does in a thread."""
+        if self.take_now():
+            return True
+        waiter = self._join_line(_TaskWaiter())
+        try:
+            while True:
+                seconds = max(0.0, deadline - time.monotonic())
+                if await waiter.wait(min(seconds, _LOOK_UP_SECONDS)):
+                    return True
+                if seconds <= _LOOK_UP_SECONDS or stopped():
+                    break
+        except BaseException:
+            self._leave_line(waiter)
+            raise
+        return not self._forget(waiter)
+
+    def _join_line(self, waiter: W) -> W:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                waiter.call()
+            else:
+                self._waiting.append(waiter.call)
+        return waiter
+
+    def _leave_line(self, waiter: _ThreadWaiter | _TaskWaiter) -> None:
+        if not self._forget(waiter):
+            self.give()
 
     def give(self) -> None:
         """Give a slot back; whoever has waited longest gets it."""
@@ -110,9 +142,9 @@ class _TaskWaiter:
         if not self._future.done():
             self._future.set_result(None)
 
-    def wait(self, seconds: float) -> bool:
-        async def called() -> bool:
-            done, _ = await asyncio.wait((self._future,), timeout=seconds)
-            return bool(done)
+    async def wait(self, seconds: float) -> bool:
+        done, _ = await asyncio.wait((self._future,), timeout=seconds)
+        return bool(done)
 
-        return await_only(called())
+
+W = TypeVar("W", _ThreadWaiter, _TaskWaiter)

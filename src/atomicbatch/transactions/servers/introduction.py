@@ -1,0 +1,163 @@
+"""Introductions: a connection tells by one query where it leads, and what its session has set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from typing import Any, NamedTuple
+
+from atomicbatch.drivers.answers import answer_of
+from atomicbatch.guard.places import Place
+from atomicbatch.sql.kinds import Family
+
+# Who may not call pg_control_system(), or has a server without it, is known by its address.
+_SYSTEM = "(SELECT system_identifier::text FROM pg_control_system())"
+_POSTGRESQL = """
+SELECT json_build_object(
+  'system', {system}, 'database', current_database(), 'user', session_user,
+  'level', current_setting('default_transaction_isolation'),
+  'settings', (SELECT coalesce(json_object_agg(name, setting), '{{}}') FROM pg_settings
+               WHERE source = 'session')
+    ::jsonb || jsonb_build_object('role', current_setting('role')))::text
+"""
+# Of MySQL's many, those that change what a statement means or is given back as.
+_VARIABLES = (
+    "sql_mode",
+    "time_zone",
+    "character_set_client",
+    "character_set_results",
+    "collation_connection",
+    "foreign_key_checks",
+    "unique_checks",
+    "sql_auto_is_null",
+    "sql_safe_updates",
+    "sql_select_limit",
+    "group_concat_max_len",
+    "div_precision_increment",
+    "default_week_format",
+    "lc_time_names",
+    "innodb_lock_wait_timeout",
+    "auto_increment_increment",
+)
+_MYSQL = "SELECT CONCAT_WS('\\n', {system}, @@port, @@datadir, DATABASE(), CURRENT_USER(), {level}"
+# MariaDB has called it so until 11.1, and MySQL until 8.
+_OLD_LEVEL, _NEW_LEVEL = "@@tx_isolation", "@@transaction_isolation"
+_UNKNOWN_VARIABLE = "1193"
+
+
+class Introduction(NamedTuple):
+    """
+    What is known of a connection's session.
+
+    Attributes:
+        key: The database itself, whatever the URL: the same for all connections to it.
+        user: By which role or account.
+        level: The isolation level that its transactions have, as SQL has it.
+        settings: What its session has set, by name.
+    """
+
+    key: tuple[str, ...]
+    user: str
+    level: str
+    settings: Mapping[str, str]
+
+
+Asking = Generator[str, Any, Introduction]
+"""Yields queries of one value, and is sent the value, or has the error thrown in."""
+
+
+def introduce(family: Family, place: Place | None) -> Asking:
+    """
+    Ask a connection who it is.
+
+    Args:
+        family: Of its database.
+        place: Where it leads by its address, for servers that do not tell.
+    """
+    if family is Family.MYSQL:
+        return _introduce_mysql()
+    return _introduce_postgresql(place)
+
+
+def _introduce_postgresql(place: Place | None) -> Asking:
+    try:
+        text = yield _POSTGRESQL.format(system=_SYSTEM)
+    except Exception as error:
+        if answer_of(error) is None:
+            raise  # the connection is lost, or closed
+        text = yield _POSTGRESQL.format(system="NULL")
+    told = json.loads(text)
+    system = told["system"] or f"{place.host}:{place.port}" if place else told["system"] or ""
+    level = told["level"].upper()
+    key = ("postgresql", system, told["database"])
+    return Introduction(key, told["user"], level, told["settings"])
+
+
+def _introduce_mysql() -> Asking:
+    names = ", ".join(f"CONCAT('{name}=', @@{name})" for name in _VARIABLES)
+    query = f"{_MYSQL}, {names})".replace("{system}", "@@hostname")
+    try:
+        text = yield query.format(level=_OLD_LEVEL)
+    except Exception as error:
+        answer = answer_of(error)
+        if answer is None or _UNKNOWN_VARIABLE not in str(error):
+            raise
+        text = yield query.format(level=_NEW_LEVEL)
+    if isinstance(text, bytes | bytearray):
+        text = text.decode()
+    # DATABASE() is NULL where none is selected, and CONCAT_WS leaves it out.
+    lines = text.split("\n")
+    pairs = dict(line.partition("=")[::2] for line in lines[-len(_VARIABLES) :])
+    *address, user, level = lines[: -len(_VARIABLES)]
+    return Introduction(("mysql", *address), user, level.replace("-", " ").upper(), pairs)
+
+
+def make_alike(wanted: Introduction, own: Introduction, family: Family) -> list[str]:
+    """
+    Write what makes the session of the batch's own connection like one of the app's.
+
+    Args:
+        wanted: The app's.
+        own: The batch's own.
+        family: Of the database.
+    """
+    texts = [
+        _setting(name, value, family)
+        for name, value in wanted.settings.items()
+        if own.settings.get(name) != value and name != "role"
+    ]
+    if own.level != wanted.level:
+        texts.append(_level(wanted.level, family))
+    role = wanted.settings.get("role", "none")
+    if own.settings.get("role", "none") != role:
+        texts.append(f"SET role = {_quoted(role)}")  # last: it may forbid the others
+    return texts
+
+
+def difference(wanted: Introduction, own: Introduction) -> str:
+    """Name something in which two sessions differ that would have to be alike; empty: nothing."""
+    if wanted.user != own.user:
+        return "the role by which they are opened"
+    if wanted.level != own.level:
+        return "the isolation level"
+    for name in sorted({*wanted.settings, *own.settings}):
+        if wanted.settings.get(name) != own.settings.get(name):
+            return f"the setting {name}"
+    return ""
+
+
+def _setting(name: str, value: str, family: Family) -> str:
+    if family is Family.MYSQL:
+        return f"SET SESSION {name} = {value if value.isdigit() else _quoted(value)}"
+    # Lists such as search_path are read as lists by it, unlike by SET.
+    return f"SELECT set_config({_quoted(name)}, {_quoted(value)}, false)"
+
+
+def _level(level: str, family: Family) -> str:
+    if family is Family.MYSQL:
+        return f"SET SESSION TRANSACTION ISOLATION LEVEL {level}"
+    return f"SET default_transaction_isolation = {_quoted(level.lower())}"
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,333 @@
+"""One call's use of a connection of the app's: its statements run in the batch's transaction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, Generic, NoReturn, TypeVar
+from weakref import ref
+
+from atomicbatch.doors import server_uses
+from atomicbatch.doors.server_uses import Kind
+from atomicbatch.guard.watch import aside
+from atomicbatch.join.acts import Place
+from atomicbatch.join.awaiting import run_async
+from atomicbatch.join.checkout import Checkout
+from atomicbatch.join.steps import NOT_SENT, Steps, run
+from atomicbatch.sql.kinds import CHANGES_DATA, Family
+from atomicbatch.sql.statements import read_statement
+from atomicbatch.transactions.servers.async_real import AsyncReal
+from atomicbatch.transactions.servers.real import ServerReal
+from atomicbatch.transactions.servers.sync_real import SyncReal
+
+T = TypeVar("T")
+R = TypeVar("R", bound=ServerReal)
+# Stands for what writes without a statement.
+_COPY = "COPY a FROM STDIN"
+
+
+class Hall(ABC):
+    """The attempt at a batch, as the uses of one call know it."""
+
+    @abstractmethod
+    def check_place(self, kind: Kind) -> None:
+        """Refuse a driver where the batch cannot use it."""
+
+    @abstractmethod
+    def find_sync(self, connection: Any, kind: Kind) -> SyncReal:
+        """Find the transaction for a connection, by asking it which database it leads to."""
+
+    @abstractmethod
+    async def find_async(self, connection: Any, kind: Kind) -> AsyncReal:
+        """Likewise by an async driver."""
+
+    @abstractmethod
+    def refuse(self, what: str) -> NoReturn:
+        """Fail the batch."""
+
+
+class ServerUse(ABC, Generic[R]):
+    """
+    Stands for a connection of the app's during one call; see ``doors/server_uses.py``.
+
+    Args:
+        hall: Finds the transaction, once it is needed.
+        owner: The app's connection.
+        kind: Of its driver.
+    """
+
+    def __init__(self, hall: Hall, owner: Any, kind: Kind) -> None:
+        self.kind = kind
+        self._hall = hall
+        self._owner = reference(owner)
+        self._real: R | None = None
+        self._checkout: Checkout | None = None
+        self._is_stale = False
+        self._is_auto = kind.is_auto(owner)
+        self._level = ""
+
+    def is_of(self, connection: object) -> bool:
+        """Tell whether it stands for this connection."""
+        return self._owner() is connection
+
+    # What doors ask ----------------------------------------------------------------------------
+
+    @property
+    def wire(self) -> Any:
+        """The batch's own connection; None before it has begun."""
+        return None if self._real is None else self._real.wire
+
+    def in_transaction(self) -> bool:
+        """Tell whether the app's connection has a transaction open."""
+        return self._checkout is not None and self._checkout.in_transaction()
+
+    def is_broken(self) -> bool:
+        """Tell whether it is one in which a statement has failed."""
+        checkout, real = self._checkout, self._real
+        if checkout is None or real is None or checkout.virtual is None:
+            return False
+        is_suspect = real.transaction.savepoints.suspect is checkout.virtual
+        return checkout.virtual.aborted or (is_suspect and real.link.is_aborted() is not False)
+
+    def refuse(self, what: str) -> NoReturn:
+        """Fail the batch."""
+        self._hall.refuse(what)
+
+    # What the end of the call asks -------------------------------------------------------------
+
+    @property
+    def place(self) -> Place:
+        """Where it is closed."""
+        return Place.HERE if self._real is None else self._real.place
+
+    def is_at_rest(self) -> bool:
+        """Tell whether there is nothing to undo, and nobody is in a statement."""
+        if self._checkout is None or self._real is None:
+            return True
+        return self._checkout.virtual is None and not self._real.is_busy()
+
+    def mark_stale(self) -> None:
+        """Its call is over."""
+        self._is_stale = True
+        if self._checkout is not None:
+            self._checkout.closed = True
+
+    @abstractmethod
+    def close(self) -> object:
+        """Roll back what nobody has committed."""
+
+    # Inside ------------------------------------------------------------------------------------
+
+    def _join(self, real: R) -> tuple[R, Checkout]:
+        checkout = Checkout(real.transaction)
+        checkout.auto = self._is_auto
+        checkout.closed = self._is_stale
+        self._real, self._checkout = real, checkout
+        return real, checkout
+
+    def _make_ready(self, checkout: Checkout) -> None:
+        """Take note of what the app has set on its connection by the driver's attributes."""
+        owner, kind = self._owner(), self.kind
+        if owner is None:
+            return
+        is_auto = kind.is_auto(owner)
+        if is_auto is not self._is_auto:
+            self._is_auto = checkout.auto = is_auto
+        level = kind.level(owner)
+        if level != self._level:
+            self._level = level
+            checkout.transaction.want_level(level)
+        checkout.set_read_only(kind.is_read_only(owner))
+
+    def _lasts(self, checkout: Checkout, sql: str) -> bool:
+        """
+        Tell whether a statement sets what outlives the batch on the app's own connection.
+
+        Its library may remember that it is set, and not set it again.
+        """
+        if checkout.transaction.family is not Family.POSTGRESQL:
+            return False
+        statement = read_statement(sql, Family.POSTGRESQL)
+        is_setting = statement.kind in CHANGES_DATA and bool(statement.settings)
+        return (
+            is_setting
+            and statement.lasting
+            and not statement.lasting_unknown
+            and checkout.auto
+            and checkout.virtual is None
+        )
+
+    def _steps(self, checkout: Checkout, sql: str, parameters: Iterable[Any] | None) -> Steps[Any]:
+        ahead = hasattr(self.kind, "perform_after")
+        return checkout.perform(sql, parameters or (), takes_along=ahead)
+
+    def _has_nothing_to_end(self) -> bool:
+        return self._checkout is None or self._checkout.is_idle()
+
+
+class SyncUse(ServerUse[SyncReal]):
+    """By a sync driver."""
+
+    def perform(
+        self, sql: str, parameters: Iterable[Any] | None, perform: Callable[[Any], T]
+    ) -> T | Any:
+        self._hall.check_place(self.kind)
+        real, checkout = self._open()
+        lasts = False
+        with real.inside:
+            self._make_ready(checkout)
+            lasts = self._lasts(checkout, sql)
+            steps = self._steps(checkout, sql, parameters)
+            result = run(steps, real.link, partial(perform, real.wire))
+        if lasts and (owner := self._owner()) is not None:
+            with aside():
+                return perform(owner)
+        return server_uses.NOT_SENT if result is NOT_SENT else result
+
+    def fetch(self, perform: Callable[[Any], T]) -> T:
+        result: T = self._run(Checkout.fetch, perform)
+        return result
+
+    def copy(self, perform: Callable[[Any], T]) -> T:
+        result: T = self.perform(_COPY, None, perform)
+        return result
+
+    def before_copy(self) -> None:
+        self._run(Checkout.before_copy)
+
+    def commit(self) -> None:
+        if not self._has_nothing_to_end():
+            self._run(Checkout.commit)
+
+    def rollback(self) -> None:
+        if not self._has_nothing_to_end():
+            self._run(Checkout.rollback)
+
+    def set_auto(self, on: bool) -> None:
+        self._is_auto = on
+        if self._checkout is not None:
+            self._run(lambda checkout: checkout.set_auto(on))
+
+    def end(self) -> None:
+        self.rollback()
+
+    def close(self) -> None:
+        checkout, real = self._checkout, self._real
+        if checkout is None or real is None:
+            return
+        if not checkout.is_idle() and real.transaction.is_open:
+            with real.inside:
+                if real.transaction.is_open:
+                    run(checkout.close(), real.link)
+        checkout.closed = True
+
+    def _open(self) -> tuple[SyncReal, Checkout]:
+        real, checkout = self._real, self._checkout
+        if real is None or checkout is None:
+            real = self._hall.find_sync(self._owner(), self.kind)
+            with real.inside:
+                # Another thread may have been faster.
+                real, checkout = self._real or real, self._checkout
+                if checkout is None:
+                    real, checkout = self._join(real)
+        if not real.transaction.is_open or not real.is_used:
+            with real.inside:
+                if not real.transaction.is_open:
+                    real.begin(self._owner())
+                real.is_used = True
+        return real, checkout
+
+    def _run(self, act: Callable[[Checkout], Steps[T]], perform: Any = None) -> T:
+        real, checkout = self._open()
+        with real.inside:
+            self._make_ready(checkout)
+            performing = None if perform is None else partial(perform, real.wire)
+            return run(act(checkout), real.link, performing)
+
+
+class AsyncUse(ServerUse[AsyncReal]):
+    """By an async driver."""
+
+    async def perform_async(
+        self, sql: str, parameters: Iterable[Any] | None, perform: Callable[[Any], Awaitable[T]]
+    ) -> T | Any:
+        self._hall.check_place(self.kind)
+        real, checkout = await self._open()
+        lasts = False
+        async with real.inside:
+            self._make_ready(checkout)
+            lasts = self._lasts(checkout, sql)
+            steps = self._steps(checkout, sql, parameters)
+            result = await run_async(steps, real.link, partial(perform, real.wire))
+        if lasts and (owner := self._owner()) is not None:
+            with aside():
+                return await perform(owner)
+        return server_uses.NOT_SENT if result is NOT_SENT else result
+
+    async def fetch_async(self, perform: Callable[[Any], Awaitable[T]]) -> T:
+        result: T = await self._run(Checkout.fetch, perform)
+        return result
+
+    async def copy_async(self, perform: Callable[[Any], Awaitable[T]]) -> T:
+        result: T = await self.perform_async(_COPY, None, perform)
+        return result
+
+    async def before_copy_async(self) -> None:
+        await self._run(Checkout.before_copy)
+
+    async def commit_async(self) -> None:
+        if not self._has_nothing_to_end():
+            await self._run(Checkout.commit)
+
+    async def rollback_async(self) -> None:
+        if not self._has_nothing_to_end():
+            await self._run(Checkout.rollback)
+
+    async def set_auto_async(self, on: bool) -> None:
+        self._is_auto = on
+        if self._checkout is not None:
+            await self._run(lambda checkout: checkout.set_auto(on))
+
+    async def end_async(self) -> None:
+        await self.rollback_async()
+
+    async def close(self) -> None:
+        checkout, real = self._checkout, self._real
+        if checkout is None or real is None:
+            return
+        if not checkout.is_idle() and real.transaction.is_open:
+            async with real.inside:
+                if real.transaction.is_open:
+                    await run_async(checkout.close(), real.link)
+        checkout.closed = True
+
+    async def _open(self) -> tuple[AsyncReal, Checkout]:
+        real, checkout = self._real, self._checkout
+        if real is None or checkout is None:
+            real = await self._hall.find_async(self._owner(), self.kind)
+            # Another task may have been faster.
+            real, checkout = self._real or real, self._checkout
+            if checkout is None:
+                real, checkout = self._join(real)
+        if not real.transaction.is_open or not real.is_used:
+            async with real.inside:
+                if not real.transaction.is_open:
+                    await real.begin(self._owner())
+                real.is_used = True
+        return real, checkout
+
+    async def _run(self, act: Callable[[Checkout], Steps[T]], perform: Any = None) -> T:
+        real, checkout = await self._open()
+        async with real.inside:
+            self._make_ready(checkout)
+            performing = None if perform is None else partial(perform, real.wire)
+            return await run_async(act(checkout), real.link, performing)
+
+
+def reference(connection: Any) -> Callable[[], Any]:
+    """Refer to a connection, weakly where its class allows that: the app may drop it."""
+    try:
+        return ref(connection)
+    except TypeError:
+        return lambda: connection

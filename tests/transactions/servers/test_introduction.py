@@ -1,0 +1,94 @@
+"""Where a connection leads is asked of the server."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from atomicbatch.transactions.servers.introduction import (
+    Introduction,
+    difference,
+    introduce,
+    make_alike,
+)
+from atomicbatch.transactions.servers.sync_real import asked
+from tests.stores import Store
+from tests.transactions.servers.standing_in import Psycopg, PyMySQL, connect_pymysql
+
+
+def of(kind: Any, connection: Any) -> Introduction:
+    place = kind.named.place(connection)
+    return asked(introduce(kind.named.family, place), kind, connection)
+
+
+def test_a_postgresql_database_is_known_by_its_server_and_name(postgresql_store: Store) -> None:
+    url = postgresql_store.url
+    with (
+        psycopg.connect(url, autocommit=True) as one,
+        psycopg.connect(url.replace("127.0.0.1", "localhost"), autocommit=True) as other,
+        psycopg.connect(f"{url.rpartition('/')[0]}/postgres", autocommit=True) as third,
+    ):
+        first = of(Psycopg(), one)
+        assert first.key == of(Psycopg(), other).key
+        assert first.key != of(Psycopg(), third).key
+        assert first.level == "READ COMMITTED"
+        assert first.settings == {"role": "none"}
+
+
+def test_what_a_session_has_set_is_told_and_can_be_set_elsewhere(postgresql_store: Store) -> None:
+    url = postgresql_store.url
+    with (
+        psycopg.connect(url, autocommit=True) as one,
+        psycopg.connect(url, autocommit=True) as other,
+    ):
+        one.execute("SET search_path = 'it''s', public, pg_catalog")
+        one.execute("SET statement_timeout = '7s'")
+        one.execute("SET default_transaction_isolation = 'repeatable read'")
+        one.execute("SET ROLE pg_read_all_data")
+        wanted, own = of(Psycopg(), one), of(Psycopg(), other)
+        assert difference(wanted, own) == "the isolation level"
+        for text in make_alike(wanted, own, Psycopg.named.family):
+            other.execute(text)
+        assert of(Psycopg(), other) == wanted
+        for name in ("search_path", "statement_timeout", "role", "transaction_isolation"):
+            assert (
+                one.execute(f"SHOW {name}").fetchone() == other.execute(f"SHOW {name}").fetchone()
+            )
+
+
+def test_who_may_not_ask_for_the_system_is_known_by_the_address(postgresql_store: Store) -> None:
+    with psycopg.connect(postgresql_store.url, autocommit=True) as one:
+        asking = introduce(Psycopg.named.family, Psycopg.named.place(one))
+        assert "pg_control_system" in next(asking)
+        second = asking.throw(psycopg.errors.InsufficientPrivilege("permission denied"))
+        assert "pg_control_system" not in second
+        row = one.execute(second).fetchone()
+        assert row is not None
+        with pytest.raises(StopIteration) as ended:
+            asking.send(row[0])
+        assert ended.value.value.key[1] == f"localhost:{one.info.port}"
+
+
+def test_a_mariadb_schema_is_known_by_its_server_and_name(mariadb_store: Store) -> None:
+    kind = PyMySQL()
+    with (
+        closing(connect_pymysql(mariadb_store.url)) as one,
+        closing(connect_pymysql(mariadb_store.url)) as other,
+        closing(connect_pymysql(f"{mariadb_store.url.rpartition('/')[0]}/mysql")) as third,
+    ):
+        first = of(kind, one)
+        assert first.key == of(kind, other).key
+        assert first.key != of(kind, third).key
+        assert first.level == "REPEATABLE READ"
+        one.query("SET SESSION sql_mode = 'ANSI_QUOTES', time_zone = '+03:00'")
+        one.query("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        one.query("SET foreign_key_checks = 0")
+        wanted = of(kind, one)
+        for text in make_alike(wanted, of(kind, other), kind.named.family):
+            other.query(text)
+        assert of(kind, other) == wanted
+        assert wanted.level == "SERIALIZABLE"
+        assert wanted.settings["sql_mode"] == "ANSI_QUOTES"
