@@ -10,3 +10,4 @@ class AtomicBatchConfig(AppConfig):
 
     name = "atomicbatch.django"
     label = "atomicbatch"
+    verbose_name = "Batches"

@@ -13,11 +13,12 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from atomicbatch.asgi import AtomicBatch as AsyncBatches
-from atomicbatch.django import outer
+from atomicbatch.django import checks, outer
 from atomicbatch.django.handlers import AsyncCalls, SyncCalls
 from atomicbatch.django.options import options_of
 from atomicbatch.django.transaction import DjangoTransaction, in_test_transactions
 from atomicbatch.engine.current import inside_batch
+from atomicbatch.exchange import EndpointOptions
 from atomicbatch.wsgi import AtomicBatch as Batches
 
 
@@ -43,8 +44,10 @@ class BatchMiddleware:
         self, get_response: Callable[[Any], HttpResponseBase | Awaitable[HttpResponseBase]]
     ) -> None:
         self.get_response: Callable[[Any], Any] = get_response
-        options, transaction = options_of(), DjangoTransaction()
-        self._path: str = options.get("path", outer.DEFAULT_PATH)
+        checks.tell_once()
+        options, outside = options_of()
+        transaction = DjangoTransaction(outside=outside)
+        self._path: str = options.get("path", EndpointOptions().path)
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)

@@ -15,7 +15,6 @@ from atomicbatch.model import Call
 from atomicbatch.wsgi.environ import wsgi_text
 from atomicbatch.wsgi.types import Environ, ExcInfo, Write
 
-DEFAULT_PATH = "/v1/api/batch"
 REQUEST = "atomicbatch.request"
 """Where the environ of a batch request has the request itself. With a dot: calls do not get it."""
 _PIECE_BYTES = 64 * 1024
