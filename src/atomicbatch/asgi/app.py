@@ -22,6 +22,7 @@ from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.doors import begin_batch
 from atomicbatch.doors import install as install_doors
 from atomicbatch.engine import AsyncTransaction, Turns, contexts, execute_async
+from atomicbatch.engine.after_commit import in_any_thread
 from atomicbatch.engine.current import RunningBatch, inside_batch, running_batch
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.exchange import (
@@ -135,7 +136,12 @@ class AtomicBatch:
             # Also if the client has gone meanwhile: what is stored is stored. In a task of its
             # own, since this one may have been cancelled.
             if running.committed and not running.finish_if_idle():
-                await _to_the_end(running.run_deferred())
+                await _to_the_end(running.run_deferred(self.in_thread))
+
+    @staticmethod
+    def in_thread(act: Callable[[], Any]) -> Awaitable[Any]:
+        """Choose the thread of the sync functions that wait for COMMIT."""
+        return in_any_thread(act)
 
     def entrance(self, loop: asyncio.AbstractEventLoop) -> Entrance:
         """Find the entrance of an event loop; its first request makes it."""

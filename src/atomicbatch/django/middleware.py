@@ -51,7 +51,7 @@ class BatchMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-            self._async_batches = AsyncBatches(
+            self._async_batches = _AsyncBatches(
                 AsyncCalls(get_response), transaction=transaction, **options
             )
         else:
@@ -95,6 +95,17 @@ class BatchMiddleware:
             return response
         finally:
             entrance.leave(entered)
+
+
+class _AsyncBatches(AsyncBatches):
+    """Batches whose sync parts all run in the thread that Django has for a request."""
+
+    @staticmethod
+    def in_thread(act: Callable[[], Any]) -> Awaitable[Any]:
+        # There, since each thread has database connections of its own. Those of this one are
+        # closed when the request ends.
+        done: Awaitable[Any] = sync_to_async(act, thread_sensitive=True)()
+        return done
 
 
 class _SyncBatches(Batches):

@@ -8,12 +8,16 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 Act = Callable[[], object]
 """A deferred function, without arguments; it may be async."""
 NextAct = Callable[[], tuple[Context, Act] | None]
 """Gives the next deferred function and the context that it runs in; None: there is none left."""
+
+T = TypeVar("T")
+InThread = Callable[[Callable[[], T]], Awaitable[T]]
+"""Calls a function in a thread beside the event loop."""
 
 logger = logging.getLogger("atomicbatch")
 _EXITS = (SystemExit, KeyboardInterrupt)
@@ -30,9 +34,14 @@ hand_to_loop: Callable[[Act], bool] = _no_loop
 ``asgi/threads.py`` sets it."""
 
 
-async def run_all(next_act: NextAct) -> None:
+def in_any_thread(act: Callable[[], T]) -> Awaitable[T]:
+    """Call a function in a thread of the event loop's own."""
+    return asyncio.get_running_loop().run_in_executor(None, act)
+
+
+async def run_all(next_act: NextAct, in_thread: InThread[Any] = in_any_thread) -> None:
     """
-    Run all deferred functions, in order.
+    Run all deferred functions, in order; sync ones by ``in_thread``.
 
     One that fails is logged and does not stop the rest, nor does one that is cancelled of its own
     doing. ``sys.exit()`` takes effect when all have run. When this task is cancelled, what has not
@@ -40,7 +49,7 @@ async def run_all(next_act: NextAct) -> None:
     """
     exiting: BaseException | None = None
     while (deferred := next_act()) is not None:
-        error = await _run_in(*deferred)
+        error = await _run_in(*deferred, in_thread)
         if _is_cancelled(error):
             raise error
         if isinstance(error, _EXITS):
@@ -104,14 +113,13 @@ async def _finish(awaitable: Awaitable[object]) -> None:
 # event loop at once, and StopIteration cannot pass a future.
 
 
-async def _run_in(context: Context, act: Act) -> BaseException | None:
+async def _run_in(context: Context, act: Act, in_thread: InThread[Any]) -> BaseException | None:
     """Run a deferred function in its context; return what it raises."""
     if _is_async(act):
         result, error = context.run(_called, act)
     else:
         # In a thread, for it may block, as a handler may that is no coroutine.
-        loop = asyncio.get_running_loop()
-        result, error = await loop.run_in_executor(None, context.run, _called, act)
+        result, error = await in_thread(partial(context.run, _called, act))
     if inspect.isawaitable(result):
         return await asyncio.get_running_loop().create_task(_error_of(result), context=context)
     return error

@@ -11,7 +11,14 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec
 
-from atomicbatch.engine.after_commit import Act, run_all, run_all_here, run_now
+from atomicbatch.engine.after_commit import (
+    Act,
+    InThread,
+    in_any_thread,
+    run_all,
+    run_all_here,
+    run_now,
+)
 
 P = ParamSpec("P")
 logger = logging.getLogger("atomicbatch")
@@ -112,13 +119,16 @@ class RunningBatch:
         )
         return True
 
-    async def run_deferred(self) -> None:
+    async def run_deferred(self, in_thread: InThread[Any] = in_any_thread) -> None:
         """
         Run what was deferred until after COMMIT, in order; nothing where there was no COMMIT.
 
         What fails is logged, and does not stop the rest.
+
+        Args:
+            in_thread: Runs those that are no coroutine functions.
         """
-        await run_all(self._next)
+        await run_all(self._next, in_thread)
 
     def finish_if_idle(self) -> bool:
         """
