@@ -95,7 +95,6 @@ THROUGH = {
     "client/request_text.py": "client/test_http_file.py",
     "client/variables.py": "client/test_http_file.py",
     "django/handlers.py": "django/test_middleware.py",
-    "django/options.py": "django/test_middleware.py",
     "django/outer.py": "django/test_middleware.py",
     "doors/aiosqlite.py": "doors/test_sqlite.py",
     "doors/sqlite_connect.py": "doors/test_sqlite.py",
