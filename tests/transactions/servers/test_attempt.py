@@ -381,3 +381,32 @@ def test_batches_can_be_given_a_level(postgresql_store: Store) -> None:
 def test_a_level_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="READ UNCOMMITTED"):
         DriverTransaction(isolation_level="SNAPSHOT")
+
+
+def test_a_batch_that_is_given_up_is_rolled_back(postgresql_store: Store) -> None:
+    async def locked() -> bool:
+        other = await asyncpg.connect(postgresql_store.url)
+        try:
+            await other.execute("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE NOWAIT; ROLLBACK")
+        except asyncpg.LockNotAvailableError:
+            return True
+        finally:
+            await other.close()
+        return False
+
+    async def go() -> None:
+        own = await asyncpg.connect(postgresql_store.url)
+        block = begin()
+        attempt = await block.__aenter__()
+        async with attempt.call():
+            use = attempt.server_use_of(own, Asyncpg(postgresql_store.url), executes=True)
+            await use.perform_async(insert("a"), None, lambda wire: wire.execute(insert("a")))
+        assert not block.give_up()
+        async with asyncio.timeout(SECONDS):
+            while await locked():
+                await asyncio.sleep(0.01)
+        await own.close()
+        await block.__aexit__(None, None, None)
+
+    asyncio.run(go())
+    assert postgresql_store.rows() == []

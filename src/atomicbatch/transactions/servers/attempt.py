@@ -58,6 +58,7 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
     ) -> None:
         super().__init__(memory, allowed, batch, deadline)
         self.isolation_level = isolation_level
+        self._spawn = spawn
         # By the identity of the app's connection, with a reference that tells whose it still is.
         self._introduced: dict[int, tuple[Callable[[], Any], Introduction]] = {}
 

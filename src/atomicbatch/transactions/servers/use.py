@@ -160,7 +160,8 @@ class ServerUse(ABC, Generic[R]):
 
     def _steps(self, checkout: Checkout, sql: str, parameters: Iterable[Any] | None) -> Steps[Any]:
         ahead = hasattr(self.kind, "perform_after")
-        return checkout.perform(sql, parameters or (), takes_along=ahead)
+        given = () if parameters is None else parameters
+        return checkout.perform(sql, given, takes_along=ahead)
 
     def _has_nothing_to_end(self) -> bool:
         return self._checkout is None or self._checkout.is_idle()

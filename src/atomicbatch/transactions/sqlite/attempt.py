@@ -21,7 +21,7 @@ from atomicbatch.join.acts import Act, Acts, Place
 from atomicbatch.join.checkout import OVER
 from atomicbatch.join.status import Phase
 from atomicbatch.model import Batch
-from atomicbatch.transactions.places import threads, undo
+from atomicbatch.transactions.places import Spawn, threads, undo
 from atomicbatch.transactions.sqlite.calls import Call, current_call
 from atomicbatch.transactions.sqlite.databases import Database, UnsuitableError, database_of
 from atomicbatch.transactions.sqlite.memory import Memory
@@ -52,6 +52,9 @@ class SQLiteAttempt(Host):
         batch: What is attempted.
         deadline: When time is up, as time.monotonic() tells.
     """
+
+    _spawn: Spawn | None = None
+    """What ``do_async`` needs."""
 
     def __init__(self, memory: Memory, allowed: Allowed, batch: Batch, deadline: float) -> None:
         super().__init__(threading.Lock(), lambda: caller().place)
@@ -254,7 +257,7 @@ class SQLiteAttempt(Host):
         """Send no COMMIT any more; tell whether one has been sent; in the batch's own thread."""
         sent = self.stop_for_good()
         if not sent and self._loop is not None:
-            undo(self.rollback(), self._loop)
+            undo(self.rollback(), self._loop, self._spawn)
         return sent
 
     # Its end -----------------------------------------------------------------------------------
