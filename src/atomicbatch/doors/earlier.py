@@ -27,44 +27,45 @@ from atomicbatch.guard.watch import Driver, unwatched, watching
 from atomicbatch.sql.kinds import Family
 
 logger = logging.getLogger("atomicbatch")
-_looked: list[bool] = []
+_looked: set[str] = set()
 unseen: list[str] = []
 """Connections of sqlite3's that belong to other threads: nothing tells what is written on them."""
 
 
 def look_once() -> None:
     """Look for such connections; again does nothing. Takes some ten milliseconds."""
-    if _looked:
-        return
-    _looked.append(True)
-    look()
+    if "others" not in _looked:
+        look()
 
 
 def are_any_unseen() -> bool:
-    """Tell whether anything may be written without being seen; looks again if there was."""
+    """
+    Tell whether anything may be written without being seen; looks again if there was.
+
+    Who asks has the doors of drivers only: SQLAlchemy's pools count as well.
+    """
+    if "pools" not in _looked:
+        look(in_pools=True)
     if unseen:
         unseen.clear()
         look()
+        look(in_pools=True)
     return bool(unseen)
 
 
-def look() -> None:
-    """Look for such connections among all objects that the garbage collector knows."""
-    early: list[Any] = []
-    known: set[int] = set()
-    psycopg2 = sys.modules.get("psycopg2.extensions")
-    of_drivers = (sqlite3.Connection, getattr(psycopg2, "connection", sqlite3.Connection))
-    for one in gc.get_objects():
-        kind = type(one)
-        if issubclass(kind, of_drivers):
-            if not issubclass(kind, (sqlite.Connection, postgresql.Connection)):
-                early.append(one)
-        elif kind.__name__ == "_ConnectionRecord":
-            # SQLAlchemy's pools have doors of their own.
-            known.add(id(getattr(one, "dbapi_connection", None)))
-        elif kind.__module__ == "aiosqlite.core":
-            known.add(id(getattr(one, "_connection", None)))
-    names = [_watch(one) for one in early if id(one) not in known and not _is_closed(one)]
+def look(*, in_pools: bool = False) -> None:
+    """
+    Look for such connections among all objects that the garbage collector knows.
+
+    Args:
+        in_pools: For those in SQLAlchemy's pools, which have doors of their own; else for all
+            others.
+    """
+    _looked.add("pools" if in_pools else "others")
+    early, pooled = _early()
+    names = [
+        _watch(one) for one in early if (id(one) in pooled) is in_pools and not _is_closed(one)
+    ]
     if names:
         unwatched.extend(names)
         logger.warning(
@@ -73,6 +74,25 @@ def look() -> None:
             "AtomicBatch before they are opened",
             ", ".join(names),
         )
+
+
+def _early() -> tuple[list[Any], set[int]]:
+    """Find them, without those of aiosqlite; tell the identities of all that SQLAlchemy pools."""
+    early: list[Any] = []
+    pooled: set[int] = set()
+    of_aiosqlite: set[int] = set()
+    psycopg2 = sys.modules.get("psycopg2.extensions")
+    of_drivers = (sqlite3.Connection, getattr(psycopg2, "connection", sqlite3.Connection))
+    for one in gc.get_objects():
+        kind = type(one)
+        if issubclass(kind, of_drivers):
+            if not issubclass(kind, (sqlite.Connection, postgresql.Connection)):
+                early.append(one)
+        elif kind.__name__ == "_ConnectionRecord":
+            pooled.add(id(getattr(one, "dbapi_connection", None)))
+        elif kind.__module__ == "aiosqlite.core":
+            of_aiosqlite.add(id(getattr(one, "_connection", None)))
+    return [one for one in early if id(one) not in of_aiosqlite], pooled
 
 
 def _is_closed(connection: Any) -> bool:

@@ -21,10 +21,15 @@ decorator::
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from types import ModuleType
 from typing import Any
+
+from tests.databases import WITH_MYSQLCLIENT
 
 DATABASES = {
     "sqlite3": "sqlite",
@@ -39,6 +44,9 @@ DATABASES = {
     "asyncmy": "mariadb",
 }
 """The database that each driver is tried on."""
+SERVERS = ("postgresql", "mariadb")
+WITHOUT_DOOR = frozenset(DATABASES) - {"sqlite3", "aiosqlite"}
+"""Drivers whose connections do not join yet, so that what is written by them is refused."""
 
 
 class UndoError(Exception):
@@ -113,7 +121,8 @@ def library(
 
     def register(make: Callable[[Any], AsyncIterator[Any]]) -> Any:
         opened = asynccontextmanager(make)
-        LIBRARIES.append(Library(name, driver, is_async, opened, add, run, early))
+        if driver != "mysqlclient" or WITH_MYSQLCLIENT:
+            LIBRARIES.append(Library(name, driver, is_async, opened, add, run, early))
         return make
 
     return register
@@ -129,3 +138,39 @@ def handler(
         return act
 
     return register
+
+
+def on_loop(one: Handler) -> Handler:
+    """Make a sync handler one of an app that runs it on its event loop."""
+
+    async def act(world: Any) -> Any:
+        return one.act(world)
+
+    act.__name__ = one.name
+    return replace(one, act=act)
+
+
+def loaded_without(missing: str, name: str) -> ModuleType:
+    """
+    Load a library's module once more, under another name, as if a driver were not installed.
+
+    Args:
+        missing: The driver's package.
+        name: The module that takes another driver then.
+    """
+    found = find_spec(name)
+    assert found is not None
+    assert found.origin is not None
+    own = f"{name}_without_{missing}"
+    spec = spec_from_file_location(own, found.origin)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[own] = module_from_spec(spec)
+    hidden = {one: sys.modules.pop(one) for one in [*sys.modules] if one.split(".")[0] == missing}
+    sys.modules[missing] = None  # type: ignore[assignment]
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[missing]
+        sys.modules.update(hidden)
+    return module

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from typing import Any
 
 import peewee
-from playhouse.pool import PooledSqliteDatabase
+from playhouse.pool import PooledMySQLDatabase, PooledPostgresqlDatabase, PooledSqliteDatabase
+from playhouse.postgres_ext import PooledPsycopg3Database, Psycopg3Database
 
 from tests.transactions.drivers.files import File
-from tests.transactions.drivers.libraries import Handler, UndoError, handler, library
+from tests.transactions.drivers.libraries import (
+    SERVERS,
+    Handler,
+    UndoError,
+    handler,
+    library,
+    on_loop,
+)
+from tests.transactions.drivers.servers import Server
 
 HANDLERS: list[Handler] = []
 
@@ -30,13 +41,18 @@ class World:
                 table_name = "item"
 
         self.item: Any = Item
-        db.register_function(lambda n: n * 2, "twice", 1)
+        if self.is_sqlite:
+            db.register_function(lambda n: n * 2, "twice", 1)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return isinstance(self.db, peewee.SqliteDatabase)
 
     def around(self) -> Any:
         if self._per_request:
             return self.db.connection_context()
         self.db.connect(reuse_if_open=True)
-        return self.db.atomic()
+        return self.db.atomic() if self.is_sqlite else nullcontext()
 
 
 def add(world: World, name: str) -> Any:
@@ -129,7 +145,8 @@ def read_after_write(world: World) -> Any:
 def many(world: World) -> Any:
     with world.around():
         rows = [{"name": f"n{number}", "n": number} for number in range(5)]
-        return world.item.insert_many(rows).execute()
+        made = world.item.insert_many(rows).execute()
+        return made if isinstance(made, int) else [list(row) for row in made]
 
 
 @handler(HANDLERS)
@@ -159,13 +176,31 @@ def get_or_create(world: World) -> Any:
 def upsert(world: World) -> Any:
     item = world.item
     with world.around():
-        item.insert(name="one", n=5).on_conflict(
-            conflict_target=[item.name], update={item.n: item.n + 5}
-        ).execute()
+        target = (
+            {} if isinstance(world.db, peewee.MySQLDatabase) else {"conflict_target": [item.name]}
+        )
+        item.insert(name="one", n=5).on_conflict(**target, update={item.n: item.n + 5}).execute()
         return item.get(item.name == "one").n
 
 
-@handler(HANDLERS)
+@handler(HANDLERS, on=SERVERS)
+def for_update(world: World) -> Any:
+    with world.around(), world.db.atomic():
+        item = world.item.select().where(world.item.name == "one").for_update().get()
+        item.n -= 3
+        item.save()
+    return item.n
+
+
+@handler(HANDLERS, on=("postgresql",))
+def returning(world: World) -> Any:
+    item = world.item
+    with world.around():
+        changed = item.update(n=item.n + 1).returning(item.name, item.n)
+        return sorted((one.name, one.n) for one in changed.execute())
+
+
+@handler(HANDLERS, on=("sqlite",))
 def own_function(world: World) -> Any:
     # Which peewee makes on each connection.
     with world.around():
@@ -192,6 +227,9 @@ def manual_commit(world: World) -> Any:
         world.item.create(name="b")
         world.db.rollback()
     return "done"
+
+
+# SQLite ------------------------------------------------------------------------------------------
 
 
 @library("peewee", driver="sqlite3", is_async=False, handlers=PER_REQUEST, add=add)
@@ -238,20 +276,75 @@ async def _add(world: World, name: str) -> Any:
     return add(world, name)
 
 
-def _on_loop(one: Handler) -> Handler:
-    async def act(world: World) -> Any:
-        return one.act(world)
-
-    act.__name__ = one.name
-    return Handler(act, one.because)
-
-
 @library(
     "peewee-on-the-loop",
     driver="sqlite3",
     is_async=True,
-    handlers=[_on_loop(one) for one in HANDLERS],
+    handlers=[on_loop(one) for one in HANDLERS],
     add=_add,
 )
 async def on_the_loop(file: File) -> AsyncIterator[World]:
     yield World(peewee.SqliteDatabase(file.path), per_request=True)
+
+
+# Servers -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(driver: str, store: Server, **options: Any) -> Iterator[Any]:
+    """A database on a driver; with ``max_connections`` it has a pool."""
+    found = peewee.mysql  # type: ignore[attr-defined]
+    if store.on == "mariadb":
+        # As if only this one were installed.
+        module = "MySQLdb" if driver == "mysqlclient" else driver
+        peewee.mysql = import_module(module)  # type: ignore[attr-defined]
+        kind = PooledMySQLDatabase if options else peewee.MySQLDatabase
+        options["charset"] = "utf8mb4"
+        if driver == "pymysql":
+            options["ssl_disabled"] = True  # else it reads the system's certificates each time
+    elif driver == "psycopg":
+        kind = PooledPsycopg3Database if options else Psycopg3Database
+    else:
+        kind = PooledPostgresqlDatabase if options else peewee.PostgresqlDatabase
+    try:
+        yield kind(**{**store.parameters, **options})
+    finally:
+        peewee.mysql = found  # type: ignore[attr-defined]
+
+
+def register(driver: str) -> None:
+    """Register peewee on a server's driver, in each of its ways."""
+
+    @library(f"peewee-{driver}", driver=driver, is_async=False, handlers=PER_REQUEST, add=add)
+    async def per_request(store: Server) -> AsyncIterator[World]:
+        with opened(driver, store) as db:
+            yield World(db, per_request=True)
+
+    @library(f"peewee-pool-{driver}", driver=driver, is_async=False, handlers=PER_REQUEST, add=add)
+    async def pooled(store: Server) -> AsyncIterator[World]:
+        with opened(driver, store, max_connections=1, timeout=10) as db:
+            yield World(db, per_request=True)
+            db.close_all()
+
+    few = [one for one in HANDLERS if one.name in ("insert", "nested", "caught")]
+
+    @library(f"peewee-kept-{driver}", driver=driver, is_async=False, handlers=few, add=add)
+    async def kept(store: Server) -> AsyncIterator[World]:
+        # A connection for each thread, which nobody closes.
+        with opened(driver, store) as db:
+            yield World(db, per_request=False)
+
+    @library(
+        f"peewee-on-the-loop-{driver}",
+        driver=driver,
+        is_async=True,
+        handlers=[on_loop(one) for one in few],
+        add=_add,
+    )
+    async def on_the_loop(store: Server) -> AsyncIterator[World]:
+        with opened(driver, store) as db:
+            yield World(db, per_request=True)
+
+
+for _driver in ("psycopg2", "psycopg", "pymysql", "mysqlclient"):
+    register(_driver)

@@ -8,7 +8,15 @@ from typing import Any
 from pony import orm
 
 from tests.transactions.drivers.files import File
-from tests.transactions.drivers.libraries import Handler, UndoError, handler, library
+from tests.transactions.drivers.libraries import (
+    Handler,
+    UndoError,
+    handler,
+    library,
+    loaded_without,
+    on_loop,
+)
+from tests.transactions.drivers.servers import Server
 
 HANDLERS: list[Handler] = []
 
@@ -141,9 +149,9 @@ def only_reads(item: Any) -> Any:
         return sorted(orm.select(one.name for one in item)[:])
 
 
-def _bound(file: File) -> tuple[Any, Any]:
+def _bound(**options: Any) -> tuple[Any, Any]:
     db = orm.Database()
-    db.bind(provider="sqlite", filename=file.path)
+    db.bind(**options)
 
     class Item(db.Entity):  # type: ignore[name-defined,misc]
         _table_ = "item"
@@ -159,33 +167,51 @@ def _bound(file: File) -> tuple[Any, Any]:
     "pony", driver="sqlite3", is_async=False, handlers=HANDLERS, add=add, early="opened before"
 )
 async def in_threads(file: File) -> AsyncIterator[Any]:
-    db, item = _bound(file)
+    db, item = _bound(provider="sqlite", filename=file.path)
     yield item
     db.disconnect()
+
+
+def _options(driver: str, store: Server) -> dict[str, Any]:
+    """What ``bind()`` is given for a server."""
+    if store.on == "postgresql":
+        return {"provider": "postgres", **store.parameters}
+    if driver == "mysqlclient":
+        return {"provider": "mysql", **store.parameters}
+    # Which it takes where mysqlclient is not installed.
+    module: Any = loaded_without("MySQLdb", "pony.orm.dbproviders.mysql")
+    # Reading the system's certificates takes PyMySQL longer than most tests.
+    return {"provider": module.MySQLProvider, **store.parameters, "ssl_disabled": True}
+
+
+def register(driver: str) -> None:
+    """Register Pony on a server's driver."""
+
+    @library(f"pony-{driver}", driver=driver, is_async=False, handlers=HANDLERS, add=add)
+    async def in_threads(store: Server) -> AsyncIterator[Any]:
+        db, item = _bound(**_options(driver, store))
+        yield item
+        db.disconnect()
+
+
+for _driver in ("psycopg2", "pymysql", "mysqlclient"):
+    register(_driver)
 
 
 async def _add(item: Any, name: str) -> Any:
     return add(item, name)
 
 
-def _on_loop(one: Handler) -> Handler:
-    async def act(item: Any) -> Any:
-        return one.act(item)
-
-    act.__name__ = one.name
-    return Handler(act, one.because)
-
-
 @library(
     "pony-on-the-loop",
     driver="sqlite3",
     is_async=True,
-    handlers=[_on_loop(one) for one in HANDLERS],
+    handlers=[on_loop(one) for one in HANDLERS],
     add=_add,
     early="opened before",
 )
 async def on_the_loop(file: File) -> AsyncIterator[Any]:
     # By the connection that bind() has made.
-    db, item = _bound(file)
+    db, item = _bound(provider="sqlite", filename=file.path)
     yield item
     db.disconnect()

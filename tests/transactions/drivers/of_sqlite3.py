@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 from tests.transactions.drivers.files import File
-from tests.transactions.drivers.libraries import Handler, UndoError, handler, library
+from tests.transactions.drivers.libraries import Handler, UndoError, handler, library, on_loop
 
 HANDLERS: list[Handler] = []
 INSERT = "INSERT INTO item (name, n) VALUES (?, ?)"
@@ -837,19 +837,11 @@ async def _add(path: str, name: str) -> Any:
     return add(path, name)
 
 
-def _on_loop(one: Handler) -> Handler:
-    async def act(path: str) -> Any:
-        return one.act(path)
-
-    act.__name__ = one.name
-    return Handler(act, one.because)
-
-
 @library(
     "sqlite3-on-the-loop",
     driver="sqlite3",
     is_async=True,
-    handlers=[_on_loop(one) for one in HANDLERS],
+    handlers=[on_loop(one) for one in HANDLERS],
     add=_add,
 )
 async def on_the_loop(file: File) -> AsyncIterator[str]:
