@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,10 +15,12 @@ def note_opener(connection: Any, opener: Callable[[], Any]) -> None:
     Tell how to open another connection like this one, set-up and all.
 
     Args:
-        connection: A driver's connection of the app's, which can be weakly referenced.
+        connection: A driver's connection of the app's. One that cannot be weakly referenced has
+            no door, and nothing is noted of it.
         opener: Opens the other one; it may block. It is called outside of the batch.
     """
-    _openers[connection] = opener
+    with suppress(TypeError):
+        _openers[connection] = opener
 
 
 def opener_of(connection: Any) -> Callable[[], Any] | None:

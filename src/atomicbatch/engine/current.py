@@ -93,6 +93,10 @@ class RunningBatch:
             # Its threads end by themselves when nobody holds the pool.
             self._own_pool = None
 
+    def has_committed(self, attempt: int) -> bool:
+        """Tell whether COMMIT of this attempt has returned."""
+        return self.committed and attempt == self._attempt
+
     def place(self) -> Place:
         """Return the place of code that belongs to the current attempt."""
         return Place(self, self._attempt)
@@ -159,6 +163,11 @@ class Place(NamedTuple):
     batch: RunningBatch
     attempt: int
     """Its number. What an earlier attempt has left behind belongs to no attempt any more."""
+
+    @property
+    def is_stored(self) -> bool:
+        """The attempt has been committed."""
+        return self.batch.has_committed(self.attempt)
 
     def defer(self, act: Act, *, while_active: bool = False) -> bool:
         """

@@ -116,6 +116,12 @@ class SQLiteAttempt(Host):
             call.hold(use)
         return use
 
+    def has_written(self, connection: Any) -> bool:
+        """Tell whether a connection of the app's has written in a transaction that is open."""
+        call = current_call.get()
+        use = None if call is None else call.uses.get(id(connection))
+        return use is not None and use.is_of(connection) and use.has_written
+
     def _holds(self, connection: Any) -> bool:
         """Tell whether a connection has something open that must not be ended by itself."""
         if any(real.adopted is connection for real in self.files):

@@ -309,6 +309,12 @@ class ConnectionUse:
         self.checkout.auto = self._mode is True or (self._mode is not False and self._level is None)
 
     @property
+    def has_written(self) -> bool:
+        """Its own transaction is open, and has written."""
+        virtual = self.checkout.virtual
+        return virtual is not None and virtual.wrote
+
+    @property
     def has_unseen_rows(self) -> bool:
         """The batch has written to its database, which only the batch sees."""
         return self.real.transaction.wrote

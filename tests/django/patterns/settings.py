@@ -1,0 +1,184 @@
+"""A Django project in each configuration: driver, gateway, connections."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+LABEL = "patterns"
+DRIVERS = ("sqlite3", "psycopg", "psycopg2", "pymysql", "mysqlclient")
+GATEWAYS = ("wsgi", "asgi", "asgi, sync middleware")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """
+    One configuration of a project.
+
+    Attributes:
+        driver: One of DRIVERS.
+        gateway: One of GATEWAYS; the last has a middleware that is sync only.
+        atomic: ``ATOMIC_REQUESTS``.
+        age: ``CONN_MAX_AGE``, in seconds.
+        pool: Connections come from psycopg's pool.
+        debug: ``DEBUG``: Django keeps all queries.
+    """
+
+    driver: str
+    gateway: str
+    atomic: bool = False
+    age: int = 0
+    pool: bool = False
+    debug: bool = False
+
+    def __str__(self) -> str:
+        said = [self.driver, self.gateway]
+        said += ["ATOMIC_REQUESTS"] if self.atomic else []
+        said += ["pool"] if self.pool else [f"CONN_MAX_AGE={self.age}"]
+        said += ["DEBUG"] if self.debug else []
+        return ", ".join(said)
+
+
+def variants_of(driver: str) -> Iterator[Variant]:
+    """All configurations of one driver; a pool does without CONN_MAX_AGE."""
+    pools = [(age, False) for age in (0, 60)] + [(0, True)] * (driver == "psycopg")
+    for gateway, atomic, (age, pool), debug in itertools.product(
+        GATEWAYS, (False, True), pools, (False, True)
+    ):
+        yield Variant(driver, gateway, atomic, age, pool, debug)
+
+
+@dataclass(frozen=True)
+class Order:
+    """
+    What a child process is to do.
+
+    Attributes:
+        variants: All of one driver.
+        databases: For ``default`` and ``other``, the path of a file or an URL.
+        only: The patterns to run; none: all.
+    """
+
+    variants: tuple[Variant, ...]
+    databases: dict[str, str]
+    only: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """As a child takes it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> Order:
+        """Read :meth:`text`."""
+        found = json.loads(text)
+        variants = tuple(Variant(**one) for one in found["variants"])
+        return cls(variants, found["databases"], tuple(found["only"]))
+
+
+def choose_driver(driver: str) -> None:
+    """Let Django find this driver, before it looks for one."""
+    if driver == "psycopg2":
+        sys.modules["psycopg"] = None  # type: ignore[assignment]  # as if it were not installed
+    elif driver == "pymysql":
+        import pymysql
+
+        pymysql.version_info = (2, 2, 1, "final", 0)  # type: ignore[assignment]  # as Django asks
+        pymysql.install_as_MySQLdb()
+
+
+def database(driver: str, target: str) -> dict[str, Any]:
+    """What ``DATABASES`` says of a database."""
+    common = {"ATOMIC_REQUESTS": False, "CONN_MAX_AGE": 0, "OPTIONS": {}}
+    if driver == "sqlite3":
+        # A thread of its own waits for the transaction of its request, which waits for it.
+        options = {"timeout": 0.1}
+        return {**common, "ENGINE": "django.db.backends.sqlite3", "NAME": target} | {
+            "OPTIONS": options
+        }
+    url = urlsplit(target)
+    kind = "postgresql" if url.scheme == "postgresql" else "mysql"
+    return {
+        **common,
+        "ENGINE": f"django.db.backends.{kind}",
+        "NAME": url.path.removeprefix("/"),
+        "USER": url.username,
+        "PASSWORD": url.password or "",
+        "HOST": url.hostname,
+        "PORT": str(url.port),
+    }
+
+
+def configure(order: Order) -> None:
+    """Set a project up."""
+    from django.conf import settings
+
+    driver = order.variants[0].driver
+    choose_driver(driver)
+    quiet = {"handlers": ["none"], "propagate": False}
+    settings.configure(
+        SECRET_KEY="not a secret" * 5,
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF="tests.django.patterns.views",
+        USE_TZ=True,
+        TIME_ZONE="Asia/Tokyo",
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "django.contrib.sessions",
+            "tests.django.patterns",
+        ],
+        SESSION_ENGINE="django.contrib.sessions.backends.db",
+        CACHES={
+            "default": {
+                "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+                "LOCATION": "patterns_cache",
+            }
+        },
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        DATABASES={alias: database(driver, to) for alias, to in order.databases.items()},
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        MIDDLEWARE=[],
+        LOGGING={
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {"none": {"class": "logging.NullHandler"}},
+            "loggers": {"django": quiet, "atomicbatch": quiet},
+        },
+    )
+    import django
+
+    django.setup()
+
+
+def middleware_of(variant: Variant) -> list[str]:
+    """What ``MIDDLEWARE`` says."""
+    sync_only = ["tests.django.patterns.views.sync_only"]
+    return [
+        *(sync_only if variant.gateway == GATEWAYS[2] else []),
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ]
+
+
+def apply(variant: Variant) -> None:
+    """Change the project, which is set up already, to another configuration of the same driver."""
+    from django.conf import settings
+    from django.db import connections
+
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        getattr(connection, "close_pool", lambda: None)()
+    settings.MIDDLEWARE = middleware_of(variant)
+    settings.DEBUG = variant.debug
+    for said in connections.settings.values():
+        said["ATOMIC_REQUESTS"] = variant.atomic
+        said["CONN_MAX_AGE"] = variant.age
+        said["OPTIONS"].pop("pool", None)
+        if variant.pool:
+            said["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 3}
