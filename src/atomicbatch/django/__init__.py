@@ -8,6 +8,7 @@ In reading order::
     outer.py        the batch request as the endpoints of asgi/ and wsgi/ take it; their response
     handlers.py     one call -> a request of Django's own -> the middleware below -> its response
     transaction.py  what calls work in: the drivers' doors, or the transaction of a test
+    hooks.py        the five places where Django's own database layer has to know of a batch
     checks.py       system checks: what is misconfigured, and what would surprise
     apps.py         for INSTALLED_APPS, so that the checks run with ``manage.py check``
 
@@ -17,6 +18,10 @@ Calls start below the middleware, so that each passes all others, in the order t
 
 from __future__ import annotations
 
+from atomicbatch.django import hooks
 from atomicbatch.django.middleware import BatchMiddleware
 
 __all__ = ["BatchMiddleware"]
+
+# Before the first connection is opened.
+hooks.install()

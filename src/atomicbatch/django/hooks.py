@@ -94,17 +94,29 @@ def _place() -> Place | None:
 
 
 def _defer(place: Place, func: Callable[[], object], robust: bool) -> None:
-    act = partial(_run_robust, func) if robust else func
+    act = _Deferred(func, robust)
     if not place.defer(act):
         act()
 
 
-def _run_robust(func: Callable[[], object]) -> None:
-    try:
-        func()
-    except Exception as error:
-        name = getattr(func, "__qualname__", func)
-        _logger.error("Error calling %s in on_commit() (%s).", name, error, exc_info=True)
+class _Deferred:
+    """A function that waits for COMMIT."""
+
+    def __init__(self, func: Callable[[], object], robust: bool) -> None:
+        self._func = func
+        self._robust = robust
+        self.__qualname__ = getattr(func, "__qualname__", type(func).__qualname__)
+
+    def __call__(self) -> None:
+        try:
+            self._func()
+        except Exception as error:
+            if not self._robust:
+                raise
+            # As Django says it.
+            _logger.error(
+                "Error calling %s in on_commit() (%s).", self.__qualname__, error, exc_info=True
+            )
 
 
 # Connections -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from atomicbatch import doors
+from atomicbatch.testing import Answer
 from tests.django.patterns.settings import Order, Variant, apply, configure
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Runner:
 
 def _compared(
     alone: tuple[int, str, list[Rows], list[Any]],
-    answer: Any,
+    answer: Answer,
     rows: list[Rows],
     ran: list[Any],
     nothing: list[Rows],
@@ -91,27 +91,24 @@ def _compared(
     return ["same", ""] if (rows, ran) == (rows_alone, ran_alone) else ["LOST", told]
 
 
-def _why(answer: Any) -> str:
-    """The reason that the batch gives."""
-    texts = [reply.text for reply in answer.replies] + [answer.problem.decode()]
+def _why(answer: Answer) -> str:
+    """The reason that the batch gives, in the reply of the call that has failed if there is one."""
+    texts = [reply.text for reply in answer.replies if reply.status != 424]
+    texts += [reply.text for reply in answer.replies] + [answer.problem.decode()]
     problems = [json.loads(text) for text in texts if text.startswith("{")]
-    details = [one["detail"] for one in problems if "detail" in one]
-    return details[-1] if details else str(answer)
+    return str(next((one["detail"] for one in problems if "detail" in one), answer))
 
 
 def prepare(order: Order) -> list[Store]:
     """Set the project up and make its tables."""
-    doors.install()  # before anything is opened
     configure(order)
     from django.contrib.sessions.models import Session
     from django.core.management import call_command
     from django.db import connections
 
-    from atomicbatch.django.hooks import install
     from tests.django.patterns.models import STORED
     from tests.django.patterns.stores import Store
 
-    install()
     for alias in connections:
         with connections[alias].schema_editor() as editor:
             for model in (*STORED, Session):

@@ -9,12 +9,8 @@ from typing import Any
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 
-from atomicbatch import Call
-from atomicbatch.asgi import AtomicBatch as AsyncBatches
 from atomicbatch.testing import Answer, read_answer
-from atomicbatch.transactions import DriverTransaction
 from atomicbatch.wire.batch import write_batch
-from atomicbatch.wsgi import AtomicBatch as Batches
 from tests.asgi.asking import Request, scope_of
 from tests.django.patterns.settings import Variant
 from tests.endpoints.asking import Answer as Plain
@@ -37,10 +33,10 @@ class Project:
     def __init__(self, variant: Variant) -> None:
         self._ask: Callable[[str, tuple[tuple[bytes, bytes], ...], bytes], Plain]
         if variant.gateway == "wsgi":
-            self._app: Any = Batches(get_wsgi_application(), transaction=DriverTransaction())
+            self._app: Any = get_wsgi_application()
             self._ask = self._ask_wsgi
         else:
-            self._app = AsyncBatches(get_asgi_application(), transaction=DriverTransaction())
+            self._app = get_asgi_application()
             self._loop = asyncio.new_event_loop()
             self._ask = self._ask_asgi
 
@@ -75,9 +71,7 @@ class Project:
     def _ask_asgi(self, path: str, headers: Any, body: bytes) -> Plain:
         request = Request([body])
         own = ((b"content-length", str(len(body)).encode()), *headers)
-        self._loop.run_until_complete(
-            self._app(scope_of(path, own), request.receive, request.send)
-        )
+        self._loop.run_until_complete(self._app(scope_of(path, own), request.receive, request.send))
         return request.answer
 
     def close(self) -> None:

@@ -80,6 +80,19 @@ class Order:
         return cls(variants, found["databases"], tuple(found["only"]))
 
 
+class NoReport:
+    """What DEBUG shows of an exception."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def get_traceback_html(self) -> str:
+        """Nothing."""
+        return "failed"
+
+    get_traceback_text = get_traceback_html
+
+
 def choose_driver(driver: str) -> None:
     """Let Django find this driver, before it looks for one."""
     if driver == "psycopg2":
@@ -87,7 +100,7 @@ def choose_driver(driver: str) -> None:
     elif driver == "pymysql":
         import pymysql
 
-        pymysql.version_info = (2, 2, 1, "final", 0)  # type: ignore[assignment]  # as Django asks
+        pymysql.version_info = (2, 2, 1, "final", 0)  # as Django asks
         pymysql.install_as_MySQLdb()
 
 
@@ -127,6 +140,7 @@ def configure(order: Order) -> None:
         USE_TZ=True,
         TIME_ZONE="Asia/Tokyo",
         INSTALLED_APPS=[
+            "atomicbatch.django",
             "django.contrib.contenttypes",
             "django.contrib.auth",
             "django.contrib.sessions",
@@ -141,6 +155,8 @@ def configure(order: Order) -> None:
         },
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         DATABASES={alias: database(driver, to) for alias, to in order.databases.items()},
+        # DEBUG's pages take a tenth of a second each.
+        DEFAULT_EXCEPTION_REPORTER="tests.django.patterns.settings.NoReport",
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         MIDDLEWARE=[],
         LOGGING={
@@ -159,6 +175,7 @@ def middleware_of(variant: Variant) -> list[str]:
     """What ``MIDDLEWARE`` says."""
     sync_only = ["tests.django.patterns.views.sync_only"]
     return [
+        "atomicbatch.django.BatchMiddleware",
         *(sync_only if variant.gateway == GATEWAYS[2] else []),
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.common.CommonMiddleware",

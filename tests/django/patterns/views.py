@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -546,7 +546,7 @@ def values(_: Any) -> HttpResponse:
         price=Decimal("12.3400"),
         raw=b"\x00\xff",
         day=date(2026, 1, 2),
-        moment=datetime(2026, 1, 2, 3, 4, 5, 6, timezone.utc),
+        moment=datetime(2026, 1, 2, 3, 4, 5, 6, UTC),
         key=uuid.UUID(int=7),
         length=timedelta(days=1, microseconds=2),
     )

@@ -67,6 +67,8 @@ def database_of(connection: sqlite3.Connection, origin: Origin) -> Database:
     rows = _rows_of(connection)
     for _, name, _ in rows[1:]:
         if name == "temp":
+            if not _temporaries_of(connection):
+                continue  # all that there were have been dropped
             raise UnsuitableError(
                 "has temporary tables, which the batch's own connection has not; use ordinary "
                 "tables"
@@ -96,10 +98,18 @@ def database_of(connection: sqlite3.Connection, origin: Origin) -> Database:
 
 
 def _rows_of(connection: sqlite3.Connection) -> list[Any]:
+    return _asked(connection, "PRAGMA database_list")
+
+
+def _temporaries_of(connection: sqlite3.Connection) -> list[Any]:
+    return _asked(connection, "SELECT name FROM sqlite_temp_master")
+
+
+def _asked(connection: sqlite3.Connection, text: str) -> list[Any]:
     made_by, connection.text_factory = connection.text_factory, str
     try:
         with past_authorizer(connection):
-            return sqlite3.Cursor(connection).execute("PRAGMA database_list").fetchall()
+            return sqlite3.Cursor(connection).execute(text).fetchall()
     finally:
         connection.text_factory = made_by
 

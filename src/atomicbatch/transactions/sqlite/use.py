@@ -15,8 +15,9 @@ from atomicbatch.doors.sqlite_origins import Origin
 from atomicbatch.join.acts import Place
 from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.steps import NOT_SENT, Steps, run
-from atomicbatch.sql.kinds import Family
+from atomicbatch.sql.kinds import Family, Kind
 from atomicbatch.sql.lexing import uncommented
+from atomicbatch.sql.statements import read_statement
 from atomicbatch.transactions.sqlite.connections import move_back
 from atomicbatch.transactions.sqlite.databases import Database
 from atomicbatch.transactions.sqlite.pragmas import FIXED, Pragma, State, pragma_of, state_of
@@ -29,6 +30,7 @@ _of_connection: Any = vars(sqlite3.Connection)
 _total_changes: Any = _of_connection["total_changes"].__get__
 _isolation_level: Any = _of_connection["isolation_level"]
 _autocommit: Any = _of_connection.get("autocommit")
+_ENDS = (Kind.COMMIT, Kind.ROLLBACK)
 _JOURNAL = re.compile(r"[=(]\s*['\"]?(\w+)")
 _ATTACHES = re.compile(r"\s*(?:ATTACH|DETACH)\b", re.IGNORECASE)
 _TEMPORARY = re.compile(
@@ -149,6 +151,8 @@ class ConnectionUse:
     ) -> Any:
         real = self.real
         self.thread = threading.get_ident()
+        if (why := self._out_of_place(sql)) is not None:
+            raise _refused_by_sqlite(why)
         # What Python functions write passes a door itself, so calling them only reads.
         sql = readable(self.owner, sql)
         real.lock.take(self, sql, self._origin.options.get("timeout", 5.0))
@@ -162,6 +166,15 @@ class ConnectionUse:
             real.lock.note_begun(self)
             if real.transaction.is_open:
                 self.changes += _total_changes(real.connection) - before
+
+    def _out_of_place(self, sql: str) -> str | None:
+        """Tell what SQLite says of a BEGIN inside a transaction, or of the end of none."""
+        kind = read_statement(sql, Family.SQLITE).kind
+        if kind is Kind.BEGIN and self.in_transaction():
+            return "cannot start a transaction within a transaction"
+        if kind in _ENDS and not self.in_transaction():
+            return f"cannot {kind.value} - no transaction is active"
+        return None
 
     def _check(self) -> None:
         thread = self._origin.thread
@@ -382,6 +395,12 @@ def _statements_of(script: str) -> Iterator[str]:
     rest = script[start:]
     if uncommented(rest, Family.SQLITE).strip(" \t\r\n;"):
         yield rest
+
+
+def _refused_by_sqlite(why: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(why)
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_ERROR, "SQLITE_ERROR"
+    return error
 
 
 def _text(value: Any) -> str:

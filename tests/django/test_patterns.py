@@ -1,0 +1,115 @@
+"""
+What Django's users write is the same in a batch as alone, in each configuration of a project.
+
+Each pattern is called alone, in a batch that commits, and in one that fails after it. Replies, rows
+and functions for after COMMIT of the first two agree, and the third leaves nothing; the rows are
+read through a connection of the tests' own. What is refused instead is listed with its reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pymysql
+import pytest
+import sqlalchemy as sa
+
+from tests.django.patterns.expected import surprises
+from tests.django.patterns.settings import DRIVERS, GATEWAYS, Order, Variant, variants_of
+
+WSGI, ASGI, MIXED = GATEWAYS
+TREE = Path(__file__).parents[2]
+# Each value of each option is among them.
+FEW = [
+    pytest.param(driver, (Variant(driver, first), Variant(driver, second, True, age=60)), id=driver)
+    for driver, first, second in [("sqlite3", WSGI, ASGI)]
+]
+_numbers = itertools.count(1)
+MakeDatabases = Callable[[str], dict[str, str]]
+
+
+@pytest.fixture
+def databases(request: pytest.FixtureRequest, tmp_path: Path, worker_name: str) -> MakeDatabases:
+    """Makes two empty databases for a driver."""
+
+    def make(driver: str) -> dict[str, str]:
+        names = [f"patterns_{worker_name}_{next(_numbers)}" for _ in range(2)]
+        if driver == "sqlite3":
+            found = [str(tmp_path / f"{name}.sqlite") for name in names]
+        elif driver.startswith("psycopg"):
+            found = _on_postgresql(request.getfixturevalue("postgresql_server"), names)
+        else:
+            found = _on_mariadb(request.getfixturevalue("mariadb_server"), names)
+        return dict(zip(("default", "other"), found, strict=True))
+
+    return make
+
+
+def _on_postgresql(server: str, names: list[str]) -> list[str]:
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"CREATE DATABASE {name}")
+    return [f"{server}/{name}" for name in names]
+
+
+def _on_mariadb(server: str, names: list[str]) -> list[str]:
+    url = sa.make_url(server)
+    with (
+        pymysql.connect(
+            host=url.host or "", port=url.port or 0, user=url.username, password=url.password or ""
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        for name in names:
+            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+    return [f"{server}/{name}" for name in names]
+
+
+def run(variants: Iterable[Variant], databases: dict[str, str]) -> list[str]:
+    """Let a process of its own run all patterns; return what was not expected."""
+    order = Order(tuple(variants), databases)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.django.patterns.child", order.text()],
+        cwd=TREE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TREE / "src"), str(TREE)])},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [name for name, _ in lines] == [str(variant) for variant in order.variants]
+    return [
+        surprise
+        for variant, (_, verdicts) in zip(order.variants, lines, strict=True)
+        for surprise in surprises(variant, verdicts)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("driver", "variants"), FEW)
+def test_patterns(driver: str, variants: tuple[Variant, ...], databases: MakeDatabases) -> None:
+    """On each driver, behind each gateway."""
+    assert run(variants, databases(driver)) == []
+
+
+@pytest.mark.prove
+def test_all_configurations(databases: MakeDatabases) -> None:
+    """All drivers behind all gateways, with all options."""
+    orders = [
+        ([variant for variant in variants_of(driver) if variant.gateway == gateway], driver)
+        for driver in DRIVERS[:1]
+        for gateway in GATEWAYS
+    ]
+    given = [(variants, databases(driver)) for variants, driver in orders]
+    with ThreadPoolExecutor(os.cpu_count()) as processes:
+        assert list(itertools.chain(*processes.map(run, *zip(*given, strict=True)))) == []
