@@ -57,6 +57,7 @@ TOGETHER = {
     "wire/test_google.py": "another program's client",
     "wire/test_warm.py": "what readers of all kinds remember changes nothing that they read",
     "wire/test_linear.py": "no reader takes more time than its input is long",
+    "django/test_patterns.py": "the oracle, for a project in each configuration",
     "transactions/drivers/test_modes.py": "the oracle, in each mode of sqlite3",
     "transactions/drivers/test_oracle.py": "the oracle",
     "transactions/drivers/test_servers.py": "what the oracle looks at databases with",

@@ -82,6 +82,12 @@ class ServerUse(ABC, Generic[R]):
         """Tell whether the app's connection has a transaction open."""
         return self._checkout is not None and self._checkout.in_transaction()
 
+    @property
+    def has_written(self) -> bool:
+        """Its own transaction is open, and has written."""
+        virtual = None if self._checkout is None else self._checkout.virtual
+        return virtual is not None and virtual.wrote
+
     def is_broken(self) -> bool:
         """Tell whether it is one in which a statement has failed."""
         checkout, real = self._checkout, self._real
