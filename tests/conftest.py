@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from tests import databases, servers
 from tests.emptied import EmptiedDatabases
 
-pytest_plugins = ["tests.stores"]
+pytest_plugins = ["tests.stores", "pytester"]
 # Here, before any test imports them.
 pytest.register_assert_rewrite("tests.endpoints", "tests.transactions.sqlalchemy.oracle")
 

@@ -39,7 +39,7 @@ ALLOWED = {
     # It is one endpoint more, by the other two, and knows which adapter its projects want.
     "django": CORE
     | {"patches", "guard", "doors", "exchange", "engine", "asgi", "wsgi", "transactions"},
-    "testing": CORE | {"engine", "wire"},
+    "testing": CORE | {"engine", "wire", "guard", "doors", "transactions"},
     "server": CORE
     | {"openapi", "asgi", "exchange", "problems", "engine", "transactions", "drivers"},
     "client": CORE | {"wire"},
@@ -65,6 +65,8 @@ ADAPTERS = {
     "transactions/sqlalchemy/": {"sqlalchemy"},
     "asgi/threads.py": {"anyio"},
     "django/": {"django", "asgiref"},  # asgiref is Django's own
+    "testing/plugin.py": {"pytest"},
+    "testing/everything.py": {"pytest"},
 }
 # The server's rooms among themselves: a request goes down this list.
 ROOMS = {

@@ -118,7 +118,7 @@ class Watch:
             # That counts more than any other reason: a conflict would run the batch again.
             escaped = getattr(self.joined, "escaped", BrokenTransactionError)
             self.error = escaped(
-                f"{_said(who, connection, driver, verb)}: that connection was opened before "
+                f"{said(who, connection, driver, verb)}: that connection was opened before "
                 f"AtomicBatch was made and takes no part in the batch, so that it may be stored; "
                 f"make AtomicBatch before it is opened, or use the batch's own connections"
             )
@@ -233,15 +233,15 @@ class Watch:
             _refuse_left_behind()
         if self._is_elsewhere:
             self._refuse(
-                f"{_said(who, connection, driver, verb)}, in another process: that takes no part "
+                f"{said(who, connection, driver, verb)}, in another process: that takes no part "
                 f"in the batch, whose rollback could not undo it; write in the handler's own "
                 f"process, or do it in on_commit()"
             )
         self._refuse(
-            f"{_said(who, connection, driver, verb)}: that connection takes no part in the batch, "
+            f"{said(who, connection, driver, verb)}: that connection takes no part in the batch, "
             f"whose rollback could not undo it; use the batch's own connections (those of an "
             f"SQLAlchemy engine, say), do it in on_commit(), or, if it may stay when the batch is "
-            f'rolled back, allow it by name: outside=("{_library(who, driver)}",)'
+            f'rolled back, allow it by name: outside=("{library_of(who, driver)}",)'
         )
 
     def _refuse(self, what: str) -> NoReturn:
@@ -256,12 +256,14 @@ class Watch:
             doom(error)
 
 
-def _library(who: Caller, driver: Driver) -> str:
+def library_of(who: Caller, driver: Driver) -> str:
+    """Name who writes: the library, or the driver where there is none."""
     return who.libraries[-1] if who.libraries else driver.name
 
 
-def _said(who: Caller, connection: Any, driver: Driver, verb: str) -> str:
-    library, place = _library(who, driver), driver.place(connection)
+def said(who: Caller, connection: Any, driver: Driver, verb: str) -> str:
+    """Say what is written, where to, by whom and in which line."""
+    library, place = library_of(who, driver), driver.place(connection)
     by = driver.name if library == driver.name else f"{library} ({driver.name})"
     to = f" to {place}" if place is not None else ""
     at = f", at {who.line}" if who.line else ""

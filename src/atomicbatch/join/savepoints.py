@@ -34,11 +34,11 @@ class Savepoints:
 
     __slots__ = ("_connection", "_is_postgresql", "_settings", "_stack", "suspect")
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
+    def __init__(self, connection: Connection, settings: Settings, prefix: str = "ab") -> None:
         self._connection = connection
         self._settings = settings
         self._is_postgresql = connection.family is Family.POSTGRESQL
-        self._stack = Stack(connection.family)
+        self._stack = Stack(connection.family, prefix)
         self.suspect: Virtual | None = None
 
     @property

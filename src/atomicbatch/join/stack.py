@@ -83,20 +83,23 @@ class Stack:
     Args:
         family: PostgreSQL needs a mark before every statement, since any failing one breaks the
             transaction; elsewhere reading needs none. On MySQL setting a savepoint again moves it.
+        prefix: What its savepoints' names begin with. One real transaction that is itself a
+            savepoint inside of another needs names of its own.
     """
 
-    __slots__ = ("_eager", "_marks", "_moves", "_root", "wrote")
+    __slots__ = ("_eager", "_marks", "_moves", "_prefix", "_root", "wrote")
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, prefix: str = "ab") -> None:
         self._eager = family is Family.POSTGRESQL
         self._moves = family is Family.MYSQL
-        self._root = Mark("ab_0", Virtual(), "")
+        self._prefix = prefix
+        self._root = Mark(f"{prefix}_0", Virtual(), "")
         self._marks = [self._root]
         self.wrote = False
 
     def after_begin(self) -> list[str]:
         """What to run right after BEGIN."""
-        return ["SAVEPOINT ab_0"]
+        return [f"SAVEPOINT {self._root.name}"]
 
     def before_commit(self) -> list[str]:
         """
@@ -105,11 +108,11 @@ class Stack:
         It fails if the transaction has been ended behind our back, or is broken: the savepoint
         from its first moment is then gone, or cannot be released.
         """
-        return ["RELEASE SAVEPOINT ab_0"]
+        return [f"RELEASE SAVEPOINT {self._root.name}"]
 
     def before_rollback(self) -> list[str]:
         """What to run right before ROLLBACK; it fails if the transaction has ended meanwhile."""
-        return ["ROLLBACK TO SAVEPOINT ab_0"]
+        return [f"ROLLBACK TO SAVEPOINT {self._root.name}"]
 
     def before(self, virtual: Virtual, kind: Kind) -> list[str]:
         """What to run before a statement of a virtual transaction; told apart are only kinds."""
@@ -267,7 +270,7 @@ class Stack:
         """
         marks = self._marks
         depth = self._depth_of_open()
-        mark = Mark(f"ab_{depth}", virtual, user_name)
+        mark = Mark(f"{self._prefix}_{depth}", virtual, user_name)
         sql: list[str] = []
         if depth == len(marks):
             sql = [f"SAVEPOINT {mark.name}"]

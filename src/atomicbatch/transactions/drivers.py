@@ -17,6 +17,7 @@ from atomicbatch.join.status import Phase
 from atomicbatch.join.transaction import LEVELS
 from atomicbatch.model import Batch
 from atomicbatch.transactions import joining
+from atomicbatch.transactions.around import around
 from atomicbatch.transactions.servers.attempt import DriverAttempt, spawn
 from atomicbatch.transactions.sqlite.memory import Memory
 
@@ -76,6 +77,9 @@ class DriverTransaction:
             NotBatchableError: There are connections from before this module was imported, and
                 nothing tells what is written on them.
         """
+        if (nested := around.nest(batch, deadline)) is not None:
+            joining: Joining = nested
+            return joining
         if are_any_unseen():
             raise NotBatchableError(
                 "a connection of sqlite3 was opened before DriverTransaction was imported, in "

@@ -18,6 +18,7 @@ from sqlalchemy.pool import StaticPool
 
 from atomicbatch import doors, guard
 from atomicbatch.model import Batch
+from atomicbatch.transactions.around import around
 from atomicbatch.transactions.sqlalchemy.attempt import SQLAlchemyAttempt
 from atomicbatch.transactions.sqlalchemy.hook import install
 from atomicbatch.transactions.sqlalchemy.joining import Joining
@@ -88,7 +89,7 @@ class SQLAlchemyTransaction:
 
     def begin(
         self,
-        batch: Batch,  # noqa: ARG002  # part of the contract
+        batch: Batch,
         *,
         deadline: float,
     ) -> Joining:
@@ -98,6 +99,9 @@ class SQLAlchemyTransaction:
         The databases' transactions are begun when they are first used. ``async with`` is for apps
         on an event loop; ``with`` is for those in threads, whose handlers use sync engines.
         """
+        if (nested := around.nest(batch, deadline)) is not None:
+            joining: Joining = nested
+            return joining
         return Joining(SQLAlchemyAttempt(self._options, deadline))
 
     def wants_alone(self) -> bool:

@@ -55,6 +55,7 @@ class SQLiteAttempt(Host):
 
     _spawn: Spawn | None = None
     """What ``do_async`` needs."""
+    _kind_of_use = ConnectionUse
 
     def __init__(self, memory: Memory, allowed: Allowed, batch: Batch, deadline: float) -> None:
         super().__init__(threading.Lock(), lambda: caller().place)
@@ -138,7 +139,7 @@ class SQLiteAttempt(Host):
             database = database_of(connection, origin)
         except UnsuitableError as error:
             self.refuse(f"a handler uses a connection that {error}")
-        if database.key not in self._reals and is_left_alone(database, self._allowed):
+        if database.key not in self._reals and self._leaves_alone(database):
             return None
         self.check()
         if has_begun(connection) and not self._is_adopted(connection):
@@ -157,7 +158,10 @@ class SQLiteAttempt(Host):
                 "handlers use connections to one database that differ in detect_types; open them "
                 "alike"
             )
-        return ConnectionUse(real, connection, origin, database, self._begin_real)
+        return self._kind_of_use(real, connection, origin, database, self._begin_real)
+
+    def _leaves_alone(self, database: Database) -> bool:
+        return is_left_alone(database, self._allowed)
 
     def _is_adopted(self, connection: Any) -> bool:
         return any(real.adopted is connection for real in self.files)

@@ -1,0 +1,157 @@
+"""
+The pytest plugin: what an app stores in a test is undone at its end, also what it commits.
+
+Fixtures: ``rolled_back``, and ``rolled_back_class``, ``rolled_back_module``,
+``rolled_back_package``, ``rolled_back_session``. With ``atomicbatch_rollback = true`` all tests and
+fixtures are rolled back without asking for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+from atomicbatch import doors
+from atomicbatch.errors import TransactionError
+from atomicbatch.testing import everything
+from atomicbatch.testing.scopes import Scopes
+
+_SCOPES = pytest.StashKey[Scopes]()
+
+
+class NotRolledBackError(Exception):
+    """A test, or what it uses, has done something that cannot be undone at its end."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the settings."""
+    parser.addini(
+        "atomicbatch_rollback",
+        "Undo at the end of each test what it has stored, and of what fixtures have stored at the "
+        "end of their scope.",
+        type="bool",
+        default=False,
+    )
+    parser.addini(
+        "atomicbatch_outside",
+        "What is stored for good all the same: paths of SQLite files, URLs of databases, names of "
+        "libraries or drivers.",
+        type="linelist",
+        default=[],
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before any conftest.py opens a database."""
+    _prepare(early_config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Where a conftest.py names this plugin, it is late for that."""
+    _prepare(config)
+
+
+def _prepare(config: pytest.Config) -> None:
+    doors.install()
+    manager = config.pluginmanager
+    name = "atomicbatch-everything"
+    if config.getini("atomicbatch_rollback") and not manager.has_plugin(name):
+        manager.register(everything, name)
+
+
+def _scopes(config: pytest.Config) -> Scopes:
+    if _SCOPES not in config.stash:
+        # pytest-cov stores what it has measured in an SQLite file.
+        outside = ("coverage", *config.getini("atomicbatch_outside"))
+        config.stash[_SCOPES] = Scopes(outside)
+    return config.stash[_SCOPES]
+
+
+# Fixtures ----------------------------------------------------------------------------------------
+
+
+def _undone(request: pytest.FixtureRequest) -> Iterator[None]:
+    scopes = _scopes(request.config)
+    layer = scopes.open(request.scope)
+    yield
+    told = scopes.problem()
+    scopes.close(layer)
+    if layer.problem is not None and layer.problem is not told:
+        raise NotRolledBackError(_said(layer.problem)) from layer.problem
+
+
+@pytest.fixture
+def rolled_back(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the test stores, and fixtures that come after this one, is undone at its end."""
+    yield from _undone(request)
+
+
+@pytest.fixture(scope="class")
+def rolled_back_class(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What fixtures of the class store that come after this one is undone at its end."""
+    yield from _undone(request)
+
+
+@pytest.fixture(scope="module")
+def rolled_back_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What fixtures of the module store that come after this one is undone at its end."""
+    yield from _undone(request)
+
+
+@pytest.fixture(scope="package")
+def rolled_back_package(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What fixtures of the package store that come after this one is undone at its end."""
+    yield from _undone(request)
+
+
+@pytest.fixture(scope="session")
+def rolled_back_session(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What fixtures of the session store that come after this one is undone at its end."""
+    yield from _undone(request)
+
+
+# Hooks -------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """What a fixture stores lasts as long as its scope."""
+    scopes = request.config.stash.get(_SCOPES, None)
+    if scopes is None:
+        return (yield)
+    with scopes.setting_up(fixturedef.scope):
+        return (yield from _checked(scopes))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test fails that has done what cannot be undone, also where the app has hidden that."""
+    scopes = item.config.stash.get(_SCOPES, None)
+    if scopes is None:
+        return (yield)
+    return (yield from _checked(scopes))
+
+
+def _checked(scopes: Scopes) -> Generator[None, Any, Any]:
+    before = scopes.problem()
+    try:
+        result = yield
+    except Exception as error:
+        problem = scopes.problem()
+        if problem is None or problem is before or isinstance(error, NotRolledBackError):
+            raise
+        raise NotRolledBackError(_said(problem)) from error
+    problem = scopes.problem()
+    if problem is not None and problem is not before:
+        raise NotRolledBackError(_said(problem)) from problem
+    return result
+
+
+def _said(problem: TransactionError) -> str:
+    return f"what was done here could not be rolled back: {problem}"

@@ -1,0 +1,12 @@
+"""
+A transaction inside of a transaction: its BEGIN, COMMIT and ROLLBACK are savepoints of the outer's.
+
+The whole join works inside as it does outside. Only where it would begin or end the transaction it
+does so to a savepoint. That is what a test's transaction needs, which holds those of a module's
+fixtures around it and those of batches inside of it. In reading order::
+
+    links.py    how BEGIN, COMMIT and ROLLBACK are done on the outer transaction's connection
+    files.py    the transaction inside of one in an SQLite database
+    layers.py   a layer: everything that is stored for a time, and undone at its end
+    batches.py  one attempt at a batch inside of a layer
+"""

@@ -1,0 +1,48 @@
+"""Links: how a transaction is begun and ended that is a savepoint of another one's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class NestedLink:
+    """
+    The outer transaction's link, by which the join's steps are run, but for BEGIN and the end.
+
+    The join sets a savepoint right after BEGIN, and releases it right before COMMIT. So nothing is
+    to be done for BEGIN, nor for COMMIT, and ROLLBACK is one to that savepoint.
+
+    Args:
+        outer: The link of the outer transaction.
+        root: The name of that savepoint.
+        is_begun: Tells whether it has been set on the connection, or was put off so far.
+    """
+
+    def __init__(self, outer: Any, root: str, is_begun: Callable[[], bool]) -> None:
+        self._outer = outer
+        self._root = root
+        self._is_begun = is_begun
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outer, name)
+
+    def begin(self) -> None:
+        """Nothing: the savepoint comes next."""
+
+    def commit(self) -> None:
+        """Nothing: the savepoint has been released."""
+
+    def commit_after(self, texts: Sequence[str]) -> None:
+        """Release the savepoint."""
+        self._outer.send(texts)
+
+    def rollback(self) -> None:
+        """Undo everything since the savepoint."""
+        if self._is_begun():
+            self._outer.send(undoing(self._root))
+
+
+def undoing(root: str) -> list[str]:
+    """What undoes all since a savepoint, and the savepoint."""
+    return [f"ROLLBACK TO SAVEPOINT {root}", f"RELEASE SAVEPOINT {root}"]
