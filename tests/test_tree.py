@@ -141,6 +141,11 @@ THROUGH = {
     "sql/kinds.py": "sql/test_statements.py",
     "transactions/__init__.py": "test_exported_members.py",
     "transactions/joining.py": "transactions/test_drivers.py",
+    "testing/following.py": "testing/test_plugin.py",
+    "testing/scopes.py": "testing/test_plugin.py",
+    "transactions/around.py": "testing/test_plugin.py",
+    # They are there for tests.
+    "transactions/nested/*.py": "testing/test_plugin.py",
     # What a handler does alone, it does in a batch: every file of an adapter is there for that.
     "transactions/sqlite/*.py": "transactions/drivers/test_oracle.py",
     "transactions/servers/*.py": "transactions/servers/test_attempt.py",

@@ -15,7 +15,7 @@ from atomicbatch.testing import plugin
 
 # What suites import is kept between runs: pytester forgets what was first imported in one.
 import aiosqlite  # noqa: F401  # isort: skip
-import anyio._backends._asyncio  # noqa: F401  # isort: skip
+import anyio._backends._asyncio  # isort: skip
 import django.core.management  # noqa: F401  # isort: skip
 import fastapi.testclient  # noqa: F401  # isort: skip
 import flask  # noqa: F401  # isort: skip
@@ -23,7 +23,7 @@ import flask_sqlalchemy  # noqa: F401  # isort: skip
 import httpx  # noqa: F401  # isort: skip
 import litestar.testing  # noqa: F401  # isort: skip
 import peewee  # noqa: F401  # isort: skip
-import sqlalchemy.dialects.sqlite.aiosqlite  # noqa: F401  # isort: skip
+import sqlalchemy.dialects.sqlite.aiosqlite  # isort: skip
 import sqlalchemy.ext.asyncio  # noqa: F401  # isort: skip
 import sqlmodel  # noqa: F401  # isort: skip
 

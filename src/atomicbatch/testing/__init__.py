@@ -5,6 +5,10 @@ What your tests need: for an app with a batch endpoint, and for an adapter that 
 
     apps.py       a batch for your app's test client, and what came back
     adapters.py   checks a transaction adapter against the contract, on a real database
+    plugin.py     the pytest plugin: what tests and fixtures store is rolled back
+    everything.py  its part that does so without being asked
+    scopes.py     which transactions of fixtures and tests are open, and which one code belongs to
+    following.py  context variables that fall back to the running test
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ One adapter per database library; what unmodified handlers see.
     sqlalchemy/  SQLAlchemyTransaction: handlers that use SQLAlchemy
     drivers.py   DriverTransaction: handlers that use sqlite3, aiosqlite, or a library on them
     sqlite/      the join of sqlite3's connections
+    nested/      a transaction inside of a transaction: what a test stores, and batches in a test
+    around.py    what batches are inside of
 """
 
 from __future__ import annotations

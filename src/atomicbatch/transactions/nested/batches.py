@@ -9,13 +9,13 @@ from atomicbatch.guard import Allowed
 from atomicbatch.model import Batch
 from atomicbatch.transactions.nested.files import NestedFile
 from atomicbatch.transactions.nested.layers import Layer
-from atomicbatch.transactions.sqlite.attempt import SQLiteAttempt
+from atomicbatch.transactions.servers.attempt import DriverAttempt
 from atomicbatch.transactions.sqlite.databases import Database
 from atomicbatch.transactions.sqlite.memory import Memory
 from atomicbatch.transactions.sqlite.real import Real
 
 
-class NestedAttempt(SQLiteAttempt):
+class NestedAttempt(DriverAttempt):
     """
     One attempt at a batch. Its COMMIT keeps what it has done for as long as the layer lasts.
 

@@ -20,7 +20,7 @@ from atomicbatch.model import Batch
 from atomicbatch.sql.kinds import Kind
 from atomicbatch.transactions.nested.files import NestedFile
 from atomicbatch.transactions.nested.watch import LayerWatch
-from atomicbatch.transactions.sqlite.attempt import SQLiteAttempt
+from atomicbatch.transactions.servers.attempt import DriverAttempt
 from atomicbatch.transactions.sqlite.databases import Database
 from atomicbatch.transactions.sqlite.memory import Memory
 from atomicbatch.transactions.sqlite.pragmas import State
@@ -45,7 +45,7 @@ class Ended(Protocol):
         """Wait for it; tell whether it is."""
 
 
-class Layer(SQLiteAttempt):
+class Layer(DriverAttempt):
     """
     An attempt of which nothing is ever committed; it may be inside of another one.
 
