@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from atomicbatch import patches
-from atomicbatch.doors import aiosqlite, mysql, postgresql, processes, sqlite_connect
+from atomicbatch.doors import (
+    aiosqlite,
+    mysql,
+    postgresql,
+    processes,
+    psycopg,
+    psycopg_pools,
+    sqlite_connect,
+)
 from atomicbatch.doors.earlier import look_once
 
 WHY = "what takes no part in a batch is refused"
@@ -15,7 +23,8 @@ _DOORS = {
     "aiosqlite.core": aiosqlite.change_aiosqlite,
     "asyncpg.connection": postgresql.change_asyncpg,
     "asyncpg.prepared_stmt": postgresql.change_asyncpg_statements,
-    "psycopg._cursor_base": postgresql.change_psycopg,
+    "psycopg": psycopg.change_psycopg,
+    "psycopg_pool": psycopg_pools.change_psycopg_pool,
     "psycopg2": postgresql.change_psycopg2,
     "pymysql.connections": mysql.change_pymysql,
     "aiomysql.connection": mysql.change_aiomysql,

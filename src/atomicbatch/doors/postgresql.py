@@ -1,9 +1,8 @@
 """
-The doors of asyncpg, psycopg and psycopg2.
+The doors of asyncpg and psycopg2.
 
 - asyncpg: every statement with parameters is prepared first (``_get_statement``); those without go
   through ``execute``; copies and statements that were prepared earlier have ways of their own.
-- psycopg: every cursor, sync and async, starts a query, or a copy, by one method.
 - psycopg2 is written in C: connections are made of a subclass of the class that the caller wants,
   and so are their cursors.
 """
@@ -84,34 +83,13 @@ def _asking_again(found: Callable[..., Any]) -> Callable[..., Any]:
     return ask
 
 
-# psycopg -----------------------------------------------------------------------------------------
+# psycopg2 ----------------------------------------------------------------------------------------
 
 
 def _libpq_place(connection: Any) -> Place | None:
     info = connection.info
     return of_server("postgresql", info.host, info.port, info.dbname)
 
-
-PSYCOPG = Driver("psycopg", Family.POSTGRESQL, _libpq_place)
-
-
-def change_psycopg(module: ModuleType) -> None:
-    """Let psycopg's cursors ask; ``execute``, ``executemany``, ``stream`` and ``copy`` of all."""
-    patches.change(module.BaseCursor, "_start_query", _starting, why=WHY)
-    patches.change(module.BaseCursor, "_start_copy_gen", _starting, why=WHY)
-
-
-def _starting(found: Callable[..., Any]) -> Callable[..., Any]:
-    def start(self: Any, query: Any = None, *args: Any, **options: Any) -> Any:
-        watch = watching.get()
-        if watch is not None and query is not None:
-            watch.sends(self._conn, PSYCOPG, query)
-        return found(self, query, *args, **options)
-
-    return start
-
-
-# psycopg2 ----------------------------------------------------------------------------------------
 
 PSYCOPG2 = Driver("psycopg2", Family.POSTGRESQL, _libpq_place)
 

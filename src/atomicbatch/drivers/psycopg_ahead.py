@@ -21,12 +21,14 @@ know it any more, the statement is run without what should be ahead, and that is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from importlib import import_module
 from typing import Any, TypeVar
 
 from atomicbatch.drivers.ahead import NotReachedError
+from atomicbatch.drivers.postgresql import in_one_text
 from atomicbatch.drivers.psycopg_pipeline import COMMAND_OK
 
 T = TypeVar("T")
@@ -78,26 +80,41 @@ def perform_after(
         Exception: The statement's own; ours has succeeded.
     """
     ahead = Ahead(connection, texts)
-    connection._pipeline = ahead
     try:
-        result = perform()
-    except Exception as error:
-        connection._pipeline = None
-        if ahead.progress is Progress.SENT:
-            raise NotReachedError from error
+        with ahead.standing_in():
+            result = perform()
+    except Exception:
         if ahead.progress is Progress.WAITING:
-            _send_alone(texts, send)
+            with _ours():
+                send(texts)
         raise
-    finally:
-        connection._pipeline = None
-    if ahead.progress is not Progress.REACHED:
-        raise NotReachedError from RuntimeError("psycopg has run a statement on its own")
     return result
 
 
-def _send_alone(texts: Sequence[str], send: Callable[[Sequence[str]], object]) -> None:
+async def perform_after_async(
+    connection: Any,
+    texts: Sequence[str],
+    perform: Callable[[], Awaitable[T]],
+    send: Callable[[Sequence[str]], Awaitable[object]],
+) -> T:
+    """Perform a statement with SQL of ours ahead of it, as :func:`perform_after` does."""
+    ahead = Ahead(connection, texts)
     try:
-        send(texts)
+        with ahead.standing_in():
+            result = await perform()
+    except Exception:
+        if ahead.progress is Progress.WAITING:
+            with _ours():
+                await send(texts)
+        raise
+    return result
+
+
+@contextmanager
+def _ours() -> Iterator[None]:
+    """What fails in this block is ours."""
+    try:
+        yield
     except Exception as error:
         raise NotReachedError from error
 
@@ -122,6 +139,38 @@ class Ahead:
         self.progress = Progress.WAITING
         self.command_queue: deque[Callable[[], None]] = deque()
         self.result_queue: deque[Any] = deque()
+
+    @contextmanager
+    def standing_in(self) -> Iterator[None]:
+        """
+        Stand in for the connection's pipeline while one statement is performed.
+
+        Raises:
+            NotReachedError: Ours has failed, or was not sent although the statement was performed.
+        """
+        self._connection._pipeline = self
+        try:
+            yield
+        except Exception as error:
+            if self.progress is Progress.SENT:
+                raise NotReachedError from error
+            raise
+        finally:
+            self._connection._pipeline = None
+        if self.progress is not Progress.REACHED:
+            raise NotReachedError from RuntimeError("psycopg has run a statement on its own")
+
+    def alone_gen(self) -> Generator[Any, Any, None]:
+        """Send ours by itself, ahead of a statement that cannot be queued."""
+        connection = self._connection
+        connection._pipeline = None
+        generators: Any = import_module("psycopg.generators")
+        self.progress = Progress.SENT
+        connection.pgconn.send_query(in_one_text(self._texts).encode())
+        for result in (yield from generators.execute(connection.pgconn)):
+            if (failure := _failure([result], connection.pgconn)) is not None:
+                raise failure
+        self.progress = Progress.REACHED
 
     def _sync_gen(self) -> Generator[Any, Any, None]:
         """psycopg has queued BEGIN, and wants its answer; that comes with all the others."""
