@@ -98,6 +98,8 @@ THROUGH = {
     "django/handlers.py": "django/test_middleware.py",
     "django/outer.py": "django/test_middleware.py",
     "doors/aiosqlite.py": "doors/test_sqlite.py",
+    # What they are for is seen in the oracle of drivers.
+    "doors/psycopg_*.py": "doors/test_psycopg.py",
     "doors/sqlite_connect.py": "doors/test_sqlite.py",
     "doors/sqlite_origins.py": "doors/test_sqlite.py",
     "doors/sqlite_uses.py": "doors/test_sqlite.py",

@@ -1,4 +1,4 @@
-"""Ways to write by asyncpg, psycopg and psycopg2 beside an INSERT, and ways to read that pass."""
+"""Ways to write by asyncpg and psycopg2 beside an INSERT, and ways to read that pass."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ from contextlib import closing
 from typing import Any
 
 import asyncpg
-import psycopg
 import psycopg2
 import pytest
-from psycopg.types import TypeInfo
-from psycopg.types.composite import CompositeInfo
-from psycopg.types.enum import EnumInfo
-from psycopg.types.multirange import MultirangeInfo
-from psycopg.types.range import RangeInfo
 from psycopg2.extras import NamedTupleCursor
 
 from atomicbatch import Batch, doors, guard
@@ -32,20 +26,6 @@ BY_ASYNCPG: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "copy_from_query": lambda one: one.copy_from_query(
         f"{INSERT} RETURNING id", output=io.BytesIO()
     ),
-}
-
-
-def _close(cursor: Any, sql: str) -> None:
-    with cursor:
-        cursor.execute(sql)
-
-
-BY_PSYCOPG: dict[str, Callable[[psycopg.Connection], Any]] = {
-    "bytes": lambda one: one.execute(INSERT.encode()),
-    "stream": lambda one: list(one.cursor().stream(f"{INSERT} RETURNING id")),
-    "client": lambda one: psycopg.ClientCursor(one).execute(INSERT),
-    "named": lambda one: _close(one.cursor("c"), "SELECT setval('t_id_seq', 5)"),
-    "copy": lambda one: one.cursor().copy("COPY t (name) FROM STDIN").__enter__(),
 }
 BY_PSYCOPG2: dict[str, Callable[[Any], Any]] = {
     "bytes": lambda one: one.cursor().execute(INSERT.encode()),
@@ -81,17 +61,6 @@ def test_asyncpg(way: str, postgresql_store: Store) -> None:
     assert postgresql_store.rows() == []
 
 
-@pytest.mark.parametrize("way", BY_PSYCOPG)
-def test_psycopg(way: str, postgresql_store: Store) -> None:
-    """Each way is refused."""
-    doors.install()
-    with psycopg.connect(postgresql_store.url) as connection:
-        assert f"{_name(postgresql_store)} by psycopg, at " in refused(
-            lambda: BY_PSYCOPG[way](connection)
-        )
-    assert postgresql_store.rows() == []
-
-
 @pytest.mark.parametrize("way", BY_PSYCOPG2)
 def test_psycopg2(way: str, postgresql_store: Store) -> None:
     """Each way is refused."""
@@ -122,28 +91,9 @@ def test_reading_passes(postgresql_store: Store) -> None:
 
     with watched.begin(Batch(()), deadline=0):
         asyncio.run(read())
-        with psycopg.connect(url) as one:
-            with one.cursor("c") as cursor:
-                assert cursor.execute("SELECT * FROM t").fetchall() == []
-            with one.cursor().copy("COPY t TO STDOUT") as copy:
-                assert list(copy) == []
         with closing(psycopg2.connect(url)) as two:
             server_side = two.cursor("c")
             server_side.execute("SELECT * FROM t")
             assert server_side.fetchall() == []
             two.cursor().copy_to(io.StringIO(), "t")
             two.cursor().copy_expert("COPY (SELECT * FROM t) TO STDOUT", io.StringIO())
-
-
-def test_what_psycopg_asks_about_types(postgresql_store: Store) -> None:
-    """What an app asks the driver for is no write of the handler's: its enums, ranges and so on."""
-    doors.install()
-    watched: guard.Guarded[None] = guard.Guarded(Nothing())
-    with (
-        psycopg.connect(postgresql_store.url) as connection,
-        watched.begin(Batch(()), deadline=0),
-    ):
-        for kind in (TypeInfo, EnumInfo, RangeInfo, MultirangeInfo, CompositeInfo):
-            kind.fetch(connection, "no_such_type")
-        size = connection.execute("SELECT pg_size_pretty(pg_database_size(current_database()))")
-        assert size.fetchone()

@@ -7,7 +7,10 @@ In reading order::
     sqlite.py      sqlite3: sqlite_connect.py makes its connections, sqlite_origins.py knows what
                    they were opened by, sqlite_uses.py what an adapter has to do that joins them
     aiosqlite.py   aiosqlite
-    postgresql.py  asyncpg, psycopg and psycopg2
+    psycopg.py     psycopg 3; psycopg_operations.py runs its own code on the batch's connection,
+                   psycopg_cursors.py and psycopg_copies.py what lasts longer than a statement;
+                   psycopg_kinds.py is what an adapter has to know, psycopg_pools.py its pools
+    postgresql.py  asyncpg and psycopg2
     mysql.py       PyMySQL, aiomysql, asyncmy and mysqlclient
     server_uses.py what the doors of drivers with a server want of an adapter that joins them;
                    openers.py: libraries that open the batch's own connection themselves

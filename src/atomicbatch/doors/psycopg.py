@@ -116,9 +116,13 @@ def _class_of(owner: type, name: str) -> type:
 
 
 def _used(connection: Any, query: Any) -> Use | None:
-    """Tell what a statement goes to; where nothing stands for its connection, ask the guard."""
+    """
+    Tell what a statement goes to; where nothing stands for its connection, ask the guard.
+
+    A connection that is closed is psycopg's own affair.
+    """
     watch = watching.get()
-    if watch is None:
+    if watch is None or connection.closed:
         return None
     use = use_of(watch, connection, kind_of(connection), executes=True)
     if use is None:
@@ -128,7 +132,7 @@ def _used(connection: Any, query: Any) -> Use | None:
 
 def _use_of(connection: Any, *, executes: bool = False) -> Use | None:
     watch = watching.get()
-    if watch is None:
+    if watch is None or connection.closed:
         return None
     return use_of(watch, connection, kind_of(connection), executes=executes)
 
@@ -327,7 +331,7 @@ def _cancelling(found: Found) -> Found:
 def _closing_connection(found: Found) -> Found:
     def close(self: Any) -> None:
         try:
-            if not self.closed and (use := _use_of(self)) is not None:
+            if (use := _use_of(self)) is not None:
                 use.end()
         finally:
             with aside():
@@ -339,7 +343,7 @@ def _closing_connection(found: Found) -> Found:
 def _closing_connection_async(found: Found) -> Found:
     async def close(self: Any) -> None:
         try:
-            if not self.closed and (use := _use_of(self)) is not None:
+            if (use := _use_of(self)) is not None:
                 await use.end_async()
         finally:
             with aside():
