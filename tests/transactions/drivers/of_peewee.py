@@ -196,7 +196,7 @@ def for_update(world: World) -> Any:
 def returning(world: World) -> Any:
     item = world.item
     with world.around():
-        changed = item.update(n=item.n + 1).returning(item.name, item.n)
+        changed = item.update(n=item.n + 1).where(item.n > 0).returning(item.name, item.n)
         return sorted((one.name, one.n) for one in changed.execute())
 
 
