@@ -337,8 +337,12 @@ class Checkout:
     def commit_at_once(self) -> bool:
         """The session commits, if nothing has to be sent for it; tell whether it is done."""
         self._check()
-        transaction = self.transaction
-        if transaction.has_called or transaction.savepoints.suspect is not None:
+        transaction, virtual = self.transaction, self.virtual
+        if (
+            transaction.has_called
+            or transaction.savepoints.suspect is not None
+            or (virtual is not None and transaction.savepoints.is_to_check(virtual))
+        ):
             return False
         virtual = self._leave_transaction(commit=True)
         if virtual is not None:
@@ -385,10 +389,24 @@ class Checkout:
             self.closed = True
 
     def _end(self, *, commit: bool) -> Steps[None]:
+        if commit and self.virtual is not None:
+            yield from self._check_deferred(self.virtual)
         virtual = self._leave_transaction(commit=commit)
         if virtual is not None:
             savepoints = self.transaction.savepoints
             yield from (savepoints.commit if commit else savepoints.rollback)(virtual)
+
+    def _check_deferred(self, virtual: Virtual) -> Steps[None]:
+        """Let fail what would fail at COMMIT, which then rolls back."""
+        savepoints = self.transaction.savepoints
+        if not savepoints.is_to_check(virtual):
+            return
+        try:
+            yield from savepoints.check_deferred(virtual)
+        except Exception:
+            if self.transaction.status.may_go_on:
+                yield from self._end(commit=False)
+            raise
 
     def _leave_transaction(self, *, commit: bool) -> Virtual | None:
         virtual, self.virtual = self.virtual, None

@@ -9,10 +9,12 @@ from atomicbatch.drivers.answers import answer_of
 from atomicbatch.join.connection import Connection
 from atomicbatch.join.settings import Settings
 from atomicbatch.join.stack import OverlapError, Stack, Virtual
-from atomicbatch.join.steps import Ask, Steps
+from atomicbatch.join.steps import Ask, Send, Steps
 from atomicbatch.sql.kinds import Family, Kind
 
 logger = logging.getLogger("atomicbatch")
+# What is checked stays deferred for whoever is next, as at the beginning of a transaction.
+_CHECKS = ("SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS ALL DEFERRED")
 _OVERLAP = (
     "two transactions of one call overlap, and the one that rolls back has changed something, as "
     "has the other since; let the call use one session, or end one before it begins the other"
@@ -30,9 +32,17 @@ class Savepoints:
     Attributes:
         suspect: Whose statement has failed last, and nobody has asked yet whether PostgreSQL
             therefore refuses everybody's.
+        checks_deferred: When a handler commits, check what is deferred until COMMIT.
     """
 
-    __slots__ = ("_connection", "_is_postgresql", "_settings", "_stack", "suspect")
+    __slots__ = (
+        "_connection",
+        "_is_postgresql",
+        "_settings",
+        "_stack",
+        "checks_deferred",
+        "suspect",
+    )
 
     def __init__(self, connection: Connection, settings: Settings, prefix: str = "ab") -> None:
         self._connection = connection
@@ -40,6 +50,7 @@ class Savepoints:
         self._is_postgresql = connection.family is Family.POSTGRESQL
         self._stack = Stack(connection.family, prefix)
         self.suspect: Virtual | None = None
+        self.checks_deferred = False
 
     @property
     def wrote(self) -> bool:
@@ -110,6 +121,31 @@ class Savepoints:
             yield from self.rollback(virtual)
         else:
             self.forget(virtual)
+
+    def is_to_check(self, virtual: Virtual) -> bool:
+        """
+        Tell whether something may be deferred until this transaction commits.
+
+        While another one is open, nothing is checked: what it has done is not complete yet. What is
+        deferred then fails the batch's own COMMIT, if it has to.
+        """
+        return (
+            self.checks_deferred
+            and virtual.wrote
+            and virtual is not self.suspect
+            and not self._stack.is_shared(virtual)
+        )
+
+    def check_deferred(self, virtual: Virtual) -> Steps[None]:
+        """Check what is deferred until a handler commits; the error is what COMMIT would raise."""
+        held = self._connection.held
+        try:
+            yield Send([*held, *_CHECKS])
+        except BaseException as error:
+            self.note_failure(virtual, by_server=isinstance(error, Exception))
+            self._connection.note_failure(error)
+            raise
+        self._connection.held = ()
 
     def forget(self, virtual: Virtual) -> None:
         """A transaction is over that has nothing to commit or to undo."""

@@ -16,6 +16,7 @@ _POSTGRESQL = """
 SELECT json_build_object(
   'system', {system}, 'database', current_database(), 'user', session_user,
   'level', current_setting('default_transaction_isolation'),
+  'defers', (SELECT count(*) > 0 AND bool_and(condeferred) FROM pg_constraint WHERE condeferrable),
   'settings', (SELECT coalesce(json_object_agg(name, setting), '{{}}') FROM pg_settings
                WHERE source = 'session')
     ::jsonb || jsonb_build_object('role', current_setting('role')))::text
@@ -54,12 +55,15 @@ class Introduction(NamedTuple):
         user: By which role or account.
         level: The isolation level that its transactions have, as SQL has it.
         settings: What its session has set, by name.
+        defers: The database has constraints that are checked at COMMIT; and those that can be
+            deferred are all deferred from the start.
     """
 
     key: tuple[str, ...]
     user: str
     level: str
     settings: Mapping[str, str]
+    defers: bool = False
 
 
 Asking = Generator[str, Any, Introduction]
@@ -90,7 +94,7 @@ def _introduce_postgresql(place: Place | None) -> Asking:
     system = told["system"] or f"{place.host}:{place.port}" if place else told["system"] or ""
     level = told["level"].upper()
     key = ("postgresql", system, told["database"])
-    return Introduction(key, told["user"], level, told["settings"])
+    return Introduction(key, told["user"], level, told["settings"], bool(told["defers"]))
 
 
 def _introduce_mysql() -> Asking:

@@ -65,6 +65,7 @@ class ServerReal(ABC):
         self.kind = kind
         self.introduction = introduction
         self.transaction = Transaction(kind.named.family, attempt, level=introduction.level)
+        self.transaction.savepoints.checks_deferred = introduction.defers
         self.wire: Any = None
         self.is_used = False
         self._attempt = attempt
