@@ -410,3 +410,86 @@ def test_a_batch_that_is_given_up_is_rolled_back(postgresql_store: Store) -> Non
 
     asyncio.run(go())
     assert postgresql_store.rows() == []
+
+
+REFERS = "REFERENCES t DEFERRABLE INITIALLY DEFERRED"
+
+
+@pytest.fixture
+def deferring(postgresql_store: Store) -> Iterator[Callable[[], list[int]]]:
+    """A database with a table ``line`` whose references are checked at COMMIT; gives its rows."""
+    with psycopg.connect(postgresql_store.url, autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE line (t integer {REFERS})")
+        yield lambda: [t for (t,) in connection.execute("SELECT t FROM line")]
+        connection.execute("DROP TABLE line")
+
+
+def test_what_is_checked_at_commit_fails_in_its_call(
+    deferring: Callable[[], list[int]], postgresql_store: Store
+) -> None:
+    """It is rolled back, as COMMIT would; what else the batch does stays."""
+    with closing(connected_psycopg(postgresql_store.url)) as connection:
+        with begin() as attempt, attempt.call():
+            use = attempt.server_use_of(connection, Psycopg(), executes=True)
+            do(use, insert("a"))
+            with pytest.raises(psycopg.errors.ForeignKeyViolation):
+                do(use, "INSERT INTO line VALUES (999)")
+            do(use, "BEGIN")
+            do(use, insert("undone"))
+            do(use, "INSERT INTO line VALUES (999)")
+            with pytest.raises(psycopg.errors.ForeignKeyViolation):
+                use.commit()
+            assert not use.in_transaction()
+            do(use, "BEGIN")
+            do(use, "INSERT INTO line VALUES (777)")
+            do(use, "INSERT INTO t VALUES (777, 'late')")
+            do(use, "COMMIT")
+        assert (postgresql_store.rows(), deferring()) == (["a", "late"], [777])
+
+
+def test_nothing_is_checked_while_another_transaction_is_open(
+    deferring: Callable[[], list[int]], postgresql_store: Store
+) -> None:
+    """What that one has done is not complete yet. In the end the batch's COMMIT is refused."""
+    with (
+        closing(connected_psycopg(postgresql_store.url)) as one,
+        closing(connected_psycopg(postgresql_store.url)) as other,
+    ):
+        with begin() as attempt, attempt.call():
+            first = attempt.server_use_of(one, Psycopg(), executes=True)
+            second = attempt.server_use_of(other, Psycopg(), executes=True)
+            do(first, "BEGIN")
+            do(first, "INSERT INTO line VALUES (777)")
+            do(second, insert("a"))
+            do(first, "INSERT INTO t VALUES (777, 'late')")
+            first.commit()
+        assert (postgresql_store.rows(), deferring()) == (["a", "late"], [777])
+        with (
+            pytest.raises(TransactionError, match="refused by a constraint"),
+            begin() as attempt,
+            attempt.call(),
+        ):
+            first = attempt.server_use_of(one, Psycopg(), executes=True)
+            second = attempt.server_use_of(other, Psycopg(), executes=True)
+            do(first, "BEGIN")
+            do(first, "SELECT 1")
+            do(second, "INSERT INTO line VALUES (999)")
+        assert deferring() == [777]
+
+
+def test_a_constraint_that_is_not_deferred_from_the_start_stays_so(
+    deferring: Callable[[], list[int]], postgresql_store: Store
+) -> None:
+    """Then nothing is checked in calls, and the batch's COMMIT is refused."""
+    with closing(connected_psycopg(postgresql_store.url)) as connection:
+        connection.execute("ALTER TABLE line ADD CONSTRAINT once UNIQUE (t) DEFERRABLE")
+        with (
+            pytest.raises(TransactionError, match="refused by a constraint"),
+            begin() as attempt,
+            attempt.call(),
+        ):
+            use = attempt.server_use_of(connection, Psycopg(), executes=True)
+            do(use, "INSERT INTO line VALUES (999)")
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                do(use, "INSERT INTO line VALUES (999)")
+        assert deferring() == []
