@@ -220,6 +220,11 @@ def mariadb(*, durable: bool = False) -> Iterator[str]:
     user = _account("mysql", "nobody")
     with _folder(user) as scratch:
         data, port = scratch / "data", free_port()
+        # Temporary tables of several servers would have the same names in one folder.
+        own = scratch / "tmp"
+        own.mkdir()
+        if user is not None:
+            shutil.chown(own, user)
         # In tests it is killed, never unplugged: nothing waits for the disk.
         unsynced = (
             *("--debug-no-sync", "--innodb-flush-method=nosync", "--skip-innodb-doublewrite"),
@@ -228,6 +233,7 @@ def mariadb(*, durable: bool = False) -> Iterator[str]:
         _run(
             [
                 *(install, "--no-defaults", f"--datadir={data}", "--skip-test-db"),
+                f"--tmpdir={own}",
                 *("--auth-root-authentication-method=normal", "--skip-name-resolve", *unsynced),
             ],
             user,
@@ -235,6 +241,7 @@ def mariadb(*, durable: bool = False) -> Iterator[str]:
         command = [
             *(server, "--no-defaults", f"--datadir={data}", f"--port={port}"),
             *("--bind-address=127.0.0.1", f"--socket={scratch / 'socket'}", "--skip-name-resolve"),
+            f"--tmpdir={own}",
             *("--innodb-buffer-pool-size=64M", "--max-connections=300"),
             *(() if durable else unsynced),
         ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from atomicbatch import patches
 from atomicbatch.doors import (
+    aiomysql,
     aiosqlite,
+    asyncmy,
     mysql,
     postgresql,
     processes,
     psycopg,
     psycopg_pools,
+    pymysql,
     sqlite_connect,
 )
 from atomicbatch.doors.earlier import look_once
@@ -26,9 +29,9 @@ _DOORS = {
     "psycopg": psycopg.change_psycopg,
     "psycopg_pool": psycopg_pools.change_psycopg_pool,
     "psycopg2": postgresql.change_psycopg2,
-    "pymysql.connections": mysql.change_pymysql,
-    "aiomysql.connection": mysql.change_aiomysql,
-    "asyncmy.connection": mysql.change_asyncmy,
+    "pymysql.connections": pymysql.change_pymysql,
+    "aiomysql.connection": aiomysql.change_aiomysql,
+    "asyncmy.connection": asyncmy.change_asyncmy,
     "MySQLdb.connections": mysql.change_mysqlclient,
     "concurrent.futures.process": processes.change_pools,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,5 +54,29 @@ def socket_number(connection: Any) -> int | None:
 
 
 def interrupter(connection: Any, elsewhere: Elsewhere | None = None) -> Interrupt:
-    """Stop the statement by KILL QUERY on another connection."""
-    return kill_query(int(connection.thread_id()), elsewhere)
+    """Stop the statement by KILL QUERY, on a connection made like this one if need be."""
+
+    def on_a_copy(text: str, seconds: float) -> None:
+        # On an event loop of its own: that of the connection may be what stands still.
+        asyncio.run(_send_by(connection, text, seconds))
+
+    return kill_query(int(connection.thread_id()), elsewhere or on_a_copy)
+
+
+async def _send_by(connection: Any, text: str, seconds: float) -> None:
+    other = copied(connection)
+    other.init_command = None
+    other._loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(seconds):
+            await other._connect()
+            await other.query(text)
+    finally:
+        other.close()
+
+
+def copied(connection: Any) -> Any:
+    """Make another connection with the same parameters, which is not connected yet."""
+    other = copy.copy(connection)
+    other._reader = other._writer = other._result = other._close_reason = None
+    return other

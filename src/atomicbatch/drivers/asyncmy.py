@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from typing import Any
 
 from atomicbatch.drivers import aiomysql
 from atomicbatch.drivers.commit_errors import commit_error
-from atomicbatch.drivers.driver import State
-from atomicbatch.drivers.mysql import check_state, state_of
+from atomicbatch.drivers.driver import Elsewhere, Interrupt, State
+from atomicbatch.drivers.mysql import check_state, kill_query, state_of
 
 send = aiomysql.send
 ask = aiomysql.ask
 rollback = aiomysql.rollback
-interrupter = aiomysql.interrupter
 
 
 def state(connection: Any) -> State:
     """The flag that came with the server's last answer."""
+    return state_of(status(connection))
+
+
+def status(connection: Any) -> int:
+    """The flags that came with the server's last answer."""
     # The connection's own server_status keeps what it was where the server's is 0, which it is
     # outside of a transaction when autocommit is off.
     result = connection._result
-    return state_of(connection.server_status if result is None else result.server_status)
+    return int(connection.server_status if result is None else result.server_status)
 
 
 async def commit(connection: Any) -> None:
@@ -35,3 +41,34 @@ async def commit(connection: Any) -> None:
 def socket_number(connection: Any) -> int | None:
     """The number of its transport's socket."""
     return int(connection._transport.get_extra_info("socket").fileno())
+
+
+def interrupter(connection: Any, elsewhere: Elsewhere | None = None) -> Interrupt:
+    """Stop the statement by KILL QUERY, on a connection made like this one if need be."""
+
+    def on_a_copy(text: str, seconds: float) -> None:
+        # On an event loop of its own: that of the connection may be what stands still.
+        asyncio.run(_send_by(connection, text, seconds))
+
+    return kill_query(int(connection.thread_id()), elsewhere or on_a_copy)
+
+
+async def _send_by(connection: Any, text: str, seconds: float) -> None:
+    other = copied(connection)
+    other._init_command = None
+    other._loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(seconds):
+            await other.connect()
+            await other.query(text)
+    finally:
+        other.close()
+
+
+def copied(connection: Any) -> Any:
+    """Make another connection with the same parameters, which is not connected yet."""
+    other = copy.copy(connection)
+    other._transport = other._proto = other._result = None
+    other._connected = False
+    other._stmt_cache, other._stmt_cache_size = {}, 0
+    return other

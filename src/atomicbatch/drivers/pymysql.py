@@ -52,18 +52,19 @@ def interrupter(connection: Any, elsewhere: Elsewhere | None = None) -> Interrup
     """Stop the statement by KILL QUERY, on a connection made like this one if need be."""
 
     def on_a_copy(text: str, seconds: float) -> None:
-        with closing(_copied(connection, seconds)) as other:
+        other = copied(connection)
+        other.init_command = None
+        other.connect_timeout = other._read_timeout = other._write_timeout = seconds
+        other.connect()
+        with closing(other):
             other.query(text)
 
     return kill_query(int(connection.thread_id()), elsewhere or on_a_copy)
 
 
-def _copied(connection: Any, seconds: float) -> Any:
-    """Connect with the same parameters, but with a time limit on each step."""
+def copied(connection: Any) -> Any:
+    """Make another connection with the same parameters, which is not connected yet."""
     other = copy.copy(connection)
     other._sock = other._rfile = other._result = None
     other._closed = True
-    other.init_command = None
-    other.connect_timeout = other._read_timeout = other._write_timeout = seconds
-    other.connect()
     return other

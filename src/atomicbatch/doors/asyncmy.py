@@ -1,0 +1,119 @@
+"""
+The door of asyncmy, which is compiled, and otherwise much like aiomysql.
+
+Its classes of connections and statements can be changed like any others. Statements that the server
+has prepared belong to the app's own session: they do not join.
+"""
+
+from __future__ import annotations
+
+import struct
+from types import ModuleType
+from typing import Any
+
+from atomicbatch import patches
+from atomicbatch.doors.aiomysql import WHY, AioMySQL, Found, change, place_of
+from atomicbatch.doors.mysql_sessions import OWN_SOCKET
+from atomicbatch.doors.server_uses import use_of
+from atomicbatch.drivers import asyncmy as driver
+from atomicbatch.drivers.driver import AsyncDriver, SyncDriver
+from atomicbatch.errors import NotBatchableError
+from atomicbatch.guard.watch import Driver, Watch
+from atomicbatch.sql.kinds import Family
+
+# The protocol's numbers of commands about prepared statements.
+_PREPARE, _EXECUTE, _IN_BULK = 22, 23, 0xFA
+_PREPARED = (
+    "a handler uses a statement that the server has prepared for the app's own connection "
+    "(prepare(), or stmt_cache_size=); use a cursor, and connect without stmt_cache_size"
+)
+_TEXTS = "_atomicbatch_prepared"
+
+
+class Asyncmy(AioMySQL):
+    """What an adapter has to know of asyncmy, see ``Kind``."""
+
+    named = Driver("asyncmy", Family.MYSQL, place_of)
+    driver: SyncDriver | AsyncDriver = driver
+    reader = "read_packet"
+    connect = "connect"
+    reads_by = ("_encoding", "_use_unicode", "_decoders", "_read_timeout")
+    flags = "_client_flag"
+    private = (
+        *("_execute_command", "_read_ok_packet", "read_packet", "next_result"),
+        *("prepare", "_acquire_cached_statement"),
+    )
+
+    def is_closed(self, connection: Any) -> bool:
+        """Tell whether it is closed."""
+        return not connection._connected
+
+    def shown(self, connection: Any) -> int:
+        """The flags that the driver has seen last."""
+        return driver.status(connection)
+
+    def copied(self, connection: Any) -> Any:
+        """Make another connection with the same parameters, which is not connected yet."""
+        if connection._sock is not None:
+            raise NotBatchableError(OWN_SOCKET)
+        wire = driver.copied(connection)
+        wire._echo, wire._query_callback = False, None
+        return wire
+
+    def note_module(self, module: ModuleType) -> None:
+        """Take what the driver's module gives."""
+        numbers = module.converters.conversions.items()
+        self.plainly = {
+            "_cursor_cls": module.Cursor,
+            "_use_unicode": True,
+            "_decoders": {key: value for key, value in numbers if type(key) is int},
+        }
+        self.note_classes(module)
+
+    def check_command(self, watch: Watch, connection: Any, command: int, sql: Any) -> None:
+        """Refuse what a prepared statement does that takes no part."""
+        super().check_command(watch, connection, command, sql)
+        if command not in (_PREPARE, _EXECUTE, _IN_BULK):
+            return
+        if (use := use_of(watch, connection, self, executes=True)) is not None:
+            use.refuse(_PREPARED)
+        if command == _PREPARE:
+            watch.sends(connection, self.named, sql)
+            return
+        (number,) = struct.unpack_from("<I", sql)
+        text = vars(connection).get(_TEXTS, {}).get(number)
+        if text is None:
+            watch.writes(connection, self.named, "a prepared statement")
+        else:
+            watch.sends(connection, self.named, text)
+
+
+KIND = Asyncmy()
+
+
+def change_asyncmy(module: ModuleType) -> None:
+    """Let asyncmy's connections join, or ask."""
+    if change(module, KIND):
+        patches.change(module.Connection, "prepare", _preparing, why=WHY)
+        patches.change(module.PreparedStatement, "close", _closing, why=WHY)
+
+
+# The command to execute a statement says no more of it than its number.
+
+
+def _preparing(found: Found) -> Found:
+    async def prepare(self: Any, query: Any) -> Any:
+        statement = await found(self, query)
+        vars(self).setdefault(_TEXTS, {})[statement._statement_id] = query
+        return statement
+
+    return prepare
+
+
+def _closing(found: Found) -> Found:
+    async def close(self: Any) -> None:
+        if self._connection is not None:
+            vars(self._connection).get(_TEXTS, {}).pop(self._statement_id, None)
+        await found(self)
+
+    return close

@@ -1,0 +1,296 @@
+"""
+Sessions of PyMySQL, aiomysql and asyncmy, for which the batch's wire stands.
+
+What the app's own connection shows meanwhile: the transaction as the app knows it, answers to its
+commands, results that it has not read yet. And what its commands mean for its session.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from atomicbatch.sql.kinds import Family
+from atomicbatch.sql.lexing import uncommented
+
+# The protocol's numbers of commands.
+COM_INIT_DB = 2
+COM_QUERY = 3
+
+# The server's flags, which come with its answers.
+_IN_TRANSACTION = 1
+_AUTO = 2
+_MORE_RESULTS = 8
+# What a connection is asked for when it connects, and what of it tells it from others for the app:
+# FOUND_ROWS, IGNORE_SPACE, MULTI_STATEMENTS.
+_CLIENT_FLAGS = 0x2 | 0x100 | 0x10000
+
+# Attributes of ours on the app's connections.
+_OWN = "_atomicbatch_own_status"
+_WAITING = "_atomicbatch_results"
+
+_SET_AUTO = re.compile(
+    r"\s*SET\s+(?:(?:SESSION|LOCAL)\s+|@@(?:(?:SESSION|LOCAL)\s*\.\s*)?)?AUTOCOMMIT\s*:?=\s*"
+    r"(?:(1|ON|TRUE)|0|OFF|FALSE)\s*;?\s*",
+    re.IGNORECASE,
+)
+# Of the session, not of one transaction, of everybody, or a variable of the user's.
+_SETS_SESSION = re.compile(
+    r"\s*SET\s+(?!@[^@]|(?:TRANSACTION|STATEMENT|PASSWORD|DEFAULT|GLOBAL|PERSIST\w*)\b"
+    r"|@@(?:GLOBAL|PERSIST\w*)\b)",
+    re.IGNORECASE,
+)
+_LOADS_LOCAL = re.compile(r"\bLOAD\s+(?:DATA|XML)\b[^;]*?\bLOCAL\b", re.IGNORECASE)
+# The first words of a statement are in its beginning.
+_BEGINNING = 1000
+
+OTHER_DATABASE = (
+    "a handler changes the database of its connection (select_db) for later calls too; name the "
+    "database in the statement, or open a connection for each database"
+)
+READS_FILE = (
+    "a handler loads a file of the app's (LOAD DATA LOCAL), which the driver sends past the "
+    "batch's connection; insert its rows"
+)
+ENDS = ("COMMIT", "ROLLBACK")
+"""What the drivers themselves send."""
+UNLIKE = (
+    "handlers use connections to one database that differ in client_flag (FOUND_ROWS, "
+    "IGNORE_SPACE or MULTI_STATEMENTS); open them alike"
+)
+OWN_SOCKET = (
+    "a handler uses a connection over a socket that the app has connected itself, so that the "
+    "batch cannot open another one like it; give connect() a host or a unix_socket"
+)
+OWN_READER = (
+    "a handler reads the rows of a command that it has sent by _execute_command(); use a cursor"
+)
+
+
+def text_of(sql: str | bytes | bytearray, encoding: str) -> str:
+    """The text of a statement, as the app has given it to its connection."""
+    return sql if isinstance(sql, str) else bytes(sql).decode(encoding, "replace")
+
+
+def sets_auto(text: str) -> bool | None:
+    """Tell what a statement switches autocommit to; None: it does not."""
+    found = _SET_AUTO.fullmatch(text) if len(text) < _BEGINNING else None
+    return None if found is None else found[1] is not None
+
+
+def sets_session(text: str) -> bool:
+    """Tell whether a statement makes a setting that lasts as long as the connection."""
+    return _SETS_SESSION.match(text[:_BEGINNING]) is not None
+
+
+def loads_local(text: str) -> bool:
+    """Tell whether a statement has the driver send a file."""
+    return _LOADS_LOCAL.search(uncommented(text[:_BEGINNING], Family.MYSQL)) is not None
+
+
+def are_alike(flags: int, others: int) -> bool:
+    """Tell whether statements mean the same on two connections, by their client flags."""
+    return not (flags ^ others) & _CLIENT_FLAGS
+
+
+def is_servers(error: BaseException, kind: type[BaseException]) -> bool:
+    """
+    Tell whether an error is an answer of the server's, or of the driver's own about the connection.
+
+    Args:
+        error: What reading an answer has raised.
+        kind: The driver's class of errors.
+    """
+    return isinstance(error, kind) and bool(error.args) and isinstance(error.args[0], int)
+
+
+def is_auto(status: int) -> bool:
+    """Read the flag of autocommit."""
+    return bool(status & _AUTO)
+
+
+# What the app's connection shows ----------------------------------------------------------------
+
+
+def own_status(connection: Any, now: int) -> int:
+    """
+    The flags of the app's own session.
+
+    Args:
+        connection: The app's.
+        now: What it shows now.
+    """
+    status: int = vars(connection).get(_OWN, now)
+    return status
+
+
+def is_marked(connection: Any) -> bool:
+    """Tell whether a connection shows anything that is not its own session's."""
+    return _OWN in vars(connection)
+
+
+def show(connection: Any, own: int, seen: int, *, in_transaction: bool) -> None:
+    """
+    Let a connection of the app's show the flags that it would have alone.
+
+    Args:
+        connection: The app's.
+        own: The flags of its own session.
+        seen: Those of the last answer.
+        in_transaction: A transaction is open, as far as the app knows.
+    """
+    vars(connection)[_OWN] = own
+    shown = seen & ~(_AUTO | _IN_TRANSACTION | _MORE_RESULTS) | own & _AUTO
+    connection.server_status = shown | (_IN_TRANSACTION if in_transaction else 0)
+
+
+def seen_in(results: list[Any]) -> int | None:
+    """
+    Find the flags in answers of the wire; None: they tell none, as the drivers read them.
+
+    On the wire a transaction is always open, so that no answer has no flags.
+    """
+    seen = [status for one in results if (status := getattr(one, "server_status", None))]
+    return seen[-1] if seen else None
+
+
+def mark(connection: Any, own: int) -> None:
+    """Note that something of a connection is not its own session's."""
+    vars(connection)[_OWN] = own
+
+
+def show_own(connection: Any, reader: str) -> None:
+    """
+    Let a connection of the app's show its own session again, before its next command.
+
+    Args:
+        connection: The app's.
+        reader: The name of the method that reads an answer.
+    """
+    here = vars(connection)
+    own = here.pop(_OWN, None)
+    if own is not None:
+        connection.server_status = own
+    here.pop(reader, None)
+
+
+def forget(connection: Any, reader: str) -> None:
+    """A connection of the app's begins a new session."""
+    here = vars(connection)
+    for name in (_OWN, _WAITING, reader):
+        here.pop(name, None)
+
+
+# Results ----------------------------------------------------------------------------------------
+
+
+def keep_results(connection: Any, results: list[Any]) -> None:
+    """Keep what an answer holds beyond its first result: results, and perhaps an error."""
+    if results:
+        vars(connection)[_WAITING] = deque(results)
+    else:
+        vars(connection).pop(_WAITING, None)
+
+
+def next_result(connection: Any) -> Any:
+    """Take the next one; None: there is none."""
+    waiting = vars(connection).get(_WAITING)
+    return waiting.popleft() if waiting else None
+
+
+def ok_packet(result: Any, status: int) -> bytes:
+    """Write the server's answer to a statement without rows."""
+    flags = struct.pack("<HH", status & 0xFFFF, result.warning_count & 0xFFFF)
+    message = result.message or b""
+    if isinstance(message, str):
+        message = message.encode()
+    return b"\0" + _number(result.affected_rows) + _number(result.insert_id) + flags + message
+
+
+def _number(value: int | None) -> bytes:
+    """A length-encoded integer."""
+    value = value or 0
+    if value < 0xFB:
+        return bytes([value])
+    if value < 1 << 16:
+        return b"\xfc" + struct.pack("<H", value)
+    if value < 1 << 24:
+        return b"\xfd" + struct.pack("<I", value)[:3]
+    return b"\xfe" + struct.pack("<Q", value)
+
+
+def nothing(connection: Any, kind: Callable[..., Any]) -> Any:
+    """
+    Make the result of a statement that was about the transaction only.
+
+    Args:
+        connection: The app's.
+        kind: The driver's class of results.
+    """
+    result = kind(connection)
+    result.connection = None
+    result.affected_rows = result.insert_id = result.warning_count = 0
+    result.message, result.has_next = b"", False
+    result.server_status = connection.server_status
+    return result
+
+
+# What of a result is told only when its last row has been read.
+_AT_END = ("warning_count", "has_next")
+_KEPT = ("insert_id", "server_status", "message", "field_count", "description", "fields")
+
+
+def of_unbuffered_cursor(connection: Any, result: Any, kind: Callable[..., Any]) -> Any:
+    """
+    Make a result for an unbuffered cursor of one whose rows are here.
+
+    Others need the wire, so that no rows can wait in the server.
+
+    Args:
+        connection: The app's.
+        result: Read to its end.
+        kind: The driver's class of results, with :func:`next_row` and :func:`finish`.
+    """
+    kept = kind(connection)
+    for name in _KEPT:
+        setattr(kept, name, getattr(result, name))
+    kept.connection = None
+    # As the drivers have it: nobody knows how many there are.
+    kept.affected_rows = 18446744073709551615
+    kept.unbuffered_active = True
+    kept._atomicbatch_rows = deque(result.rows)
+    kept._atomicbatch_end = {name: getattr(result, name) for name in _AT_END}
+    return kept
+
+
+def kept_class(base: type, next_row: Callable[..., Any], finish: Callable[..., Any]) -> type:
+    """Make such a class of a driver's class of results, given its methods to read and to end."""
+    members = {"_read_rowdata_packet_unbuffered": next_row, "_finish_unbuffered_query": finish}
+    return type(base.__name__, (base,), {"__module__": base.__module__, **members})
+
+
+def next_row(kept: Any) -> Any:
+    """Take the next row of such a result; None: there is none."""
+    if not kept.unbuffered_active:
+        return None
+    rows = kept._atomicbatch_rows
+    if not rows:
+        finish(kept)
+        return None
+    row = rows.popleft()
+    kept.affected_rows = 1
+    kept.rows = (row,)
+    return row
+
+
+def finish(kept: Any) -> None:
+    """Drop the rows that are left."""
+    if kept.unbuffered_active:
+        kept._atomicbatch_rows.clear()
+        for name, value in kept._atomicbatch_end.items():
+            setattr(kept, name, value)
+        kept.unbuffered_active = False
+        kept.rows = None
