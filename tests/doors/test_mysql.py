@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-import pymysql
 import pytest
 
 from atomicbatch import Batch, doors, guard
@@ -34,17 +32,6 @@ def test_ways_to_write(name: str, way: str, mariadb_store: Store) -> None:
     doors.install()
     with closing(library.connect(**server(mariadb_store.url))) as connection:
         assert f"by {library.__name__}, at " in refused(lambda: WAYS[way](connection))
-    assert mariadb_store.rows() == []
-
-
-def test_load_data(mariadb_store: Store, tmp_path: Path) -> None:
-    """A file is a write as well."""
-    doors.install()
-    (tmp_path / "rows").write_text("1\tx\n")
-    load = f"LOAD DATA LOCAL INFILE '{tmp_path / 'rows'}' INTO TABLE t"
-    connection = pymysql.connect(**server(mariadb_store.url), local_infile=True)
-    with closing(connection):
-        assert "(LOAD)" in refused(lambda: connection.cursor().execute(load))
     assert mariadb_store.rows() == []
 
 

@@ -11,7 +11,9 @@ In reading order::
                    psycopg_cursors.py and psycopg_copies.py what lasts longer than a statement;
                    psycopg_kinds.py is what an adapter has to know, psycopg_pools.py its pools
     postgresql.py  asyncpg and psycopg2
-    mysql.py       PyMySQL, aiomysql, asyncmy and mysqlclient
+    pymysql.py     PyMySQL; aiomysql.py and asyncmy.py are much like it, and mysql_sessions.py is
+                   what they have in common
+    mysql.py       mysqlclient
     server_uses.py what the doors of drivers with a server want of an adapter that joins them;
                    openers.py: libraries that open the batch's own connection themselves
     processes.py   what calls give to other processes

@@ -111,8 +111,11 @@ class AioMySQL:
 
     async def open(self, connection: Any) -> Any:
         """Open a copy of it, in the database that it is in now."""
-        database = await self.ask(connection, "SELECT DATABASE()")
+        # Nothing is asked: it may be the wire itself, which is in a statement. Then it is for
+        # another loop, on which it is stopped.
+        database = sessions.database_of(connection, connection._db)
         wire = self.copied(connection)
+        wire._loop = asyncio.get_running_loop()
         sessions.forget(wire, self.reader)
         wire._db, wire.autocommit_mode = database, True
         self._set_up(wire)
@@ -191,6 +194,7 @@ def change(module: ModuleType, kind: AioMySQL) -> bool:
         "next_result": _giving_results,
         "show_warnings": _showing_warnings,
         "autocommit": _switching,
+        "select_db": _selecting,
         "ping": _pinging,
         kind.connect: _connecting,
         "close": _closing,
@@ -327,6 +331,8 @@ async def _read_all(
         except BaseException as error:
             if not sessions.is_servers(error, kind.error):
                 wire.close()  # the rest of the answer is still to be read
+            if isinstance(error, Exception) and not isinstance(error, kind.error):
+                use.refuse(f"{sessions.UNREADABLE}: {type(error).__name__}")
             raise
         finally:
             wire._result = None
@@ -415,6 +421,14 @@ def _switching(kind: AioMySQL, found: Found) -> Found:
             _show(kind, self, use, self.server_status)
 
     return autocommit
+
+
+def _selecting(_: AioMySQL, found: Found) -> Found:
+    async def select_db(self: Any, db: Any) -> None:
+        await found(self, db)
+        sessions.note_database(self, db)
+
+    return select_db
 
 
 def _pinging(kind: AioMySQL, found: Found) -> Found:

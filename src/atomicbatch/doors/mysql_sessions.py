@@ -31,6 +31,7 @@ _CLIENT_FLAGS = 0x2 | 0x100 | 0x10000
 # Attributes of ours on the app's connections.
 _OWN = "_atomicbatch_own_status"
 _WAITING = "_atomicbatch_results"
+_DATABASE = "_atomicbatch_database"
 
 _SET_AUTO = re.compile(
     r"\s*SET\s+(?:(?:SESSION|LOCAL)\s+|@@(?:(?:SESSION|LOCAL)\s*\.\s*)?)?AUTOCOMMIT\s*:?=\s*"
@@ -60,6 +61,10 @@ ENDS = ("COMMIT", "ROLLBACK")
 UNLIKE = (
     "handlers use connections to one database that differ in client_flag (FOUND_ROWS, "
     "IGNORE_SPACE or MULTI_STATEMENTS); open them alike"
+)
+UNREADABLE = (
+    "a handler cannot read what the database answers, after which its driver has no use for the "
+    "connection any more, which in a batch all calls share; see to its converters (conv)"
 )
 OWN_SOCKET = (
     "a handler uses a connection over a socket that the app has connected itself, so that the "
@@ -180,8 +185,24 @@ def show_own(connection: Any, reader: str) -> None:
 def forget(connection: Any, reader: str) -> None:
     """A connection of the app's begins a new session."""
     here = vars(connection)
-    for name in (_OWN, _WAITING, reader):
+    for name in (_OWN, _WAITING, _DATABASE, reader):
         here.pop(name, None)
+
+
+def note_database(connection: Any, name: Any) -> None:
+    """The app has selected another database than the one it has connected to."""
+    vars(connection)[_DATABASE] = name
+
+
+def database_of(connection: Any, first: Any) -> Any:
+    """
+    Tell which database a connection is in.
+
+    Args:
+        connection: The app's.
+        first: What it has connected to.
+    """
+    return vars(connection).get(_DATABASE, first)
 
 
 # Results ----------------------------------------------------------------------------------------

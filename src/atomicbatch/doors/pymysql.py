@@ -88,7 +88,8 @@ class PyMySQL:
         """Open a copy of it, in the database that it is in now."""
         if vars(connection).get(_SOCKET):
             raise NotBatchableError(sessions.OWN_SOCKET)
-        database = self.ask(connection, "SELECT DATABASE()")
+        # Nothing is asked: it may be the wire itself, which is in a statement.
+        database = sessions.database_of(connection, connection.db)
         wire = driver.copied(connection)
         sessions.forget(wire, _READER)
         wire.db, wire.autocommit_mode, wire._local_infile = database, True, False
@@ -137,6 +138,7 @@ def change_pymysql(module: ModuleType) -> None:
         "next_result": _giving_results,
         "show_warnings": _showing_warnings,
         "autocommit": _switching,
+        "select_db": _selecting,
         "ping": _pinging,
         "kill": _aside,
         "connect": _connecting,
@@ -265,6 +267,8 @@ def _read_all(wire: Any, connection: Any, use: Use, sql: Any, results: list[Any]
         except BaseException as error:
             if not sessions.is_servers(error, KIND.error):
                 wire._force_close()  # the rest of the answer is still to be read
+            if isinstance(error, Exception) and not isinstance(error, KIND.error):
+                use.refuse(f"{sessions.UNREADABLE}: {type(error).__name__}")
             raise
         finally:
             wire._result = None
@@ -349,6 +353,14 @@ def _switching(found: Found) -> Found:
             _show(self, use, self.server_status)
 
     return autocommit
+
+
+def _selecting(found: Found) -> Found:
+    def select_db(self: Any, db: Any) -> None:
+        found(self, db)
+        sessions.note_database(self, db)
+
+    return select_db
 
 
 def _pinging(found: Found) -> Found:

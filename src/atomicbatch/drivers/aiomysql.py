@@ -15,6 +15,9 @@ from atomicbatch.drivers.pep249 import first_column
 
 async def send(connection: Any, texts: Sequence[str]) -> None:
     """Run SQL without parameters or rows: a round trip for each statement."""
+    if connection._writer is None:
+        # Of what is closed, aiomysql says it in a text only.
+        raise ConnectionError("the connection to the database is closed")
     for text in texts:
         await connection.query(text)
 

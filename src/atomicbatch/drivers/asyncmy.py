@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from atomicbatch.drivers import aiomysql
@@ -11,9 +12,14 @@ from atomicbatch.drivers.commit_errors import commit_error
 from atomicbatch.drivers.driver import Elsewhere, Interrupt, State
 from atomicbatch.drivers.mysql import check_state, kill_query, state_of
 
-send = aiomysql.send
 ask = aiomysql.ask
 rollback = aiomysql.rollback
+
+
+async def send(connection: Any, texts: Sequence[str]) -> None:
+    """Run SQL without parameters or rows: a round trip for each statement."""
+    for text in texts:
+        await connection.query(text)
 
 
 def state(connection: Any) -> State:

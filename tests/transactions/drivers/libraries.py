@@ -45,7 +45,7 @@ DATABASES = {
 }
 """The database that each driver is tried on."""
 SERVERS = ("postgresql", "mariadb")
-WITHOUT_DOOR = frozenset(DATABASES) - {"sqlite3", "aiosqlite", "psycopg", "psycopg-async"}
+WITHOUT_DOOR = frozenset({"psycopg2", "asyncpg", "mysqlclient"})
 """Drivers whose connections do not join yet, so that what is written by them is refused."""
 
 
