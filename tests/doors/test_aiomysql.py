@@ -17,7 +17,7 @@ from atomicbatch.doors import aiomysql as door
 from tests.doors.in_batches import batch_of, run_batch
 from tests.doors.strangers import server
 from tests.doors.test_pymysql import connect as connect_plainly
-from tests.doors.test_pymysql import others
+from tests.doors.test_pymysql import comes_to_rest, others
 from tests.stores import Store
 
 INSERT = "INSERT INTO t (name) VALUES (%s)"
@@ -268,6 +268,4 @@ def test_batches_beside_plain_requests(driver: Any, mariadb_store: Store) -> Non
 
     expected = asyncio.run(go())
     assert sorted(mariadb_store.rows()) == sorted(expected)
-    with connect_plainly(mariadb_store) as plain, plain.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM information_schema.innodb_trx")
-        assert cursor.fetchone() == (0,)
+    assert comes_to_rest(mariadb_store)
