@@ -16,8 +16,8 @@ import pytest
 from atomicbatch.doors import aiomysql as door
 from tests.doors.in_batches import batch_of, run_batch
 from tests.doors.strangers import server
-from tests.doors.test_pymysql import connect as connect_plainly
 from tests.doors.test_pymysql import comes_to_rest, others
+from tests.doors.test_pymysql import connect as connect_plainly
 from tests.stores import Store
 
 INSERT = "INSERT INTO t (name) VALUES (%s)"
