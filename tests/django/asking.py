@@ -18,6 +18,14 @@ from tests.asgi import asking as asgi
 from tests.endpoints.asking import Answer, call
 from tests.wsgi import asking as wsgi
 
+_TABLES = (
+    "shop_item",
+    "django_admin_log",
+    "django_session",
+    "authtoken_token",
+    "auth_user",
+)
+
 
 class Project:
     """
@@ -50,11 +58,11 @@ class Project:
 
     def batch(self, *targets: str, **outer: Any) -> Answer:
         """Send a batch of calls like ``POST /items pen``."""
-        return self.ask(*(_call(target) for target in targets), **outer)
+        return self.ask(*(call_of(target) for target in targets), **outer)
 
     def plain(self, target: str, headers: Headers = ()) -> Answer:
         """Send one request that is no batch."""
-        one = _call(target)
+        one = call_of(target)
         if self.gateway == "wsgi":
             environ = wsgi.environ_of(one.path.decode(), headers, one.body, method=one.method)
             return wsgi.serve(self.app, environ).answer
@@ -62,6 +70,12 @@ class Project:
         scope = asgi.scope_of(one.path.decode(), headers, method=one.method)
         asyncio.run(self.app(scope, request.receive, request.send))
         return _lowered(request.answer)
+
+    def empty(self) -> None:
+        """Forget all that is stored."""
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            for table in _TABLES:
+                connection.execute(f"DELETE FROM {table}")
 
     def rows(self, query: str = "SELECT name FROM shop_item ORDER BY name") -> list[Any]:
         """What another program sees in the database."""
@@ -75,6 +89,7 @@ def _lowered(answer: Answer) -> Answer:
     return Answer(answer.status, headers, answer.body)
 
 
-def _call(target: str) -> Call:
+def call_of(target: str) -> Call:
+    """Read a call like ``POST /items pen``."""
     method, path, *body = target.split(" ")
     return call(method, path, " ".join(body).encode())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 from django.core.management import call_command
@@ -24,8 +22,6 @@ def database() -> str:
 @pytest.fixture(params=["wsgi", "asgi", "asgi with sync middleware"])
 def project(request: pytest.FixtureRequest, database: str) -> Iterator[Project]:
     """The project behind each gateway, with empty tables."""
-    with closing(sqlite3.connect(database)) as connection, connection:
-        for table in ("shop_item", "django_session", "auth_user", "authtoken_token"):
-            connection.execute(f"DELETE FROM {table}")
     with Project.behind(request.param, database) as made:
+        made.empty()
         yield made

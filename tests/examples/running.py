@@ -84,22 +84,28 @@ class Program:
 
 def _server(folder: Path, port: int) -> list[str]:
     """The command that serves an example, as its page has it."""
-    if folder.name.startswith("flask"):
+    wsgi = {"flask": "app:app", "django": "shop.wsgi"}.get(folder.name.partition("-")[0])
+    if wsgi is not None:
         bind = f"127.0.0.1:{port}"
-        return ["gunicorn", "app:app", "--pythonpath", str(folder), "--bind", bind]
+        return ["gunicorn", wsgi, "--pythonpath", str(folder), "--bind", bind]
     return ["uvicorn", "app:app", "--app-dir", str(folder), "--port", str(port)]
 
 
 @contextlib.contextmanager
 def running(name: str, scratch: Path, **environment: str) -> Iterator[Program]:
-    """Run ``examples/<name>/app.py`` in an empty folder."""
+    """Run ``examples/<name>/app.py`` in an empty folder; for Django, the project there."""
     folder, port, log = EXAMPLES / name, free_port(), scratch / "log"
-    kept = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
+    others = ("DATABASE_URL", "DJANGO_SETTINGS_MODULE", "SHOP_DATABASE")
+    kept = {key: value for key, value in os.environ.items() if key not in others}
+    kept = {**kept, **environment, "PYTHONDONTWRITEBYTECODE": "1"}
+    if (folder / "manage.py").exists():
+        migrate = [sys.executable, str(folder / "manage.py"), "migrate", "-v0"]
+        subprocess.run(migrate, cwd=scratch, env=kept, check=True)
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", *_server(folder, port)],
             cwd=scratch,
-            env={**kept, **environment, "PYTHONDONTWRITEBYTECODE": "1"},
+            env=kept,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -334,3 +334,56 @@ def test_the_flask_shop_answers_plain_requests_as_before(
     assert flask_shop.ask("GET", "/products/ASSAM")["stock"] == 0
     assert rows(tmp_path / "shop.sqlite", 'SELECT id FROM "order"') == [(1,)]
     assert mails(flask_shop.stop()) == ["mail to ada@example.org: We have your order 1."]
+
+
+# django-shop -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def django_shop(tmp_path: Path) -> Iterator[Program]:
+    with running("django-shop", tmp_path) as program:
+        yield program
+
+
+def test_the_django_shop_takes_all_orders_of_a_batch(django_shop: Program, tmp_path: Path) -> None:
+    """The committing file stores its orders, and the mails are sent once."""
+    status, output = django_shop.send("order.http")
+    assert (status, output[-1]) == (0, "committed")
+    stored = tmp_path / "shop.sqlite"
+    assert rows(stored, "SELECT sku, stock FROM shop_product") == [("ASSAM", 2)]
+    lines = rows(stored, "SELECT order_id, quantity FROM shop_line ORDER BY id")
+    assert lines == [(1, 2), (2, 1)]
+    assert mails(django_shop.stop()) == [
+        "mail to ada@example.org: We have your order 1.",
+        "mail to grace@example.org: We have your order 2.",
+    ]
+
+
+def test_the_django_shop_keeps_nothing_of_a_batch_that_wants_too_much(
+    django_shop: Program, tmp_path: Path
+) -> None:
+    """The failing file stores no order, takes nothing from the stock, and no mail is sent."""
+    tea = {"name": "Assam, 100 g", "price_cents": 450, "stock": 2}
+    django_shop.ask("PUT", "/products/ASSAM", tea)
+    status, output = django_shop.send("too-many.http")
+    assert (status, output[-1]) == (1, "rolled-back; failed=2; status=409")
+    stored = tmp_path / "shop.sqlite"
+    assert rows(stored, "SELECT sku, stock FROM shop_product") == [("ASSAM", 2)]
+    assert (
+        rows(stored, "SELECT id FROM shop_order") == rows(stored, "SELECT id FROM shop_line") == []
+    )
+    assert mails(django_shop.stop()) == []
+
+
+def test_the_django_shop_answers_plain_requests_as_before(
+    django_shop: Program, tmp_path: Path
+) -> None:
+    """Outside of batches an order is stored and its mail sent; too large a one answers 409."""
+    tea = {"name": "Assam, 100 g", "price_cents": 450, "stock": 2}
+    django_shop.ask("PUT", "/products/ASSAM", tea)
+    order = {"email": "ada@example.org", "lines": [{"sku": "ASSAM", "quantity": 2}]}
+    assert django_shop.ask("POST", "/orders", order, 201) == {"id": 1}
+    assert "no 2 of ASSAM" in django_shop.ask("POST", "/orders", order, 409)["detail"]
+    assert django_shop.ask("GET", "/products/ASSAM")["stock"] == 0
+    assert rows(tmp_path / "shop.sqlite", "SELECT id FROM shop_order") == [(1,)]
+    assert mails(django_shop.stop()) == ["mail to ada@example.org: We have your order 1."]

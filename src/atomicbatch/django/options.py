@@ -67,9 +67,9 @@ def _read() -> tuple[Options, list[str]]:
         return Options({}, ()), problems
     problems = []
     for key, value in given.items():
-        reader = _READERS.get(key)
+        reader = KEYS.get(key)
         if reader is None:
-            problems.append(f"{SETTING} has no key {key!r}; it knows {', '.join(sorted(_READERS))}")
+            problems.append(f"{SETTING} has no key {key!r}; it knows {', '.join(sorted(KEYS))}")
             continue
         try:
             read[key.lower()] = reader(value)
@@ -148,7 +148,7 @@ def _of_kind(value: Any, kind: type[Any]) -> Any:
 
 
 _KINDS = {str: "text", int: "a whole number", float: "a number"}
-_READERS: dict[str, Callable[[Any], Any]] = {
+KEYS: dict[str, Callable[[Any], Any]] = {
     "PATH": _path,
     "LIMITS": _bounds(Limits),
     "ENDPOINT_LIMITS": _bounds(EndpointLimits),
@@ -158,3 +158,4 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "CONSUMED_QUERY": _names,
     "OUTSIDE": _outside,
 }
+"""What the setting can have, and what reads it."""
