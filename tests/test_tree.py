@@ -57,6 +57,10 @@ TOGETHER = {
     "wire/test_google.py": "another program's client",
     "wire/test_warm.py": "what readers of all kinds remember changes nothing that they read",
     "wire/test_linear.py": "no reader takes more time than its input is long",
+    "django/test_frameworks.py": "libraries of others, unmodified",
+    "django/test_live.py": "a project behind real servers",
+    "django/test_pages.py": "what the documents say",
+    "django/test_who_calls.py": "what a project's own middleware does for each call",
     "django/test_patterns.py": "the oracle, for a project in each configuration",
     "transactions/drivers/test_modes.py": "the oracle, in each mode of sqlite3",
     "transactions/drivers/test_oracle.py": "the oracle",
@@ -95,7 +99,6 @@ THROUGH = {
     "cli/serve.py": "server/database/test_opening.py",
     "client/request_text.py": "client/test_http_file.py",
     "client/variables.py": "client/test_http_file.py",
-    "django/handlers.py": "django/test_middleware.py",
     "django/outer.py": "django/test_middleware.py",
     "doors/aiosqlite.py": "doors/test_sqlite.py",
     # What they are for is seen in the oracle of drivers.

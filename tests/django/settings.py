@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 
-if "SHOP_DATABASE" not in os.environ:
-    # Of this process alone, and of the servers that it starts.
-    os.environ["SHOP_DATABASE"] = f"{tempfile.mkdtemp(prefix='atomicbatch-django-')}/shop.sqlite"
-
+# A server is told; the tests of this process have one of their own, which their fixture makes.
+DATABASE = os.environ.get(
+    "SHOP_DATABASE", f"{tempfile.gettempdir()}/atomicbatch-{os.getpid()}.sqlite"
+)
 SECRET_KEY = "of no use"
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.django.shop.urls"
@@ -40,7 +40,7 @@ if "SHOP_SYNC_ONLY" in os.environ:
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.environ["SHOP_DATABASE"],
+        "NAME": DATABASE,
         "CONN_MAX_AGE": int(os.environ.get("SHOP_CONN_MAX_AGE", "0")),
         "OPTIONS": {"timeout": 20},
     },

@@ -4,8 +4,44 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.django.asking import Project
 from tests.endpoints.asking import call
+
+VIEWS = pytest.mark.parametrize(
+    "path", ["/items", "/async-items", "/class-items", "/async-class-items"]
+)
+
+
+@VIEWS
+def test_all_calls_take_effect(project: Project, path: str) -> None:
+    """A batch of good calls is stored as a whole, and a call sees the calls before it."""
+    answer = project.batch(f"POST {path} pen", f"POST {path} ink", f"GET {path}")
+    assert (answer.status, answer.outcome) == (200, "committed")
+    assert answer.statuses == [201, 201, 200]
+    assert json.loads(answer.replies[2].body) == ["ink", "pen"]
+    assert project.rows() == ["ink", "pen"]
+
+
+@VIEWS
+def test_or_none_does(project: Project, path: str) -> None:
+    """The first failing call undoes the calls before it and stops the ones after it."""
+    answer = project.batch(f"POST {path} pen", f"POST {path} pen", f"POST {path} ink")
+    assert (answer.status, answer.outcome) == (200, "rolled-back; failed=2; status=409")
+    assert answer.statuses == [424, 409, 424]
+    assert json.loads(answer.replies[1].body) == {"taken": "pen"}
+    assert project.rows() == []
+    assert project.plain(f"POST {path} pen").status == 201
+    assert project.rows() == ["pen"]
+
+
+def test_a_view_that_raises(project: Project) -> None:
+    """Django's own page for it is the call's reply, and the batch is rolled back."""
+    answer = project.batch("POST /items pen", "POST /fail")
+    assert answer.outcome == "rolled-back; failed=2; status=500"
+    assert b"Server Error (500)" in answer.replies[1].body
+    assert project.rows() == []
 
 
 def test_each_call_is_a_request_of_its_own(project: Project) -> None:

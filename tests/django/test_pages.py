@@ -56,7 +56,7 @@ def test_every_key_is_documented() -> None:
     """Each key of the setting stands in the list; each bound with its default."""
     section = REFERENCE.partition("## The setting")[2].partition("\n## ")[0]
     assert set(re.findall(r"^- \*\*`(\w+)`\*\*", section, re.MULTILINE)) == set(options.KEYS)
-    listed = dict(re.findall(r"`(\w+)`\s\(([\d.]+)\)", section))
+    listed = dict(re.findall(r"`(\w+)`\s+\(([\d.]+)\)", section))
     for kind in (Limits, EndpointLimits, Replay):
         for field in dataclasses.fields(kind):
             assert float(listed[field.name.upper()]) == field.default, field.name
