@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Unpack
 from weakref import WeakKeyDictionary
@@ -21,7 +21,7 @@ from atomicbatch.asgi.threads import shielded
 from atomicbatch.asgi.types import App, Receive, Scope, Send
 from atomicbatch.doors import begin_batch
 from atomicbatch.doors import install as install_doors
-from atomicbatch.engine import AsyncTransaction, Turns, contexts, execute_async
+from atomicbatch.engine import AsyncTransaction, Turns, as_one, contexts, execute_async
 from atomicbatch.engine.after_commit import in_any_thread
 from atomicbatch.engine.current import RunningBatch, inside_batch, running_batch
 from atomicbatch.errors import NotBatchableError
@@ -50,7 +50,8 @@ class AtomicBatch:
 
     Args:
         app: Gets every request but batches, and every call of a batch.
-        transaction: Begins the transaction that the app's handlers work in.
+        transaction: Begins the transaction that the app's handlers work in. A list of
+            SQLAlchemyTransaction and DriverTransaction: an app that uses engines and drivers.
         options: ``path``, ``limits``, ``endpoint_limits``, ``replay``, ``rolled_back_status``,
             ``not_overridable`` and ``consumed_query``, as
             :class:`~atomicbatch.exchange.EndpointOptions` takes them.
@@ -64,13 +65,13 @@ class AtomicBatch:
         # Of other frameworks' own types for scopes and messages.
         app: Callable[[Any, Any, Any], Awaitable[None]],
         *,
-        transaction: AsyncTransaction[Any],
+        transaction: AsyncTransaction[Any] | Sequence[AsyncTransaction[Any]],
         **options: Unpack[OptionNames],
     ) -> None:
         self._options = EndpointOptions(**options)
         self._app: App = app
-        self._transaction = transaction
-        self._allowed = Allowed.of(transaction)
+        self._transaction = as_one(transaction)
+        self._allowed = Allowed.of(self._transaction)
         self._holding = Holding(self._options.endpoint_limits)
         self._turns = Turns()
         self._entrances: WeakKeyDictionary[asyncio.AbstractEventLoop, Entrance]

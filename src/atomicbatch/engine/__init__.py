@@ -28,7 +28,7 @@ from atomicbatch.engine.observer import Observer, Observers
 from atomicbatch.engine.policy import Policy
 from atomicbatch.engine.replay import Replay
 from atomicbatch.engine.run import execute, execute_async, execute_by
-from atomicbatch.engine.transaction import AsyncTransaction, Rollback, Transaction
+from atomicbatch.engine.transaction import AsyncTransaction, Rollback, Transaction, as_one
 from atomicbatch.engine.turns import Turn, Turns
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Transaction",
     "Turn",
     "Turns",
+    "as_one",
     "execute",
     "execute_async",
     "execute_by",

@@ -1,9 +1,10 @@
-"""What the engine asks of a transaction: the two protocols, and Rollback."""
+"""What the engine asks of a transaction: the two protocols, Rollback, and several made one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from atomicbatch.model import Batch
 
@@ -30,3 +31,34 @@ class AsyncTransaction(Protocol[C_co]):
 
     def begin(self, batch: Batch, *, deadline: float) -> AbstractAsyncContextManager[C_co]:
         """Enter: BEGIN, by ``deadline`` (time.monotonic()). Leave: COMMIT, or ROLLBACK."""
+
+
+T = TypeVar("T")
+
+
+def as_one(transaction: T | Sequence[T]) -> T:
+    """
+    Make one transaction of what an endpoint was given.
+
+    Args:
+        transaction: One, or a sequence of two that know each other: of the first, or of the second,
+            ``together_with(other)`` makes what begins both.
+
+    Raises:
+        TypeError: They do not know each other.
+    """
+    if not isinstance(transaction, list | tuple):
+        return transaction  # type: ignore[return-value]
+    if len(transaction) == 1:
+        only: T = transaction[0]
+        return only
+    for one, other in (transaction, transaction[::-1]) if len(transaction) == 2 else ():
+        together: Any = getattr(one, "together_with", None)
+        made: T | None = together(other) if together is not None else None
+        if made is not None:
+            return made
+    names = ", ".join(type(one).__name__ for one in transaction)
+    raise TypeError(
+        f"transaction=[{names}]: an app has one transaction for its batches, or "
+        f"[SQLAlchemyTransaction(), DriverTransaction()]"
+    )

@@ -184,7 +184,8 @@ class Attempt(Status, Generic[R]):
         Raises:
             TransactionError: As transactions/contract.py says.
         """
-        self._check_writers()
+        if self.writers > 1:
+            self.doom_two_writers()
         with self._lock:
             if self.error is None:
                 self.phase = Phase.ENDED
@@ -215,14 +216,19 @@ class Attempt(Status, Generic[R]):
         self.phase = Phase.RUNNING
         self.doom(NotBatchableError("what a call has left running still uses the database"))
 
-    def _check_writers(self) -> None:
-        if sum(real.transaction.wrote for real in self.begun) > 1:
-            self.doom(
-                NotBatchableError(
-                    "the batch has changed two databases, which cannot be committed as one; "
-                    "keep a batch to one of them, or give the other as outside=..."
-                )
+    @property
+    def writers(self) -> int:
+        """How many databases it has changed."""
+        return sum(real.transaction.wrote for real in self.begun)
+
+    def doom_two_writers(self) -> None:
+        """Fail the batch: two databases were changed."""
+        self.doom(
+            NotBatchableError(
+                "the batch has changed two databases, which cannot be committed as one; "
+                "keep a batch to one of them, or give the other as outside=..."
             )
+        )
 
 
 class Call:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Iterable
 from copy import copy
+from typing import Protocol, TypeVar
 
 from atomicbatch import doors, guard
 from atomicbatch.doors.earlier import are_any_unseen
@@ -18,10 +19,23 @@ from atomicbatch.join.transaction import LEVELS
 from atomicbatch.model import Batch
 from atomicbatch.transactions import joining
 from atomicbatch.transactions.around import around
+from atomicbatch.transactions.places import Spawn
 from atomicbatch.transactions.servers.attempt import DriverAttempt, spawn
 from atomicbatch.transactions.sqlite.memory import Memory
 
 _NAMES = (str, os.PathLike)
+D = TypeVar("D", bound=DriverAttempt)
+
+
+class Attempt(joining.Attempt, Protocol):
+    """An attempt that tells how it has ended."""
+
+    @property
+    def phase(self) -> Phase:
+        """Whether it runs, or how it has ended."""
+
+
+A = TypeVar("A", bound=Attempt)
 
 
 class DriverTransaction:
@@ -66,7 +80,7 @@ class DriverTransaction:
         batch: Batch,
         *,
         deadline: float,
-    ) -> Joining:
+    ) -> Joining[DriverAttempt]:
         """
         Join whatever is done inside the block, and commit it on leaving.
 
@@ -78,15 +92,28 @@ class DriverTransaction:
                 nothing tells what is written on them.
         """
         if (nested := around.nest(batch, deadline)) is not None:
-            joining: Joining = nested
-            return joining
+            block: Joining[DriverAttempt] = nested
+            return block
+        self.check_connections()
+        return Joining(self.attempt(batch, deadline, DriverAttempt), self._allowed)
+
+    @staticmethod
+    def check_connections() -> None:
+        """
+        See whether there are connections on which anything may be written unseen.
+
+        Raises:
+            NotBatchableError: There are.
+        """
         if are_any_unseen():
             raise NotBatchableError(
                 "a connection of sqlite3 was opened before DriverTransaction was imported, in "
                 "another thread, so that what a call writes on it would stay; import it first"
             )
-        attempt = DriverAttempt(self._memory, self._allowed, batch, deadline, self._level)
-        return Joining(attempt, self._allowed)
+
+    def attempt(self, batch: Batch, deadline: float, make: type[D]) -> D:
+        """Make what one attempt does by drivers."""
+        return make(self._memory, self._allowed, batch, deadline, self._level)
 
     def wants_alone(self) -> bool:
         """Tell whether batches of this event loop are to run while nothing else runs, for now."""
@@ -98,6 +125,37 @@ class DriverTransaction:
         """What batches leave alone."""
         return self._outside
 
+    @property
+    def isolation_level(self) -> str | None:
+        """What the transactions of servers are begun at."""
+        return self._level or None
+
+    def beside_engines(
+        self,
+        *,
+        outside: Iterable[str | os.PathLike[str]],
+        isolation_level: str | None,
+        max_batches: int | None,
+    ) -> DriverTransaction:
+        """
+        Make one like this that does what SQLAlchemyTransaction was told as well.
+
+        Raises:
+            ValueError: It was told another isolation level, or one that there is not.
+        """
+        told = (isolation_level or "").replace("_", " ").upper()
+        if told and self._level and told != self._level:
+            raise ValueError(
+                f"SQLAlchemyTransaction(isolation_level={isolation_level!r}) and "
+                f"DriverTransaction(isolation_level={self._level!r}) have one transaction; "
+                f"give both the same, or one of them none"
+            )
+        twin = DriverTransaction(
+            outside=(*self._outside, *outside), isolation_level=told or self._level
+        )
+        twin._memory = Memory(max_batches)
+        return twin
+
     def rehearsal(self) -> DriverTransaction:
         """Make one that leaves nothing alone, for batches of which nothing may be stored."""
         twin = copy(self)
@@ -105,10 +163,17 @@ class DriverTransaction:
         return twin
 
 
-class Joining(joining.Joining[DriverAttempt]):
-    """The block of one attempt, with a watch on what its calls do."""
+class Joining(joining.Joining[A]):
+    """
+    The block of one attempt, with a watch on what its calls do.
 
-    def __init__(self, attempt: DriverAttempt, allowed: guard.Allowed) -> None:
+    Args:
+        attempt: What is begun and ended.
+        allowed: What batches leave alone.
+        spawn: Does what an async driver's act is.
+    """
+
+    def __init__(self, attempt: A, allowed: guard.Allowed, spawn: Spawn = spawn) -> None:
         super().__init__(attempt, spawn)
         self._watched = watched(attempt, allowed)
         self._watch: Watch | None = None

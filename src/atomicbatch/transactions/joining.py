@@ -56,6 +56,15 @@ class Call(join.Call):
         yield from super().leave(error)
 
 
+class Block(Protocol):
+    """A call, as the block of an attempt enters and leaves it."""
+
+    def __enter__(self) -> None: ...
+
+    def leave(self, error: BaseException | None) -> Acts:
+        """End it."""
+
+
 class Attempt(Protocol):
     """An attempt at a batch, as its block begins, stops and ends it."""
 
@@ -79,7 +88,7 @@ class Attempt(Protocol):
     def prepare(self) -> Acts:
         """Begin ahead of the first call what has to be."""
 
-    def call(self) -> Call:
+    def call(self) -> Block:
         """What to run one call inside of."""
 
     def commit(self) -> Acts:
@@ -107,7 +116,7 @@ class Joining(AbstractContextManager[A], AbstractAsyncContextManager[A]):
     def __init__(self, attempt: A, spawn: Spawn | None = None) -> None:
         self._attempt = attempt
         self._spawn = spawn
-        self._call: Call
+        self._call: Block
         self.interrupt, self.sever, self.give_up = attempt.interrupt, attempt.sever, attempt.give_up
 
     def __enter__(self) -> A:

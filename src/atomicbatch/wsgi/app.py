@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from atomicbatch.doors import begin_batch
 from atomicbatch.doors import install as install_doors
-from atomicbatch.engine import Transaction, Turns, contexts, execute
+from atomicbatch.engine import Transaction, Turns, as_one, contexts, execute
 from atomicbatch.engine.current import RunningBatch, running_batch
 from atomicbatch.exchange import (
     EndpointOptions,
@@ -38,7 +38,8 @@ class AtomicBatch:
 
     Args:
         app: Gets every request but batches, and every call of a batch.
-        transaction: Begins the transaction that the app's handlers work in.
+        transaction: Begins the transaction that the app's handlers work in. A list of
+            SQLAlchemyTransaction and DriverTransaction: an app that uses engines and drivers.
         options: ``path``, ``limits``, ``endpoint_limits``, ``replay``, ``rolled_back_status``,
             ``not_overridable`` and ``consumed_query``, as
             :class:`~atomicbatch.exchange.EndpointOptions` takes them.
@@ -52,14 +53,14 @@ class AtomicBatch:
         # Of other frameworks' own types for environs and responses.
         app: Callable[[Any, Any], Iterable[bytes]],
         *,
-        transaction: Transaction[Any],
+        transaction: Transaction[Any] | Sequence[Transaction[Any]],
         **options: Unpack[OptionNames],
     ) -> None:
         # WSGI cannot tell X_User from X-User, so calls send neither in place of the other.
         self._options = EndpointOptions(**options, keeps_underscores=False)
         self._app: App = app
-        self._transaction = transaction
-        self._allowed = Allowed.of(transaction)
+        self._transaction = as_one(transaction)
+        self._allowed = Allowed.of(self._transaction)
         self._path = self._options.path.encode().decode("latin-1")
         self._holding = Holding(self._options.endpoint_limits)
         self._turns = Turns()

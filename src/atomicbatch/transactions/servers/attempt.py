@@ -74,11 +74,12 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
         return self._memory.slots(key)
 
     @property
-    def _servers(self) -> tuple[ServerReal, ...]:
+    def servers(self) -> tuple[ServerReal, ...]:
+        """The transactions in databases of servers."""
         return tuple(real for real in self.begun if isinstance(real, ServerReal))
 
     def _is_wire(self, connection: Any) -> bool:
-        return any(real.wire is connection for real in self._servers)
+        return any(real.wire is connection for real in self.servers)
 
     # What doors ask ----------------------------------------------------------------------------
 

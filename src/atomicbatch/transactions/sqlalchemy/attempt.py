@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from pathlib import PurePath
 from typing import Any, NoReturn
 
 from sqlalchemy import URL, Dialect, Engine
@@ -39,6 +38,7 @@ from atomicbatch.transactions.sqlalchemy.engines import (
     are_alike,
     is_in_memory,
     is_same_database,
+    name_of,
 )
 from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
 from atomicbatch.transactions.sqlalchemy.options import Options
@@ -151,6 +151,17 @@ class SQLAlchemyAttempt(Host):
         """Tell whether an engine is none of the batch's business, by the user's decision."""
         return bool(self.options.outside) and self.options.is_outside(dialect)
 
+    def leaves_to_door(self, engine: Engine) -> bool:  # noqa: ARG002  # see together.py
+        """Tell whether the driver's own door is what lets an engine take part."""
+        return False
+
+    def leaves_older_to_door(self, dialect: Dialect) -> bool:  # noqa: ARG002
+        """Tell whether the driver's own door judges what was opened before the batch."""
+        return False
+
+    def leave_alone(self, fairy: PoolProxiedConnection) -> None:
+        """An engine's connection is none of the batch's business; no door may think otherwise."""
+
     def _join(self, engine: Engine) -> RealTransaction:
         """Let an engine take part."""
         self._check_engine(engine)
@@ -188,8 +199,8 @@ class SQLAlchemyAttempt(Host):
                 continue
             if other.is_used:
                 self.refuse(
-                    f"handlers use two engines of one database, {_name(other.engine)} and "
-                    f"{_name(engine)}, which cannot see each other's work before COMMIT; "
+                    f"handlers use two engines of one database, {name_of(other.engine)} and "
+                    f"{name_of(engine)}, which cannot see each other's work before COMMIT; "
                     f"use one engine, or give both the same URL, options and connection "
                     f"hooks"
                 )
@@ -351,12 +362,6 @@ class Call(joining.Call):
     def __init__(self, attempt: SQLAlchemyAttempt) -> None:
         super().__init__(attempt, current_call, greenlet_spawn)
         self.attempt = attempt
-
-
-def _name(engine: Engine) -> str:
-    """Name an engine in a message to clients: its driver and database, not where that is."""
-    database = PurePath(engine.url.database or "").name
-    return f"{engine.url.drivername} ({database})" if database else engine.url.drivername
 
 
 def _in_child() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from sqlalchemy import URL, Engine
@@ -102,3 +102,9 @@ def _hooks(dispatch: Any, names: Iterable[str]) -> list[list[object]]:
         ]
         for name in names
     ]
+
+
+def name_of(engine: Engine) -> str:
+    """Name an engine in a message to clients: its driver and database, not where that is."""
+    database = PurePath(engine.url.database or "").name
+    return f"{engine.url.drivername} ({database})" if database else engine.url.drivername

@@ -54,10 +54,14 @@ def _raw_connection(
         attempt, dialect = call.attempt, self.dialect
         if attempt.is_outside(dialect):
             with aside():
-                return found(self)
+                fairy = found(self)
+            attempt.leave_alone(fairy)
+            return fairy
         if not attempt.active:
             if attempt.phase is Phase.UNDONE:
                 attempt.refuse_left_behind()
+            return found(self)
+        if attempt.leaves_to_door(self):
             return found(self)
         if not getattr(dialect, "_atomicbatch_guarded", False):
             _guard_characteristics(dialect)
@@ -78,6 +82,7 @@ def _pool_connect(
             call is not None
             and isinstance(dialect, Dialect)
             and not call.attempt.is_outside(dialect)
+            and not call.attempt.leaves_older_to_door(dialect)
         ):
             if call.attempt.active:
                 call.attempt.refuse(
@@ -126,8 +131,12 @@ def _commit(
 def _refuse_older(fairy: _ConnectionFairy, call: Call) -> None:
     """A session that was opened before the batch would carry its work past it."""
     attempt = call.attempt
-    if attempt.is_outside(fairy._pool._dialect):  # type: ignore[arg-type]
+    dialect: Any = fairy._pool._dialect
+    if attempt.is_outside(dialect):
         let_pass(fairy.driver_connection)
+        attempt.leave_alone(fairy)
+        return
+    if attempt.leaves_older_to_door(dialect):
         return
     if not attempt.active or any(fairy is own for own in attempt.fairies):
         return

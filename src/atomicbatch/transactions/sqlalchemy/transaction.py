@@ -19,10 +19,12 @@ from sqlalchemy.pool import StaticPool
 from atomicbatch import doors, guard
 from atomicbatch.model import Batch
 from atomicbatch.transactions.around import around
+from atomicbatch.transactions.drivers import DriverTransaction
 from atomicbatch.transactions.sqlalchemy.attempt import SQLAlchemyAttempt
 from atomicbatch.transactions.sqlalchemy.hook import install
 from atomicbatch.transactions.sqlalchemy.joining import Joining
 from atomicbatch.transactions.sqlalchemy.options import Options
+from atomicbatch.transactions.sqlalchemy.together import Together
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -114,6 +116,10 @@ class SQLAlchemyTransaction:
     def outside(self) -> tuple[sa.Engine | str | os.PathLike[str], ...]:
         """What batches leave alone."""
         return self._options.outside + self._options.names
+
+    def together_with(self, other: object) -> Together | None:
+        """Make one adapter of this one and a DriverTransaction; None: it is none."""
+        return Together(self._options, other) if isinstance(other, DriverTransaction) else None
 
     def rehearsal(self) -> SQLAlchemyTransaction:
         """Make one that leaves no engine alone, for batches of which nothing may be stored."""

@@ -4,6 +4,7 @@ The join of sqlite3: connections of the app's work in the batch's transaction. I
     databases.py  which database a connection leads to
     pragmas.py    pragmas: which belong to a connection, and what they are on one
     likeness.py   what of the app's connection the batch's own has to have
+    built_in.py   built-in functions whose names the app's have taken
     connections.py  the batch's own connection; cursors move to it and back
     link.py       how the join's steps are run on it
     inside.py     one thread of a batch at a time

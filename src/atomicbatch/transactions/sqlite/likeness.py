@@ -11,6 +11,7 @@ import sqlite3
 from typing import Any
 
 from atomicbatch.doors.sqlite_origins import Origin
+from atomicbatch.transactions.sqlite.built_in import can_be_put_back, is_built_in, put_back
 from atomicbatch.transactions.sqlite.pragmas import FIXED, LIKE, SWITCHED, State
 
 _OURS = (sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_TRANSACTION)
@@ -79,15 +80,19 @@ class Likeness:
 
     def _make(self, wanted: Made) -> str:
         left = {key for key, made in self._made.items() if key not in wanted}
-        if any(kind == "function" and name in self._built_in() for kind, name, _ in left):
+        functions = {key for key in left if key[0] == "function"}
+        built_in = {key for key in functions if is_built_in(self._connection, key[1])}
+        if not all(can_be_put_back(name) for _, name, _ in built_in):
             return (
                 "one connection replaces a built-in SQL function by a Python function, and another "
                 "connection does not; register it on all of them, or give it another name"
             )
-        # A function of SQLite's can be replaced, but not taken away by Python.
-        kept = {key: self._made[key] for key in left if key[0] == "function"}
+        # Other functions stay: a statement that calls them was wrong without them.
+        kept = {key: self._made[key] for key in functions - built_in}
         try:
-            for key in left - kept.keys():
+            for _, name, count in built_in:
+                put_back(self._connection, name, count)
+            for key in left - functions:
                 _take_away(self._connection, key, self._made[key][0])
             for key, made in wanted.items():
                 if self._made.get(key) != made:
@@ -99,12 +104,6 @@ class Likeness:
             )
         self._made = kept | wanted
         return ""
-
-    def _built_in(self) -> set[str]:
-        rows = sqlite3.Cursor(self._connection).execute(
-            "SELECT name FROM pragma_function_list WHERE builtin"
-        )
-        return {str(name) for (name,) in rows}
 
 
 def _make(connection: sqlite3.Connection, key: tuple[str, str, int], made: tuple[Any, ...]) -> None:

@@ -25,9 +25,15 @@ Wanted = dict[Database, State]
 
 
 class Memory:
-    """What all batches of one adapter share."""
+    """
+    What all batches of one adapter share.
 
-    def __init__(self) -> None:
+    Args:
+        max_batches: How many may work on one database of a server at a time; None: 16.
+    """
+
+    def __init__(self, max_batches: int | None = None) -> None:
+        self._most_connections = max_batches or _MOST_CONNECTIONS
         self._lock = threading.Lock()
         self._turns: dict[object, Turn] = {}
         # By the batch's identity, which is kept, so that it is not used again.
@@ -52,7 +58,7 @@ class Memory:
             if slots is None:
                 if len(self._slots) >= _MOST_TURNS:
                     self._slots = {one: line for one, line in self._slots.items() if line.is_used}
-                slots = self._slots[key] = Slots(_MOST_CONNECTIONS)
+                slots = self._slots[key] = Slots(self._most_connections)
             return slots
 
     def want(self, batch: Batch, database: Database, state: State) -> None:
