@@ -36,6 +36,27 @@ MOST_TRIPS: dict[Cell, float] = {("create", 100): 6, ("create", 1000): 6, ("mix"
 """How long a batch may wait for a PostgreSQL server at a distance, in round trips."""
 
 
+class Door(NamedTuple):
+    """What a driver's door may cost a statement outside of batches: the one or the other."""
+
+    microseconds: float = 0.0
+    share: float = 0.0
+    """Of what the statement takes as a whole."""
+
+
+MOST_DOOR: dict[str, Door] = {
+    "sqlite3": Door(microseconds=3.0),
+    "aiosqlite": Door(share=0.05),
+    "psycopg": Door(share=0.05),
+    "psycopg2": Door(share=0.05),
+    "asyncpg": Door(share=0.05),
+    "PyMySQL": Door(share=0.05),
+    "mysqlclient": Door(share=0.05),
+    "aiomysql": Door(share=0.05),
+    "asyncmy": Door(share=0.05),
+}
+
+
 def met(measured: float, most: float) -> str:
     """Say whether a figure that must not be exceeded is kept."""
     return "met" if measured <= most else "MISSED"
