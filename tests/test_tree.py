@@ -44,6 +44,7 @@ def _says_nothing(line: ast.stmt) -> bool:
 # Tests of what several files do together: they have no source of their name, for the reason beside.
 TOGETHER = {
     "docs/": "what the documents say",
+    "beside/": "whoever else changes the same places of drivers and of Python",
     "examples/": "the examples and how-tos, run as they stand",
     "server/faults/": "kills, hang-ups, stalls and crowds, of a whole server",
     "server/test_google_client.py": "another program's client against a whole server",
