@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -72,4 +73,7 @@ def note_memory(connection: Connection, watch: Watch) -> None:
 
 def change_sqlite3(module: ModuleType) -> None:
     """Let sqlite3.connect give connections of ours; also where it was imported by name."""
-    patches.change_everywhere(module.connect, _connecting, why=WHY)
+    # Three names of one function, unless somebody has wrapped one of them (OpenTelemetry, ddtrace).
+    modules = (module, *map(import_module, ("sqlite3.dbapi2", "_sqlite3")))
+    for connect in {id(one.connect): one.connect for one in modules}.values():
+        patches.change_everywhere(connect, _connecting, why=WHY)

@@ -17,7 +17,7 @@ from atomicbatch.transactions.servers.introduction import (
     make_alike,
 )
 from atomicbatch.transactions.servers.links import AsyncLink
-from atomicbatch.transactions.servers.real import SEVER_SECONDS, Host, ServerReal, opened
+from atomicbatch.transactions.servers.real import SEVER_SECONDS, Host, ServerReal, bare, opened
 
 
 class AsyncReal(ServerReal):
@@ -70,7 +70,7 @@ class AsyncReal(ServerReal):
 
     async def _open(self, owner: Any) -> None:
         adopt, opening = opened(self.kind, owner)
-        self.wire = await opening
+        self.wire = bare(await opening)
         if adopt is not None:
             await adopt(self.wire)
         self._stopper = self._make_stopper()

@@ -243,6 +243,13 @@ def opened(kind: Kind, connection: Any) -> Any:
     return kind.adopt, opener()
 
 
+def bare(connection: Any) -> Any:
+    """Look through what tracers wrap connections in (wrapt): doors see what is inside."""
+    while (inner := getattr(connection, "__wrapped__", None)) is not None:
+        connection = inner
+    return connection
+
+
 def _run(kind: Kind, wire: Any, text: str, seconds: float) -> None:
     """Run a statement on another connection like the batch's own."""
     driver: Any = kind.driver

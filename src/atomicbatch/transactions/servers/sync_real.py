@@ -16,7 +16,7 @@ from atomicbatch.transactions.servers.introduction import (
     make_alike,
 )
 from atomicbatch.transactions.servers.links import SyncLink
-from atomicbatch.transactions.servers.real import SEVER_SECONDS, Host, ServerReal, opened
+from atomicbatch.transactions.servers.real import SEVER_SECONDS, Host, ServerReal, bare, opened
 from atomicbatch.transactions.sqlite.inside import Inside
 
 
@@ -80,7 +80,8 @@ class SyncReal(ServerReal):
         self._slots = slots
 
     def _open(self, owner: Any) -> None:
-        adopt, self.wire = opened(self.kind, owner)
+        adopt, wire = opened(self.kind, owner)
+        self.wire = bare(wire)
         if adopt is not None:
             adopt(self.wire)
         self._stopper = self._make_stopper()
