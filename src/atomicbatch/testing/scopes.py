@@ -16,6 +16,7 @@ from atomicbatch.transactions.around import around
 from atomicbatch.transactions.drivers import Joining
 from atomicbatch.transactions.nested.batches import NestedAttempt
 from atomicbatch.transactions.nested.layers import Layer
+from atomicbatch.transactions.nested.wires import Wires
 from atomicbatch.transactions.sqlite import calls
 from atomicbatch.transactions.sqlite.memory import Memory
 
@@ -34,6 +35,7 @@ class Scopes:
     def __init__(self, outside: Iterable[str] = ()) -> None:
         self._allowed = Allowed(tuple(outside))
         self._memory = Memory()
+        self._wires = Wires()
         self._open: list[tuple[str, Layer]] = []
         # The scopes of the fixtures that are being set up, the innermost last.
         self._setting_up: list[str] = []
@@ -53,7 +55,7 @@ class Scopes:
         """Open a layer inside of those that are open."""
         if not self._open:
             self._begin()
-        layer = Layer(self._allowed, self._open[-1][1] if self._open else None)
+        layer = Layer(self._allowed, self._open[-1][1] if self._open else None, self._wires)
         self._open.append((scope, layer))
         self._follow()
         return layer
@@ -97,6 +99,7 @@ class Scopes:
 
     def _end(self) -> None:
         around.clear()
+        self._wires.stop()
         self._watching.take_away()
         self._current_call.take_away()
 

@@ -7,6 +7,10 @@ fixtures around it and those of batches inside of it. In reading order::
 
     links.py    how BEGIN, COMMIT and ROLLBACK are done on the outer transaction's connection
     files.py    the transaction inside of one in an SQLite database
+    servers.py  likewise in a server's database
+    wires.py    the event loop on which connections of async drivers live meanwhile
+    watch.py    what cannot be undone is refused, and said
+    covered.py  what would end with a transaction inside is refused
     layers.py   a layer: everything that is stored for a time, and undone at its end
     batches.py  one attempt at a batch inside of a layer
 """

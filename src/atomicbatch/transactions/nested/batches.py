@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
+from atomicbatch.doors.server_uses import Kind
+from atomicbatch.errors import TransactionError
 from atomicbatch.guard import Allowed
+from atomicbatch.join.checkout import OVER
 from atomicbatch.model import Batch
 from atomicbatch.transactions.nested.files import NestedFile
 from atomicbatch.transactions.nested.layers import Layer
-from atomicbatch.transactions.servers.attempt import DriverAttempt
+from atomicbatch.transactions.nested.servers import NestedAsync, NestedSync, WiredUse
+from atomicbatch.transactions.servers.attempt import DriverAttempt, Uses
+from atomicbatch.transactions.servers.introduction import Introduction
+from atomicbatch.transactions.servers.real import ServerReal
+from atomicbatch.transactions.slots import Slots
 from atomicbatch.transactions.sqlite.databases import Database
 from atomicbatch.transactions.sqlite.memory import Memory
 from atomicbatch.transactions.sqlite.real import Real
@@ -32,34 +38,50 @@ class NestedAttempt(DriverAttempt):
     ) -> None:
         super().__init__(memory, allowed, batch, deadline)
         self._layer = layer
+        self._prefix = f"ab{layer.depth + 1}"
+
+    def slots(self, key: tuple[str, ...]) -> Slots:
+        return self._layer.line(key)
 
     def use_of(self, connection: Any, *, executes: bool) -> Any:
         connection._atomicbatch.opened_in = None
         return super().use_of(connection, executes=executes)
 
+    def _make_use(self, connection: Any, kind: Kind) -> Uses:
+        if kind.is_async:
+            return WiredUse(self, connection, kind, self._layer.wires)
+        return super()._make_use(connection, kind)
+
     def _real(self, database: Database) -> Real:
         outer = self._layer.file(database)
         with self._lock:
+            if not self.active:
+                raise TransactionError(OVER)
             real: Real | None = self._reals.get(database.key)
             if real is None:
-                real = _File(self, self._layer, database, outer)
+                real = NestedFile(self, database, outer, self._prefix, self._layer.batches)
                 self._reals[database.key] = real
             return real
 
-
-class _File(NestedFile):
-    """The batch's transaction, known to its layer while it is open."""
-
-    def __init__(
-        self, attempt: NestedAttempt, layer: Layer, database: Database, outer: Real
-    ) -> None:
-        super().__init__(attempt, database, outer, f"ab{layer.depth + 1}")
-        self._layer = layer
-
-    def _open(self, state: Any, adopted: sqlite3.Connection | None, at_once: bool) -> None:
-        super()._open(state, adopted, at_once)
-        self._layer.batches[self.database.key] = self.ended
-
-    def _close(self) -> None:
-        self._layer.batches.pop(self.database.key, None)
-        super()._close()
+    def _real_of(
+        self,
+        introduction: Introduction,
+        kind: Kind,
+        make: type[ServerReal],  # noqa: ARG002  # others are made here
+    ) -> Any:
+        layer = self._layer
+        outer = layer.server(introduction, kind)
+        with self._lock:
+            if not self.active:
+                raise TransactionError(OVER)
+            real = self._reals.get(introduction.key)
+            if real is None:
+                more = (outer, self._prefix, layer.batches)
+                if kind.is_async:
+                    real = NestedAsync(self, kind, introduction, layer.wires, *more)
+                else:
+                    real = NestedSync(self, kind, introduction, *more)
+                self._reals[introduction.key] = real
+        real.check_kind(kind)
+        real.check_alike(introduction)
+        return real

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from collections.abc import Hashable
 
 from atomicbatch.errors import BrokenTransactionError
 from atomicbatch.join.savepoints import Savepoints
@@ -14,6 +16,8 @@ from atomicbatch.transactions.sqlite.locks import WriteLock
 from atomicbatch.transactions.sqlite.pragmas import State
 from atomicbatch.transactions.sqlite.real import Host, Real
 
+Opened = dict[Hashable, threading.Event]
+"""Transactions that are open, by their databases' keys: the event is set at their end."""
 GONE = "the database itself has rolled back everything that the transaction around it had done"
 
 
@@ -26,10 +30,19 @@ class NestedFile(Real):
         database: The database.
         outer: The transaction around it; it is begun if it has not been.
         prefix: What the names of its savepoints begin with.
+        opened: Where it is noted while it is open; None: nowhere.
     """
 
-    def __init__(self, attempt: Host, database: Database, outer: Real, prefix: str) -> None:
+    def __init__(
+        self,
+        attempt: Host,
+        database: Database,
+        outer: Real,
+        prefix: str,
+        opened: Opened | None = None,
+    ) -> None:
         self._outer = outer
+        self._opened = opened
         self._root = f"{prefix}_0"
         super().__init__(attempt, database)
         transaction = self.transaction
@@ -57,6 +70,8 @@ class NestedFile(Real):
         transaction.connection.state = self.link
         run(transaction.begin(), self.link)
         transaction.mark_open()
+        if self._opened is not None:
+            self._opened[self.database.key] = self.ended
         self._attempt.check()
 
     def commit(self) -> None:
@@ -75,6 +90,8 @@ class NestedFile(Real):
                 # Its beginning has failed in the last moment.
                 self.link.rollback()
         finally:
+            if self._opened is not None:
+                self._opened.pop(self.database.key, None)
             self.transaction.mark_given_back()
             self.ended.set()
             turn, self._turn = self._turn, None

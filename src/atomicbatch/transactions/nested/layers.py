@@ -6,21 +6,28 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Hashable
-from typing import Any, Protocol
+from functools import partial
+from inspect import isawaitable
+from typing import Any
 
+from atomicbatch.doors.server_uses import Kind
 from atomicbatch.doors.sqlite_origins import Origin
 from atomicbatch.errors import TransactionError, kind_of
 from atomicbatch.guard import Allowed
 from atomicbatch.guard.callers import caller
 from atomicbatch.join.checkout import OVER
-from atomicbatch.join.savepoints import Savepoints
-from atomicbatch.join.stack import Virtual
 from atomicbatch.join.status import Phase
 from atomicbatch.model import Batch
-from atomicbatch.sql.kinds import Kind
-from atomicbatch.transactions.nested.files import NestedFile
+from atomicbatch.transactions.nested.covered import CoveredSavepoints
+from atomicbatch.transactions.nested.files import NestedFile, Opened
+from atomicbatch.transactions.nested.servers import NestedAsync, NestedSync, Wired, WiredUse
 from atomicbatch.transactions.nested.watch import LayerWatch
-from atomicbatch.transactions.servers.attempt import DriverAttempt
+from atomicbatch.transactions.nested.wires import Wires
+from atomicbatch.transactions.servers.attempt import DriverAttempt, Uses
+from atomicbatch.transactions.servers.introduction import Introduction
+from atomicbatch.transactions.servers.real import ServerReal
+from atomicbatch.transactions.servers.sync_real import SyncReal
+from atomicbatch.transactions.slots import Slots
 from atomicbatch.transactions.sqlite.databases import Database
 from atomicbatch.transactions.sqlite.memory import Memory
 from atomicbatch.transactions.sqlite.pragmas import State
@@ -38,13 +45,6 @@ _MEANWHILE = (
 )
 
 
-class Ended(Protocol):
-    """What tells that a transaction is over: ``threading.Event``."""
-
-    def wait(self, timeout: float) -> bool:
-        """Wait for it; tell whether it is."""
-
-
 class Layer(DriverAttempt):
     """
     An attempt of which nothing is ever committed; it may be inside of another one.
@@ -54,23 +54,26 @@ class Layer(DriverAttempt):
     Args:
         allowed: What is left alone: what is done with it stays.
         outer: The layer around it. Where that has begun, there is a savepoint of it here.
+        wires: Where wires of async drivers live.
 
     Attributes:
-        outer: The same.
+        outer, wires: The same.
         inner: The layer inside of it that is open, or None.
         watch: What the drivers' doors ask.
         whole: The call.
         batches: The transactions of batches inside of it that are open, by their databases.
     """
 
-    def __init__(self, allowed: Allowed, outer: Layer | None) -> None:
+    def __init__(self, allowed: Allowed, outer: Layer | None, wires: Wires) -> None:
         super().__init__(Memory(), allowed, Batch(()), 0.0)
         self.outer = outer
+        self.wires = wires
         self.inner: Layer | None = None
         self.depth: int = 0 if outer is None else outer.depth + 1
         self.watch = LayerWatch(self, allowed)
         self.whole = self.call()
-        self.batches: dict[Hashable, Ended] = {}
+        self.batches: Opened = {}
+        self._lines: dict[Hashable, Slots] = {}
         if outer is not None:
             outer.inner = self
 
@@ -97,7 +100,9 @@ class Layer(DriverAttempt):
         self.phase = Phase.UNDONE
         for real in self.begun:
             try:
-                real.rollback()
+                done = real.rollback()
+                if isawaitable(done):
+                    self.wires.run(done)
             except Exception as error:
                 self.escaped(f"it could not be rolled back ({kind_of(error)})").__cause__ = error
         self.whole.ended = True
@@ -116,6 +121,20 @@ class Layer(DriverAttempt):
         if use is not None and executes and self.batches:
             self._let_batch_end(use.real.database.key)
         return use
+
+    def server_use_of(self, connection: Any, kind: Kind, *, executes: bool) -> Uses | None:
+        use = super().server_use_of(connection, kind, executes=executes)
+        if use is not None and use._real is not None and executes and self.batches:
+            self._let_batch_end(use._real.introduction.key)
+        return use
+
+    def _make_use(self, connection: Any, kind: Kind) -> Uses:
+        if kind.is_async:
+            return WiredUse(self, connection, kind, self.wires)
+        return super()._make_use(connection, kind)
+
+    def check_place(self, kind: Kind) -> None:
+        """Anywhere: nobody else is there who would have to wait, and wires have their own loop."""
 
     def _let_batch_end(self, key: Hashable) -> None:
         ended = self.batches.get(key)
@@ -142,7 +161,7 @@ class Layer(DriverAttempt):
                     real = Real(self, database)
                 else:
                     real = NestedFile(self, database, outer, self._prefix)
-                real.transaction.savepoints = LayerSavepoints(self, key, real, self._prefix)
+                real.transaction.savepoints = self._covered(key, real)
                 self._reals[key] = real
             return real
 
@@ -151,6 +170,10 @@ class Layer(DriverAttempt):
     @property
     def _prefix(self) -> str:
         return f"ab{self.depth}" if self.depth else "ab"
+
+    def _covered(self, key: Hashable, real: Any) -> CoveredSavepoints:
+        check = partial(self.check_uncovered, key)
+        return CoveredSavepoints(real.transaction, self._prefix, check)
 
     def _begun_around(self, key: Hashable) -> Any:
         """The innermost transaction in a database that has begun around this layer."""
@@ -161,6 +184,57 @@ class Layer(DriverAttempt):
                 return real
             layer = layer.outer
         return None
+
+    def slots(self, key: tuple[str, ...]) -> Slots:  # noqa: ARG002
+        return Slots(1)  # there is no other
+
+    def line(self, key: Hashable) -> Slots:
+        """The line for batches inside of it that work in a server's database."""
+        with self._lock:
+            return self._lines.setdefault(key, Slots(1))
+
+    def _real_of(
+        self,
+        introduction: Introduction,
+        kind: Kind,
+        make: type[ServerReal],  # noqa: ARG002  # others are made here
+    ) -> Any:
+        real = self.server(introduction, kind)
+        if self.batches:
+            self._let_batch_end(introduction.key)
+        return real
+
+    def server(self, introduction: Introduction, kind: Kind) -> Any:
+        """The transaction in a server's database, which may not have begun."""
+        key = introduction.key
+        with self._lock:
+            if not self.active:
+                raise TransactionError(OVER)
+            real = self._reals.get(key)
+            if real is None:
+                real = self._reals[key] = self._make_server(introduction, kind)
+                real.transaction.savepoints = self._covered(key, real)
+        real.check_kind(kind)
+        real.check_alike(introduction)
+        if not real.transaction.is_open:
+            self.check_uncovered(key)
+        return real
+
+    def _make_server(self, introduction: Introduction, kind: Kind) -> ServerReal:
+        outer = self._begun_around(introduction.key)
+        if outer is None:
+            if kind.is_async:
+                return Wired(self, kind, introduction, self.wires)
+            return SyncReal(self, kind, introduction)
+        outer.check_kind(kind)
+        outer.check_alike(introduction)
+        if kind.is_async:
+            return NestedAsync(self, kind, introduction, self.wires, outer, self._prefix)
+        return NestedSync(self, kind, introduction, outer, self._prefix)
+
+    def _is_left_alone(self, connection: Any, kind: Kind) -> bool:
+        named = kind.named
+        return self._allowed.allows((named.name, *caller().libraries), named.place(connection))
 
     def _leaves_alone(self, database: Database) -> bool:
         # What is logged into a database is undone as well, unlike in a batch.
@@ -207,32 +281,3 @@ class _Use(ConnectionUse):
 
 
 Layer._kind_of_use = _Use
-
-
-class LayerSavepoints(Savepoints):
-    """
-    The savepoints of a layer: writes are refused that would be undone too early.
-
-    Args:
-        layer: Whose they are.
-        key: Of the database.
-        real: Its transaction there.
-        prefix: What their names begin with.
-    """
-
-    __slots__ = ("_key", "_layer")
-
-    def __init__(self, layer: Layer, key: Hashable, real: Real, prefix: str) -> None:
-        super().__init__(real.transaction.connection, real.transaction.settings, prefix)
-        self._layer = layer
-        self._key = key
-
-    def before(self, virtual: Virtual, kind: Kind) -> list[str]:
-        if kind is not Kind.READ and self._layer.inner is not None:
-            self._layer.check_uncovered(self._key)
-        return super().before(virtual, kind)
-
-    def note_alone(self, kind: Kind) -> None:
-        if kind is not Kind.READ and self._layer.inner is not None:
-            self._layer.check_uncovered(self._key)
-        super().note_alone(kind)

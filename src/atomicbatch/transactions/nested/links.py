@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 
-class NestedLink:
+class _Link:
     """
     The outer transaction's link, by which the join's steps are run, but for BEGIN and the end.
 
@@ -19,13 +19,20 @@ class NestedLink:
         is_begun: Tells whether it has been set on the connection, or was put off so far.
     """
 
+    ends_in_one = False
+    """There is no COMMIT with which the release of the savepoint could go along."""
+
     def __init__(self, outer: Any, root: str, is_begun: Callable[[], bool]) -> None:
         self._outer = outer
-        self._root = root
         self._is_begun = is_begun
+        self._undoing = (f"ROLLBACK TO SAVEPOINT {root}", f"RELEASE SAVEPOINT {root}")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._outer, name)
+
+
+class NestedLink(_Link):
+    """For threads."""
 
     def begin(self) -> None:
         """Nothing: the savepoint comes next."""
@@ -33,16 +40,22 @@ class NestedLink:
     def commit(self) -> None:
         """Nothing: the savepoint has been released."""
 
-    def commit_after(self, texts: Sequence[str]) -> None:
-        """Release the savepoint."""
-        self._outer.send(texts)
-
     def rollback(self) -> None:
         """Undo everything since the savepoint."""
         if self._is_begun():
-            self._outer.send(undoing(self._root))
+            self._outer.send(self._undoing)
 
 
-def undoing(root: str) -> list[str]:
-    """What undoes all since a savepoint, and the savepoint."""
-    return [f"ROLLBACK TO SAVEPOINT {root}", f"RELEASE SAVEPOINT {root}"]
+class NestedAsyncLink(_Link):
+    """For event loops."""
+
+    async def begin(self) -> None:
+        """Nothing: the savepoint comes next."""
+
+    async def commit(self) -> None:
+        """Nothing: the savepoint has been released."""
+
+    async def rollback(self) -> None:
+        """Undo everything since the savepoint."""
+        if self._is_begun():
+            await self._outer.send(self._undoing)

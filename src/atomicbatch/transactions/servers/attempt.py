@@ -116,11 +116,14 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
                 "a handler uses a connection whose transaction was begun before the batch; commit "
                 "or roll it back before, or open a connection within the call"
             )
-        made: Uses = (AsyncUse if kind.is_async else SyncUse)(self, connection, kind)
+        made = self._make_use(connection, kind)
         # In the place of a connection that had the same identity, perhaps.
         call.uses[id(connection)] = made
         call.hold(made)
         return made
+
+    def _make_use(self, connection: Any, kind: Kind) -> Uses:
+        return (AsyncUse if kind.is_async else SyncUse)(self, connection, kind)
 
     def _is_left_alone(self, connection: Any, kind: Kind) -> bool:
         named = kind.named
