@@ -82,6 +82,7 @@ TOGETHER = {
     "transactions/sqlalchemy/test_time_limit_wsgi.py": "databases that fall silent",
     "transactions/sqlalchemy/test_logs.py": "what operators are told of a batch",
     "transactions/sqlalchemy/test_seal.py": "what runs right before COMMIT",
+    "testing/test_plugin_servers.py": "suites of others, on servers' databases",
     "test_exported_members.py": "the front door",
     "test_layers.py": "who imports whom",
     "test_tree.py": "this",
@@ -148,10 +149,11 @@ THROUGH = {
     "transactions/__init__.py": "test_exported_members.py",
     "transactions/joining.py": "transactions/test_drivers.py",
     "testing/following.py": "testing/test_plugin.py",
-    "testing/scopes.py": "testing/test_plugin.py",
     "transactions/around.py": "testing/test_plugin.py",
     # They are there for tests.
-    "transactions/nested/*.py": "testing/test_plugin.py",
+    "transactions/nested/servers.py": "testing/test_plugin_servers.py",
+    "transactions/nested/wires.py": "testing/test_plugin_servers.py",
+    "transactions/nested/*.py": "testing/test_scopes.py",
     # What a handler does alone, it does in a batch: every file of an adapter is there for that.
     "transactions/sqlite/*.py": "transactions/drivers/test_oracle.py",
     "transactions/servers/*.py": "transactions/servers/test_attempt.py",

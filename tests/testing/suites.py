@@ -5,28 +5,39 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 import anyio.pytest_plugin
 import pytest
 import pytest_asyncio.plugin
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
 
 from atomicbatch.testing import plugin
 
 # What suites import is kept between runs: pytester forgets what was first imported in one.
-import aiosqlite  # noqa: F401  # isort: skip
-import anyio._backends._asyncio  # isort: skip
-import django.core.management  # noqa: F401  # isort: skip
-import fastapi.testclient  # noqa: F401  # isort: skip
-import flask  # noqa: F401  # isort: skip
-import flask_sqlalchemy  # noqa: F401  # isort: skip
-import httpx  # noqa: F401  # isort: skip
-import litestar.testing  # noqa: F401  # isort: skip
-import peewee  # noqa: F401  # isort: skip
-import sqlalchemy.dialects.sqlite.aiosqlite  # isort: skip
-import sqlalchemy.ext.asyncio  # noqa: F401  # isort: skip
-import sqlmodel  # noqa: F401  # isort: skip
+for _name in (
+    "aiosqlite",
+    "anyio._backends._asyncio",
+    "atomicbatch.asgi",
+    "atomicbatch.transactions.sqlalchemy",
+    "atomicbatch.wsgi",
+    "django.core.management",
+    "fastapi.testclient",
+    "flask_sqlalchemy",
+    "httpx",
+    "litestar.testing",
+    "peewee",
+    "psycopg",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlmodel",
+):
+    import_module(_name)
 
+# Whoever looks at rows uses another driver than apps do, where there is one.
+PLAIN = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 PLUGINS = (plugin, pytest_asyncio.plugin, anyio.pytest_plugin)
 
 SYNC = """
@@ -82,15 +93,17 @@ class Project:
             head = "from stored import stored\n" if name.startswith("test") else ""
             (self.pytester.path / f"{name}.py").write_text(head + text, "utf-8")
 
-    def run(
-        self, *options: str, rolled_back: bool | None = True, outside: Sequence[str] = ()
-    ) -> pytest.RunResult:
+    def run(self, rolled_back: bool | None = True, outside: Sequence[str] = ()) -> pytest.RunResult:
+        """Run its tests in this process, with the settings that :meth:`configure` takes."""
+        self.configure(rolled_back, outside)
+        return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", plugins=PLUGINS)
+
+    def configure(self, rolled_back: bool | None = True, outside: Sequence[str] = ()) -> None:
         """
-        Run its tests.
+        Write its settings.
 
         Args:
-            options: More for pytest.
-            rolled_back: The setting; None: it is not there.
+            rolled_back: The setting of that name; None: it is not there.
             outside: The setting of that name.
         """
         settings = [
@@ -105,8 +118,6 @@ class Project:
             settings.append("atomicbatch_outside =")
             settings += [f"    {name}" for name in outside]
         (self.pytester.path / "pytest.ini").write_text("\n".join(settings) + "\n", "utf-8")
-        options = ("-p", "no:cacheprovider", *options)
-        return self.pytester.runpytest_inprocess(*options, plugins=PLUGINS)
 
     def stored(self) -> list[str]:
         """The rows that are there when it has ended."""
@@ -132,3 +143,48 @@ class Project:
         self.forget()
         self.run().assert_outcomes(passed=2)
         assert self.stored() == []
+
+
+class ServerProject(Project):
+    """
+    A project whose database is a server's.
+
+    Args:
+        pytester: pytest's own tool.
+        url: Of the database, as SQLAlchemy writes it.
+    """
+
+    def __init__(self, pytester: pytest.Pytester, url: str) -> None:
+        super().__init__(pytester)
+        self.url = url
+        family = url.partition("+")[0]
+        self._engine = sa.create_engine(
+            sa.make_url(url).set(drivername=PLAIN[family]), poolclass=NullPool
+        )
+        with self._engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE IF EXISTS orders"))
+            connection.execute(sa.text("CREATE TABLE orders (product VARCHAR(20) PRIMARY KEY)"))
+        plain = self._engine.url.render_as_string(hide_password=False)
+        pytester.makepyfile(
+            stored=f"""
+                import sqlalchemy as sa
+                from sqlalchemy.pool import NullPool
+                from atomicbatch.guard import aside
+
+                engine = sa.create_engine({plain!r}, poolclass=NullPool)
+
+                def stored():
+                    '''What anybody else sees.'''
+                    with aside(), engine.connect() as connection:
+                        return list(connection.scalars(sa.text("SELECT product FROM orders")))
+            """
+        )
+
+    def stored(self) -> list[str]:
+        with self._engine.connect() as connection:
+            rows = connection.scalars(sa.text("SELECT product FROM orders ORDER BY product"))
+            return list(rows)
+
+    def forget(self) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.text("DELETE FROM orders"))

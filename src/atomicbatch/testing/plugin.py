@@ -75,6 +75,7 @@ def _scopes(config: pytest.Config) -> Scopes:
 
 
 def _undone(request: pytest.FixtureRequest) -> Iterator[None]:
+    __tracebackhide__ = True
     scopes = _scopes(request.config)
     layer = scopes.open(request.scope)
     yield
@@ -122,6 +123,7 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
     """What a fixture stores lasts as long as its scope."""
+    __tracebackhide__ = True
     scopes = request.config.stash.get(_SCOPES, None)
     if scopes is None:
         return (yield)
@@ -132,6 +134,7 @@ def pytest_fixture_setup(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """A test fails that has done what cannot be undone, also where the app has hidden that."""
+    __tracebackhide__ = True
     scopes = item.config.stash.get(_SCOPES, None)
     if scopes is None:
         return (yield)
@@ -139,6 +142,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 def _checked(scopes: Scopes) -> Generator[None, Any, Any]:
+    __tracebackhide__ = True
     before = scopes.problem()
     try:
         result = yield

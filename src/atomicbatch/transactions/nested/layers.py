@@ -100,9 +100,7 @@ class Layer(DriverAttempt):
         self.phase = Phase.UNDONE
         for real in self.begun:
             try:
-                done = real.rollback()
-                if isawaitable(done):
-                    self.wires.run(done)
+                self._roll_back(real)
             except Exception as error:
                 self.escaped(f"it could not be rolled back ({kind_of(error)})").__cause__ = error
         self.whole.ended = True
@@ -172,7 +170,7 @@ class Layer(DriverAttempt):
         return f"ab{self.depth}" if self.depth else "ab"
 
     def _covered(self, key: Hashable, real: Any) -> CoveredSavepoints:
-        check = partial(self.check_uncovered, key)
+        check = partial(self.uncover, key)
         return CoveredSavepoints(real.transaction, self._prefix, check)
 
     def _begun_around(self, key: Hashable) -> Any:
@@ -217,7 +215,7 @@ class Layer(DriverAttempt):
         real.check_kind(kind)
         real.check_alike(introduction)
         if not real.transaction.is_open:
-            self.check_uncovered(key)
+            self.uncover(key)
         return real
 
     def _make_server(self, introduction: Introduction, kind: Kind) -> ServerReal:
@@ -243,7 +241,7 @@ class Layer(DriverAttempt):
         )
 
     def _begin_real(self, real: Real, state: State, connection: sqlite3.Connection) -> None:
-        self.check_uncovered(real.database.key)
+        self.uncover(real.database.key)
         super()._begin_real(real, state, connection)
 
     def close_private(self, real: Real) -> None:
@@ -256,18 +254,48 @@ class Layer(DriverAttempt):
                 found.rollback()
             layer = layer.outer
 
-    def check_uncovered(self, key: Hashable) -> None:
-        """Refuse what would be undone too early: with a layer inside of this one."""
+    def uncover(self, key: Hashable) -> None:
+        """
+        Before something is stored here: end what is open inside, if that has stored nothing.
+
+        Its end would undo what is stored here now. If it has stored something, that is refused.
+        """
+        covering = self._open_inside(key)
+        if not covering:
+            return
+        if any(layer._reals[key].transaction.wrote for layer in covering) or self.wires.are_here():
+            self.refuse(
+                "a fixture stores something for longer than what fixtures of a narrower scope "
+                "have stored already, with which it would be undone; let those request it, so "
+                "that it comes first"
+            )
+        for layer in covering:
+            layer.forget(key)
+
+    def _open_inside(self, key: Hashable) -> list[Layer]:
+        """The layers inside that have begun in a database, the innermost first."""
+        found: list[Layer] = []
         layer = self.inner
         while layer is not None:
             real = layer._reals.get(key)
             if real is not None and real.transaction.is_open:
-                self.refuse(
-                    "a fixture stores something for longer than what is stored already by "
-                    "fixtures of a narrower scope, with which it would be undone; let those "
-                    "request it, so that it comes first"
-                )
+                found.insert(0, layer)
             layer = layer.inner
+        return found
+
+    def forget(self, key: Hashable) -> None:
+        """End a transaction that has stored nothing, as if it had never begun."""
+        real = self._reals.pop(key)
+        uses = self.whole.uses
+        for identity, use in list(uses.items()):
+            if getattr(use, "real", None) is real or getattr(use, "_real", None) is real:
+                del uses[identity]
+        self._roll_back(real)
+
+    def _roll_back(self, real: Any) -> None:
+        done = real.rollback()
+        if isawaitable(done):
+            self.wires.run(done)
 
 
 class _Use(ConnectionUse):
@@ -275,9 +303,12 @@ class _Use(ConnectionUse):
 
     def note_close(self) -> None:
         layer = self.checkout.transaction.status
-        if self.real.adopted is not None and isinstance(layer, Layer):
-            layer.close_private(self.real)
-        super().note_close()
+        if self.real.adopted is None or not isinstance(layer, Layer):
+            super().note_close()
+            return
+        layer.close_private(self.real)
+        self._is_closed = self.checkout.closed = True
+        self.checkout.virtual = None
 
 
 Layer._kind_of_use = _Use

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import mmap
+import os
 from typing import Any
 
-from atomicbatch.errors import BrokenTransactionError, TransactionError
+from atomicbatch.errors import NotBatchableError, TransactionError
 from atomicbatch.guard import Allowed, Watch
+from atomicbatch.guard import watch as guard
 from atomicbatch.guard.callers import Caller, caller
 from atomicbatch.guard.watch import Driver, library_of, said
 
@@ -29,6 +31,7 @@ class LayerWatch(Watch):
         self._entering = False
         self.joined = joined
         self._told = told
+        self._heard: TransactionError | None = None
 
     def elsewhere(self) -> Watch:
         """What watches a process that was forked; its parent hears of what it was refused."""
@@ -45,10 +48,11 @@ class LayerWatch(Watch):
 
     def told_by_child(self) -> TransactionError | None:
         """What a process that was forked has been refused, or None."""
-        if self._told is None:
-            return None
-        text = bytes(self._told).rstrip(b"\0")
-        return BrokenTransactionError(text.decode("utf-8", "replace")) if text else None
+        if self._heard is None and self._told is not None:
+            text = bytes(self._told).rstrip(b"\0")
+            if text:
+                self._heard = NotBatchableError(text.decode("utf-8", "replace"))
+        return self._heard
 
     def _stranger(self, connection: Any, driver: Driver) -> Caller | None:
         if self._active and self._takes_part(connection):
@@ -78,3 +82,13 @@ class LayerWatch(Watch):
                 f'atomicbatch_outside = ["{name}"]'
             )
         self._refuse(what)
+
+
+def _before_fork() -> None:
+    watch = guard.watching.get()
+    if isinstance(watch, LayerWatch):
+        watch.before_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)

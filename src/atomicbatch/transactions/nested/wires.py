@@ -39,6 +39,10 @@ class Wires:
 
         return asyncio.run_coroutine_threadsafe(wait(), self._started()).result()
 
+    def are_here(self) -> bool:
+        """Tell whether this is that event loop: it must not be waited for."""
+        return self._loop is not None and asyncio._get_running_loop() is self._loop
+
     def stop(self) -> None:
         """End it; nothing may be left there."""
         with self._lock:

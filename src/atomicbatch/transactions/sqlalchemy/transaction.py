@@ -147,7 +147,8 @@ def _check_once() -> None:
 
     def check() -> None:
         try:
-            _check()
+            with guard.aside():
+                _check()
         except BaseException as error:
             failed.append(error)
 
