@@ -100,6 +100,7 @@ class Connection:
     """One of the app's."""
 
     server_status: Any = 2
+    _result: Any = None
 
 
 def test_a_connection_shows_its_own_session_again() -> None:
@@ -109,19 +110,18 @@ def test_a_connection_shows_its_own_session_again() -> None:
     assert connection.server_status == 0x4002
     sessions.show(connection, own=0, seen=0x4001, in_transaction=True)
     assert connection.server_status == 0x4001
-    connection.reader = "answered"
-    assert sessions.is_marked(connection)
+    connection.reader = connection._read_query_result = "answered"
+    assert sessions.OWN in vars(connection)
     sessions.show_own(connection, "reader")
-    assert (connection.server_status, vars(connection).get("reader")) == (0, None)
-    assert not sessions.is_marked(connection)
+    assert vars(connection) == {"server_status": 0}
 
 
-def test_results_wait_in_order() -> None:
-    """The last is followed by none, and the next statement drops them."""
+def test_results_of_an_answer_stay_until_they_are_read() -> None:
+    """The driver drops the rest itself, before its next command."""
     connection: Any = Connection()
-    assert sessions.next_result(connection) is None
-    sessions.keep_results(connection, ["a", "b"])
-    assert [sessions.next_result(connection) for _ in range(3)] == ["a", "b", None]
-    sessions.keep_results(connection, ["c"])
-    sessions.keep_results(connection, [])
-    assert sessions.next_result(connection) is None
+    connection._result = SimpleNamespace(has_next=True)
+    sessions.show(connection, own=2, seen=3, in_transaction=True)
+    connection.reader = connection._read_query_result = "answered"
+    sessions.show_own(connection, "reader")
+    assert connection._read_query_result == "answered"
+    assert not hasattr(connection, "reader")

@@ -8,6 +8,7 @@ close those that come back with a transaction open.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -17,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from atomicbatch import patches
 from atomicbatch.doors import mysql_sessions as sessions
-from atomicbatch.doors.mysql_sessions import COM_INIT_DB, COM_QUERY, text_of
+from atomicbatch.doors.mysql_sessions import COM_INIT_DB, COM_QUERY, OWN, RESULT_READER, text_of
 from atomicbatch.doors.server_uses import Use, use_of
 from atomicbatch.drivers import aiomysql as driver
 from atomicbatch.drivers.driver import AsyncDriver, State, SyncDriver
@@ -43,7 +44,7 @@ class AioMySQL:
     What an adapter has to know of the driver, see ``Kind``.
 
     Attributes:
-        reader: The method that reads a packet; an answer that is there already takes its place.
+        reader: The method that reads a packet.
         connect: The method that opens a connection, after it was made.
         reads_by: What of a connection decides how it reads answers.
         private: What the doors call or change, apart from what the driver documents.
@@ -56,10 +57,7 @@ class AioMySQL:
     connect = "_connect"
     reads_by: tuple[str, ...] = ("_encoding", "use_unicode", "decoders")
     flags = "client_flag"
-    private: tuple[str, ...] = (
-        *("_execute_command", "_read_ok_packet", "_read_packet", "_connect", "next_result"),
-        "_ensure_alive",
-    )
+    private: tuple[str, ...] = (*("_execute_command", "_read_packet", RESULT_READER, "_connect"),)
 
     # What the driver's module gives, once it is imported.
     plainly: dict[str, Any]
@@ -189,9 +187,7 @@ def change(module: ModuleType, kind: AioMySQL) -> bool:
         return False
     kind.note_module(module)
     doors = {
-        "query": _querying,
         "_execute_command": _commanding,
-        "next_result": _giving_results,
         "show_warnings": _showing_warnings,
         "autocommit": _switching,
         "select_db": _selecting,
@@ -218,34 +214,23 @@ def _asking(kind: AioMySQL, found: Found) -> Found:
 # Statements -------------------------------------------------------------------------------------
 
 
-def _querying(kind: AioMySQL, found: Found) -> Found:
-    async def query(self: Any, sql: Any, unbuffered: bool = False) -> Any:
-        watch = watching.get()
-        if watch is None or (use := _use(watch, kind, self, executes=True)) is None:
-            return await found(self, sql, unbuffered)  # the guard is asked by _execute_command
-        results = await _perform(kind, self, use, sql)
-        sessions.keep_results(self, results[1:])
-        return _give(kind, self, results[0], unbuffered)
-
-    return query
-
-
 def _commanding(kind: AioMySQL, found: Found) -> Found:
-    async def execute_command(self: Any, command: int, sql: Any) -> Any:
+    # No coroutine function: outside of batches that would be one more to go through.
+    def execute_command(self: Any, command: int, sql: Any) -> Any:
         watch = watching.get()
         if watch is None:
-            if sessions.is_marked(self):
+            if OWN in self.__dict__:
                 sessions.show_own(self, kind.reader)
         elif command == COM_QUERY:
             # What only ends a transaction need not join where none is open.
             executes = not (type(sql) is str and sql in sessions.ENDS)
             if (use := _use(watch, kind, self, executes=executes)) is not None:
-                return await _answer(kind, self, use, sql)
+                return _answer(kind, self, use, sql)
             if not kind.is_closed(self):
                 watch.sends(self, kind.named, sql)
         else:
             kind.check_command(watch, self, command, sql)
-        return await found(self, command, sql)
+        return found(self, command, sql)
 
     return execute_command
 
@@ -263,18 +248,26 @@ def joined(kind: AioMySQL, connection: Any) -> Use | None:
 
 
 async def _answer(kind: AioMySQL, connection: Any, use: Use, sql: Any) -> None:
-    """Do what a command says, and leave the answer for whoever has sent it."""
-    result = (await _perform(kind, connection, use, sql))[0]
-    if result.rows is not None:
-        use.refuse(sessions.OWN_READER)
-    packet = sessions.ok_packet(result, connection.server_status)
+    """Do what a command says, and leave the answer for whoever has sent it, and now reads it."""
+    results = deque(await _perform(kind, connection, use, sql))
+    first = results[0]
+
+    async def read_result(unbuffered: bool = False) -> None:
+        result = results.popleft()
+        vars(connection).pop(kind.reader, None)
+        if not results:
+            vars(connection).pop(RESULT_READER, None)
+        _give(kind, connection, result, unbuffered)
 
     async def read_packet(packet_type: Any = kind.packet) -> Any:
-        del vars(connection)[kind.reader]
+        sessions.take_answers_away(connection, kind.reader)
+        if first.rows is not None:
+            use.refuse(sessions.OWN_READER)
+        packet = sessions.ok_packet(first, connection.server_status)
         return packet_type(packet, connection._encoding)
 
     connection._result = None
-    vars(connection)[kind.reader] = read_packet
+    vars(connection).update({kind.reader: read_packet, RESULT_READER: read_result})
 
 
 async def _perform(kind: AioMySQL, connection: Any, use: Use, sql: Any) -> list[Any]:
@@ -282,7 +275,7 @@ async def _perform(kind: AioMySQL, connection: Any, use: Use, sql: Any) -> list[
     await _end_closed()
     text = text_of(sql, connection._encoding)
     results: list[Any] = []
-    sessions.keep_results(connection, [])
+    sessions.take_answers_away(connection, kind.reader)
     if (on := sessions.sets_auto(text)) is not None:
         await use.set_auto_async(on)
         await _set_own(connection, text)
@@ -366,15 +359,14 @@ def _show(kind: AioMySQL, connection: Any, use: Use, seen: int) -> None:
 # Results ----------------------------------------------------------------------------------------
 
 
-def _give(kind: AioMySQL, connection: Any, result: Any, unbuffered: bool) -> Any:
-    """Give the app's connection a result, as its query() does."""
+def _give(kind: AioMySQL, connection: Any, result: Any, unbuffered: bool) -> None:
+    """Give the app's connection a result, as if it had read it."""
     if isinstance(result, Exception):
         connection._result = None
         raise result
     if unbuffered and result.rows is not None:
         result = sessions.of_unbuffered_cursor(connection, result, kind.kept)
     connection._result, connection._affected_rows = result, result.affected_rows
-    return result.affected_rows
 
 
 async def _next_row(self: Any) -> Any:
@@ -383,16 +375,6 @@ async def _next_row(self: Any) -> Any:
 
 async def _finish(self: Any) -> None:
     sessions.finish(self)
-
-
-def _giving_results(kind: AioMySQL, found: Found) -> Found:
-    async def next_result(self: Any, unbuffered: bool = False) -> Any:
-        result = sessions.next_result(self)
-        if result is not None:
-            return _give(kind, self, result, unbuffered)
-        return await (found(self, unbuffered) if unbuffered else found(self))
-
-    return next_result
 
 
 def _showing_warnings(kind: AioMySQL, found: Found) -> Found:

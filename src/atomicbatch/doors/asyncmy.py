@@ -13,7 +13,7 @@ from typing import Any
 
 from atomicbatch import patches
 from atomicbatch.doors.aiomysql import WHY, AioMySQL, Found, change, place_of
-from atomicbatch.doors.mysql_sessions import OWN_SOCKET
+from atomicbatch.doors.mysql_sessions import OWN_SOCKET, RESULT_READER
 from atomicbatch.doors.server_uses import use_of
 from atomicbatch.drivers import asyncmy as driver
 from atomicbatch.drivers.driver import AsyncDriver, SyncDriver
@@ -39,10 +39,7 @@ class Asyncmy(AioMySQL):
     connect = "connect"
     reads_by = ("_encoding", "_use_unicode", "_decoders", "_read_timeout")
     flags = "_client_flag"
-    private = (
-        *("_execute_command", "_read_ok_packet", "read_packet", "next_result"),
-        *("prepare", "_acquire_cached_statement"),
-    )
+    private = (*("_execute_command", "read_packet", RESULT_READER, "connect", "prepare"),)
 
     def is_closed(self, connection: Any) -> bool:
         """Tell whether it is closed."""

@@ -11,7 +11,7 @@ import re
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import uncommented
@@ -29,8 +29,8 @@ _MORE_RESULTS = 8
 _CLIENT_FLAGS = 0x2 | 0x100 | 0x10000
 
 # Attributes of ours on the app's connections.
-_OWN = "_atomicbatch_own_status"
-_WAITING = "_atomicbatch_results"
+OWN: Final = "_atomicbatch_own_status"
+"""It is there where a connection shows anything that is not its own session's."""
 _DATABASE = "_atomicbatch_database"
 
 _SET_AUTO = re.compile(
@@ -128,13 +128,8 @@ def own_status(connection: Any, now: int) -> int:
         connection: The app's.
         now: What it shows now.
     """
-    status: int = vars(connection).get(_OWN, now)
+    status: int = vars(connection).get(OWN, now)
     return status
-
-
-def is_marked(connection: Any) -> bool:
-    """Tell whether a connection shows anything that is not its own session's."""
-    return _OWN in vars(connection)
 
 
 def show(connection: Any, own: int, seen: int, *, in_transaction: bool) -> None:
@@ -147,7 +142,7 @@ def show(connection: Any, own: int, seen: int, *, in_transaction: bool) -> None:
         seen: Those of the last answer.
         in_transaction: A transaction is open, as far as the app knows.
     """
-    vars(connection)[_OWN] = own
+    vars(connection)[OWN] = own
     shown = seen & ~(_AUTO | _IN_TRANSACTION | _MORE_RESULTS) | own & _AUTO
     connection.server_status = shown | (_IN_TRANSACTION if in_transaction else 0)
 
@@ -164,7 +159,7 @@ def seen_in(results: list[Any]) -> int | None:
 
 def mark(connection: Any, own: int) -> None:
     """Note that something of a connection is not its own session's."""
-    vars(connection)[_OWN] = own
+    vars(connection)[OWN] = own
 
 
 def show_own(connection: Any, reader: str) -> None:
@@ -173,19 +168,22 @@ def show_own(connection: Any, reader: str) -> None:
 
     Args:
         connection: The app's.
-        reader: The name of the method that reads an answer.
+        reader: The name of the method that reads a packet.
     """
     here = vars(connection)
-    own = here.pop(_OWN, None)
+    own = here.pop(OWN, None)
     if own is not None:
         connection.server_status = own
     here.pop(reader, None)
+    result = connection._result
+    if result is None or not result.has_next:
+        here.pop(RESULT_READER, None)
 
 
 def forget(connection: Any, reader: str) -> None:
     """A connection of the app's begins a new session."""
     here = vars(connection)
-    for name in (_OWN, _WAITING, _DATABASE, reader):
+    for name in (OWN, _DATABASE, RESULT_READER, reader):
         here.pop(name, None)
 
 
@@ -207,19 +205,15 @@ def database_of(connection: Any, first: Any) -> Any:
 
 # Results ----------------------------------------------------------------------------------------
 
-
-def keep_results(connection: Any, results: list[Any]) -> None:
-    """Keep what an answer holds beyond its first result: results, and perhaps an error."""
-    if results:
-        vars(connection)[_WAITING] = deque(results)
-    else:
-        vars(connection).pop(_WAITING, None)
+RESULT_READER: Final = "_read_query_result"
+"""The method by which a connection reads a result, also the next one of the same answer."""
 
 
-def next_result(connection: Any) -> Any:
-    """Take the next one; None: there is none."""
-    waiting = vars(connection).get(_WAITING)
-    return waiting.popleft() if waiting else None
+def take_answers_away(connection: Any, reader: str) -> None:
+    """Let a connection's driver read for itself again."""
+    here = vars(connection)
+    here.pop(reader, None)
+    here.pop(RESULT_READER, None)
 
 
 def ok_packet(result: Any, status: int) -> bytes:

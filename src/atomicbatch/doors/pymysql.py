@@ -2,13 +2,13 @@
 The door of PyMySQL.
 
 Its connections send every command by ``_execute_command``, also COMMIT, and libraries send
-SAVEPOINT by it; whoever has called it reads the answer. ``query`` does both for a cursor. In a
-batch the wire sends the statement and reads all of its answer; then the app's connection has the
-result, as if it had read it itself.
+SAVEPOINT by it; whoever has called it reads the answer. In a batch the wire sends the statement and
+reads all of its answer, which then stands in the place of the methods that would read it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
@@ -16,7 +16,7 @@ from typing import Any
 
 from atomicbatch import patches
 from atomicbatch.doors import mysql_sessions as sessions
-from atomicbatch.doors.mysql_sessions import COM_INIT_DB, COM_QUERY, text_of
+from atomicbatch.doors.mysql_sessions import COM_INIT_DB, COM_QUERY, OWN, RESULT_READER, text_of
 from atomicbatch.doors.server_uses import Use, use_of
 from atomicbatch.drivers import pymysql as driver
 from atomicbatch.drivers.driver import AsyncDriver, State, SyncDriver
@@ -27,14 +27,14 @@ from atomicbatch.guard.watch import Driver, Watch, aside, watching
 from atomicbatch.sql.kinds import Family
 
 WHY = "what takes no part in a batch is refused"
-# The method that reads a packet; an answer that is there already takes its place.
+# The method that reads a packet.
 _READER = "_read_packet"
 # Set on a connection over a socket that the app has connected.
 _SOCKET = "_atomicbatch_socket"
 # What of a connection decides how it reads answers.
 _READS_BY = ("encoding", "use_unicode", "decoders", "_read_timeout", "_write_timeout")
 # What the doors call or change, apart from what PyMySQL documents.
-_PRIVATE = ("_execute_command", "_read_ok_packet", "_read_packet", "_force_close", "next_result")
+_PRIVATE = ("_execute_command", "_read_packet", RESULT_READER, "_force_close")
 
 Found = Callable[..., Any]
 
@@ -133,9 +133,7 @@ def change_pymysql(module: ModuleType) -> None:
     KIND.kept = sessions.kept_class(module.MySQLResult, sessions.next_row, sessions.finish)
     KIND.error = kind.Error
     doors = {
-        "query": _querying,
         "_execute_command": _commanding,
-        "next_result": _giving_results,
         "show_warnings": _showing_warnings,
         "autocommit": _switching,
         "select_db": _selecting,
@@ -161,21 +159,11 @@ def _asking(found: Found) -> Found:
 # Statements -------------------------------------------------------------------------------------
 
 
-def _querying(found: Found) -> Found:
-    def query(self: Any, sql: Any, unbuffered: bool = False) -> Any:
-        watch = watching.get()
-        if watch is None or (use := _use(watch, self, executes=True)) is None:
-            return found(self, sql, unbuffered)  # the guard is asked by _execute_command
-        return _take(self, _perform(self, use, sql), unbuffered)
-
-    return query
-
-
 def _commanding(found: Found) -> Found:
     def execute_command(self: Any, command: int, sql: Any) -> Any:
         watch = watching.get()
         if watch is None:
-            if sessions.is_marked(self):
+            if OWN in self.__dict__:
                 sessions.show_own(self, _READER)
         elif command == COM_QUERY:
             # What only ends a transaction need not join where none is open.
@@ -204,25 +192,33 @@ def _joined(connection: Any) -> Use | None:
 
 
 def _answer(connection: Any, use: Use, sql: Any) -> None:
-    """Do what a command says, and leave the answer for whoever has sent it."""
-    result = _perform(connection, use, sql)[0]
-    if result.rows is not None:
-        use.refuse(sessions.OWN_READER)
-    packet = sessions.ok_packet(result, connection.server_status)
+    """Do what a command says, and leave the answer for whoever has sent it, and now reads it."""
+    results = deque(_perform(connection, use, sql))
+    first = results[0]
+
+    def read_result(unbuffered: bool = False) -> Any:
+        result = results.popleft()
+        vars(connection).pop(_READER, None)
+        if not results:
+            vars(connection).pop(RESULT_READER, None)
+        return _give(connection, result, unbuffered)
 
     def read_packet(kind: Any = KIND.packet) -> Any:
-        del vars(connection)[_READER]
+        sessions.take_answers_away(connection, _READER)
+        if first.rows is not None:
+            use.refuse(sessions.OWN_READER)
+        packet = sessions.ok_packet(first, connection.server_status)
         return kind(packet, connection.encoding)
 
     connection._result = None
-    vars(connection)[_READER] = read_packet
+    vars(connection).update({_READER: read_packet, RESULT_READER: read_result})
 
 
 def _perform(connection: Any, use: Use, sql: Any) -> list[Any]:
     """Do what a statement says; give its results, behind which an error may stand."""
     text = text_of(sql, connection.encoding)
     results: list[Any] = []
-    sessions.keep_results(connection, [])
+    sessions.take_answers_away(connection, _READER)
     if (on := sessions.sets_auto(text)) is not None:
         use.set_auto(on)
         _set_own(connection, text)
@@ -304,13 +300,8 @@ def _show(connection: Any, use: Use, seen: int) -> None:
 # Results ----------------------------------------------------------------------------------------
 
 
-def _take(connection: Any, results: list[Any], unbuffered: bool) -> Any:
-    """Give the app's connection the results, as its query() does."""
-    sessions.keep_results(connection, results[1:])
-    return _give(connection, results[0], unbuffered)
-
-
 def _give(connection: Any, result: Any, unbuffered: bool) -> Any:
+    """Give the app's connection a result, as if it had read it."""
     if isinstance(result, Exception):
         connection._result = None
         raise result
@@ -318,14 +309,6 @@ def _give(connection: Any, result: Any, unbuffered: bool) -> Any:
         result = sessions.of_unbuffered_cursor(connection, result, KIND.kept)
     connection._result, connection._affected_rows = result, result.affected_rows
     return result.affected_rows
-
-
-def _giving_results(found: Found) -> Found:
-    def next_result(self: Any, unbuffered: bool = False) -> Any:
-        result = sessions.next_result(self)
-        return found(self, unbuffered) if result is None else _give(self, result, unbuffered)
-
-    return next_result
 
 
 def _showing_warnings(found: Found) -> Found:
