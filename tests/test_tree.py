@@ -104,6 +104,8 @@ THROUGH = {
     "django/outer.py": "django/test_middleware.py",
     "doors/aiosqlite.py": "doors/test_sqlite.py",
     # What they are for is seen in the oracle of drivers.
+    "doors/mysqlclient_*.py": "doors/test_mysqlclient.py",
+    "doors/psycopg2_*.py": "doors/test_psycopg2.py",
     "doors/psycopg_*.py": "doors/test_psycopg.py",
     "doors/sqlite_connect.py": "doors/test_sqlite.py",
     "doors/sqlite_origins.py": "doors/test_sqlite.py",

@@ -16,11 +16,11 @@ import pymysql
 import pytest
 from pymysql.connections import Connection
 
-from atomicbatch import doors
+from atomicbatch import Batch, doors, guard
 from atomicbatch.doors import pymysql as door
 from tests.doors.in_batches import batch_of, run_batch
 from tests.doors.strangers import server
-from tests.doors.test_sqlite import refused
+from tests.doors.test_sqlite import Nothing, refused
 from tests.stores import Store
 
 INSERT = "INSERT INTO t (name) VALUES (%s)"
@@ -296,3 +296,38 @@ def test_batches_beside_plain_requests(mariadb_store: Store) -> None:
     expected = asyncio.run(go())
     assert sorted(mariadb_store.rows()) == sorted(expected)
     assert comes_to_rest(mariadb_store)
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "query": lambda one: one.query("INSERT INTO t (name) VALUES ('x')"),
+    "callproc": lambda one: one.cursor().callproc("p", ()),
+    "ddl": lambda one: one.cursor().execute("CREATE TABLE u (a INT)"),
+    "comment": lambda one: one.cursor().execute("/*! INSERT INTO t (name) VALUES ('x') */"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ways_to_write(way: str, mariadb_store: Store) -> None:
+    """Where it is not joined each is refused; a comment counts that the server may run."""
+    doors.install()
+    with closing(pymysql.connect(**server(mariadb_store.url))) as connection:
+        assert "by pymysql, at " in refused(lambda: WAYS[way](connection))
+    assert mariadb_store.rows() == []
+
+
+def test_reading_passes(mariadb_store: Store) -> None:
+    """Connecting, the session's settings, pings, transactions that write nothing."""
+    doors.install()
+    watched: guard.Guarded[None] = guard.Guarded(Nothing())
+    with (
+        watched.begin(Batch(()), deadline=0),
+        closing(pymysql.connect(**server(mariadb_store.url), charset="utf8mb4")) as connection,
+    ):
+        connection.autocommit(True)
+        connection.ping()
+        connection.begin()
+        cursor = connection.cursor()
+        cursor.execute("SET @a = 1")
+        cursor.execute("SELECT count(*) FROM t FOR UPDATE")
+        assert cursor.fetchall() == ((0,),)
+        connection.rollback()

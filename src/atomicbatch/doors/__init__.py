@@ -10,10 +10,12 @@ In reading order::
     psycopg.py     psycopg 3; psycopg_operations.py runs its own code on the batch's connection,
                    psycopg_cursors.py and psycopg_copies.py what lasts longer than a statement;
                    psycopg_kinds.py is what an adapter has to know, psycopg_pools.py its pools
-    postgresql.py  asyncpg and psycopg2
+    psycopg2.py    psycopg2: psycopg2_kind.py tells of its connections, psycopg2_cursors.py has its
+                   cursors, psycopg2_inner.py those that work for them in a batch
+    postgresql.py  asyncpg
     pymysql.py     PyMySQL; aiomysql.py and asyncmy.py are much like it, and mysql_sessions.py is
                    what they have in common
-    mysql.py       mysqlclient
+    mysqlclient.py mysqlclient: mysqlclient_kind.py tells of its connections
     server_uses.py what the doors of drivers with a server want of an adapter that joins them;
                    openers.py: libraries that open the batch's own connection themselves
     processes.py   what calls give to other processes

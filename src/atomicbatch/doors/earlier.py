@@ -7,7 +7,9 @@ first batch, and name them in the log:
 - sqlite3, opened in this thread: a trace callback tells us of each write, but only afterwards. The
   batch then fails, and says that something may be stored.
 - sqlite3, opened in another thread: nothing can be seen. ``DriverTransaction`` refuses batches.
-- psycopg2: its cursors ask before they write, unless the app chooses another cursor class.
+- psycopg2: one of a class of the app's gets a door, and so do its cursors. One of psycopg2's own
+  class cannot have one: its cursors ask before they write, unless they were made before, or the app
+  chooses another class for them. ``DriverTransaction`` refuses batches.
 
 While there are such connections, no reply says that everything a call did is undone.
 """
@@ -21,7 +23,10 @@ import sys
 from functools import partial
 from typing import Any
 
-from atomicbatch.doors import postgresql, sqlite
+from atomicbatch.doors import sqlite
+from atomicbatch.doors.psycopg2 import give_door
+from atomicbatch.doors.psycopg2_cursors import give_cursor_door
+from atomicbatch.doors.psycopg2_kind import PSYCOPG2, plain
 from atomicbatch.guard.places import Place, of_file
 from atomicbatch.guard.watch import Driver, unwatched, watching
 from atomicbatch.sql.kinds import Family
@@ -29,7 +34,10 @@ from atomicbatch.sql.kinds import Family
 logger = logging.getLogger("atomicbatch")
 _looked: set[str] = set()
 unseen: list[str] = []
-"""Connections of sqlite3's that belong to other threads: nothing tells what is written on them."""
+"""
+Connections of which nothing tells what is written on them, by their driver: those of sqlite3 that
+belong to other threads, and those of psycopg2's own class.
+"""
 
 
 def look_once() -> None:
@@ -86,19 +94,32 @@ def _early() -> tuple[list[Any], set[int]]:
     for one in gc.get_objects():
         kind = type(one)
         if issubclass(kind, of_drivers):
-            if not issubclass(kind, (sqlite.Connection, postgresql.Connection)):
+            if not _has_door(one):
                 early.append(one)
+        elif psycopg2 is not None and issubclass(kind, psycopg2.cursor):
+            if type(give_cursor_door(one)) is plain.cursor and not one.closed:
+                early.append(one.connection)
         elif kind.__name__ == "_ConnectionRecord":
             pooled.add(id(getattr(one, "dbapi_connection", None)))
         elif kind.__module__ == "aiosqlite.core":
             of_aiosqlite.add(id(getattr(one, "_connection", None)))
-    return [one for one in early if id(one) not in of_aiosqlite], pooled
+    each = {id(one): one for one in early}  # one may have several cursors
+    return [one for one in each.values() if id(one) not in of_aiosqlite], pooled
+
+
+def _has_door(connection: Any) -> bool:
+    """Tell whether it has a door, or can be given one."""
+    if isinstance(connection, sqlite3.Connection):
+        return isinstance(connection, sqlite.Connection)
+    return type(give_door(connection)) is not plain.connection
 
 
 def _is_closed(connection: Any) -> bool:
     try:
+        if not isinstance(connection, sqlite3.Connection):
+            return bool(connection.closed)
         # Unlike most, it can be asked in any thread.
-        return isinstance(connection, sqlite3.Connection) and connection.in_transaction is None
+        return connection.in_transaction is None
     except sqlite3.ProgrammingError:
         return True
 
@@ -106,9 +127,8 @@ def _is_closed(connection: Any) -> bool:
 def _watch(connection: Any) -> str:
     """Watch one as far as that is possible; name it."""
     if not isinstance(connection, sqlite3.Connection):
-        # Cursors that are asked for by a class of their own are not seen.
-        connection.cursor_factory = postgresql.asking_cursor(connection.cursor_factory)
-        return f"psycopg2's to {postgresql.PSYCOPG2.place(connection)}"
+        unseen.append("psycopg2")
+        return f"psycopg2's to {PSYCOPG2.place(connection)}"
     try:
         cursor = connection.cursor()
         cursor.row_factory = None

@@ -9,7 +9,7 @@ from copy import copy
 from typing import Protocol, TypeVar
 
 from atomicbatch import doors, guard
-from atomicbatch.doors.earlier import are_any_unseen
+from atomicbatch.doors.earlier import are_any_unseen, unseen
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.guard.blocks import watched
 from atomicbatch.guard.watch import Watch
@@ -106,9 +106,10 @@ class DriverTransaction:
             NotBatchableError: There are.
         """
         if are_any_unseen():
+            where = ", in another thread" if unseen[0] == "sqlite3" else ""
             raise NotBatchableError(
-                "a connection of sqlite3 was opened before DriverTransaction was imported, in "
-                "another thread, so that what a call writes on it would stay; import it first"
+                f"a connection of {unseen[0]} was opened before DriverTransaction was imported"
+                f"{where}, so that what a call writes on it would stay; import it first"
             )
 
     def attempt(self, batch: Batch, deadline: float, make: type[D]) -> D:

@@ -45,8 +45,16 @@ DATABASES = {
 }
 """The database that each driver is tried on."""
 SERVERS = ("postgresql", "mariadb")
-WITHOUT_DOOR = frozenset({"psycopg2", "asyncpg", "mysqlclient"})
+WITHOUT_DOOR = frozenset({"asyncpg"})
 """Drivers whose connections do not join yet, so that what is written by them is refused."""
+
+
+_WRITTEN_IN_C = ("sqlite3", "psycopg2", "mysqlclient")
+
+
+def early_of(driver: str) -> str:
+    """What a library is refused with that keeps a connection from before the doors."""
+    return "opened before" if driver in _WRITTEN_IN_C else ""
 
 
 class UndoError(Exception):

@@ -16,6 +16,7 @@ from tests.transactions.drivers.libraries import (
     SERVERS,
     Handler,
     UndoError,
+    early_of,
     handler,
     library,
     on_loop,
@@ -320,7 +321,15 @@ def register(driver: str) -> None:
         with opened(driver, store) as db:
             yield World(db, per_request=True)
 
-    @library(f"peewee-pool-{driver}", driver=driver, is_async=False, handlers=PER_REQUEST, add=add)
+    @library(
+        f"peewee-pool-{driver}",
+        driver=driver,
+        is_async=False,
+        handlers=PER_REQUEST,
+        add=add,
+        # Here warnings are errors; mysqlclient's about ping() lets the pool connect each time.
+        early="" if driver == "mysqlclient" else early_of(driver),
+    )
     async def pooled(store: Server) -> AsyncIterator[World]:
         with opened(driver, store, max_connections=1, timeout=10) as db:
             yield World(db, per_request=True)
@@ -328,7 +337,14 @@ def register(driver: str) -> None:
 
     few = [one for one in HANDLERS if one.name in ("insert", "nested", "caught")]
 
-    @library(f"peewee-kept-{driver}", driver=driver, is_async=False, handlers=few, add=add)
+    @library(
+        f"peewee-kept-{driver}",
+        driver=driver,
+        is_async=False,
+        handlers=few,
+        add=add,
+        early=early_of(driver),
+    )
     async def kept(store: Server) -> AsyncIterator[World]:
         # A connection for each thread, which nobody closes.
         with opened(driver, store) as db:

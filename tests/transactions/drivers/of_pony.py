@@ -11,6 +11,7 @@ from tests.transactions.drivers.files import File
 from tests.transactions.drivers.libraries import (
     Handler,
     UndoError,
+    early_of,
     handler,
     library,
     loaded_without,
@@ -187,7 +188,14 @@ def _options(driver: str, store: Server) -> dict[str, Any]:
 def register(driver: str) -> None:
     """Register Pony on a server's driver."""
 
-    @library(f"pony-{driver}", driver=driver, is_async=False, handlers=HANDLERS, add=add)
+    @library(
+        f"pony-{driver}",
+        driver=driver,
+        is_async=False,
+        handlers=HANDLERS,
+        add=add,
+        early=early_of(driver),
+    )
     async def in_threads(store: Server) -> AsyncIterator[Any]:
         db, item = _bound(**_options(driver, store))
         yield item

@@ -12,7 +12,14 @@ from sqlmodel import Field, Session, SQLModel, create_engine, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from tests.transactions.drivers.files import File, Store
-from tests.transactions.drivers.libraries import DATABASES, Handler, UndoError, handler, library
+from tests.transactions.drivers.libraries import (
+    DATABASES,
+    Handler,
+    UndoError,
+    early_of,
+    handler,
+    library,
+)
 from tests.transactions.drivers.servers import Server
 
 HANDLERS: list[Handler] = []
@@ -281,8 +288,7 @@ def register_sync(driver: str) -> None:
         is_async=False,
         handlers=HANDLERS,
         add=add,
-        # Its pool keeps them, and they are written in C.
-        early="opened before" if driver == "sqlite3" else "",
+        early=early_of(driver),  # its pool keeps them
     )
     async def in_threads(store: Store) -> AsyncIterator[Any]:
         engine = create_engine(_url(driver, store), **options)
