@@ -174,7 +174,7 @@ def copies(world: World) -> Any:
         cursor.copy_to(out, "item", columns=("name", "n"))
         cursor.copy_expert("COPY (SELECT name FROM item ORDER BY name) TO STDOUT", out)
         connection.commit()
-        return [counted, out.getvalue(), cursor.rowcount]
+        return [counted, sorted(out.getvalue().split("\n")), cursor.rowcount]
 
 
 @handler(HANDLERS)
