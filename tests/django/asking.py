@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 
 from atomicbatch import Call, Headers
+from atomicbatch.wire.batch import write_batch
 from tests.asgi import asking as asgi
 from tests.endpoints.asking import Answer, call
 from tests.wsgi import asking as wsgi
@@ -50,11 +51,28 @@ class Project:
         with override_settings(**changed):
             yield cls(gateway, database)
 
-    def ask(self, *calls: Call, headers: Headers = (), **outer: Any) -> Answer:
+    def ask(
+        self,
+        *calls: Call,
+        headers: Headers = (),
+        path: str = "/v1/api/batch",
+        coded: Callable[[bytes], bytes] = bytes,
+        **outer: Any,
+    ) -> Answer:
         """Send a batch and wait for its answer."""
+        content_type, body = write_batch(calls)
+        own = ((b"content-type", content_type), *headers)
+        return self._send(path, own, coded(body), **outer)
+
+    def _send(self, path: str, headers: Headers, body: bytes, **outer: Any) -> Answer:
         if self.gateway == "wsgi":
-            return wsgi.ask(self.app, *calls, headers=headers, **outer)
-        return _lowered(asyncio.run(asgi.ask(self.app, *calls, headers=headers, **outer)))
+            return wsgi.serve(self.app, wsgi.environ_of(path, headers, body, **outer)).answer
+        request = asgi.Request([body])
+        asyncio.run(self.app(asgi.scope_of(path, headers, **outer), request.receive, request.send))
+        # Django writes names as they are usually written, under ASGI too.
+        answer = request.answer
+        lowered = {name.lower(): value for name, value in answer.headers.items()}
+        return Answer(answer.status, lowered, answer.body)
 
     def batch(self, *targets: str, **outer: Any) -> Answer:
         """Send a batch of calls like ``POST /items pen``."""
@@ -63,13 +81,7 @@ class Project:
     def plain(self, target: str, headers: Headers = ()) -> Answer:
         """Send one request that is no batch."""
         one = call_of(target)
-        if self.gateway == "wsgi":
-            environ = wsgi.environ_of(one.path.decode(), headers, one.body, method=one.method)
-            return wsgi.serve(self.app, environ).answer
-        request = asgi.Request([one.body])
-        scope = asgi.scope_of(one.path.decode(), headers, method=one.method)
-        asyncio.run(self.app(scope, request.receive, request.send))
-        return _lowered(request.answer)
+        return self._send(one.path.decode(), headers, one.body, method=one.method)
 
     def empty(self) -> None:
         """Forget all that is stored."""
@@ -81,12 +93,6 @@ class Project:
         """What another program sees in the database."""
         with closing(sqlite3.connect(self.database)) as connection:
             return [row[0] for row in connection.execute(query)]
-
-
-def _lowered(answer: Answer) -> Answer:
-    """Django writes names as they are usually written, under ASGI too."""
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Answer(answer.status, headers, answer.body)
 
 
 def call_of(target: str) -> Call:

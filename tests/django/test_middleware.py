@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
+from django.conf import settings
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from tests.django.asking import Project
 from tests.endpoints.asking import call
@@ -77,3 +81,92 @@ def test_other_methods(project: Project) -> None:
     refused = project.plain("GET /v1/api/batch")
     assert (refused.status, refused.headers["allow"]) == (405, "POST, OPTIONS")
     assert refused.outcome == "not-started"
+
+
+# Threads and tasks --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", ["insensitive", "gather", "own-thread"])
+def test_what_a_view_gives_to_others(project: Project, view: str) -> None:
+    """Threads of any kind and tasks work in the batch's transaction, too."""
+    answer = project.batch("POST /items pen", f"POST /odd/{view}")
+    assert answer.outcome == "committed"
+    assert len(project.rows()) in (2, 4)
+    project.empty()
+    answer = project.batch("POST /items pen", f"POST /odd/{view}", "GET /nowhere")
+    assert answer.outcome == "rolled-back; failed=3; status=404"
+    assert project.rows() == []
+
+
+# Whoever else is there ----------------------------------------------------------------------------
+
+
+def test_below_another_app(database: str) -> None:
+    """Mounted in an app of Starlette, calls start in Django, where the batch has come to."""
+    with Project.behind("asgi", database) as project:
+        project.empty()
+        project.app = Starlette(routes=[Mount("/shop", project.app)])
+        answer = project.batch("POST /shop/items pen", "GET /shop/echo", path="/shop/v1/api/batch")
+    assert (answer.outcome, answer.statuses) == ("committed", [201, 200])
+    assert json.loads(answer.replies[1].body)["path"] == "/shop/echo"
+    assert project.rows() == ["pen"]
+
+
+def test_behind_a_middleware_that_reads_bodies(project: Project) -> None:
+    """Who has read the batch's body before it comes to us has not taken it away."""
+    middleware = ["tests.django.shop.middleware.reads_bodies", *settings.MIDDLEWARE]
+    changed = {"MIDDLEWARE": middleware}
+    with Project.behind(project.gateway, project.database, **changed) as other:
+        answer = other.batch("POST /items pen", "GET /items")
+    assert (answer.outcome, answer.statuses) == ("committed", [201, 200])
+
+
+def test_a_batch_in_a_batch(project: Project) -> None:
+    """A call to the endpoint is refused before anything runs."""
+    answer = project.batch("POST /items pen", "POST /v1/api/batch x")
+    assert (answer.status, answer.outcome) == (400, "not-started")
+    assert project.rows() == []
+
+
+def test_batches_are_not_logged_as_errors(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Django's log has what it has of requests: one line for each call that failed."""
+    project.batch("GET /echo", "GET /nowhere")
+    lines = [record.getMessage() for record in caplog.records if record.name == "django.request"]
+    assert lines == ["Not Found: /nowhere"]
+
+
+# Compressed, too large, too slow ------------------------------------------------------------------
+
+
+def test_compressed_both_ways(project: Project) -> None:
+    """The batch is read, and its response written, in codings that Django does not know of."""
+    answer = project.ask(
+        call("POST", "/echo", b"x" * 5000),
+        headers=((b"content-encoding", b"gzip"), (b"accept-encoding", b"gzip")),
+        coded=gzip.compress,
+    )
+    assert answer.headers["content-encoding"] == "gzip"
+    assert b"x" * 5000 in gzip.decompress(answer.body)
+
+
+def test_a_body_that_is_too_long(project: Project) -> None:
+    """It is refused by its bound, not by Django's."""
+    changed = {
+        "ATOMICBATCH": {"LIMITS": {"MAX_BODY_BYTES": 1000}},
+        "DATA_UPLOAD_MAX_MEMORY_SIZE": 100,
+    }
+    with Project.behind(project.gateway, project.database, **changed) as other:
+        assert other.batch("GET /echo", "GET /echo").outcome == "committed"
+        refused = other.batch("POST /echo " + "x" * 1000)
+    assert (refused.status, refused.problem["limit"]) == (413, "max_body_bytes")
+
+
+def test_the_time_limit(project: Project) -> None:
+    """A batch that takes too long is rolled back."""
+    changed = {"ATOMICBATCH": {"LIMITS": {"TIMEOUT_SECONDS": 0.2}}}
+    with Project.behind(project.gateway, project.database, **changed) as other:
+        answer = other.batch("POST /items pen", "GET /odd/slow", "POST /items ink")
+    assert answer.outcome.endswith("status=504")
+    assert project.rows() == []

@@ -16,15 +16,15 @@ _INSTALLED = ("site-packages", "dist-packages")
 # Of these no frame is the app's, wherever they are installed.
 _LIBRARIES = frozenset(
     """
-    aiomysql aiosqlite anyio asyncmy asyncpg databases ddtrace edgy greenlet gino MySQLdb
-    opentelemetry ormar peewee piccolo playhouse pony psycopg psycopg2 psycopg_binary psycopg_c
-    psycopg_pool pymysql saffier sentry_sdk sqlalchemy sqlmodel tortoise wrapt
+    aiomysql aiosqlite anyio asgiref asyncmy asyncpg databases ddtrace django edgy greenlet gino
+    MySQLdb opentelemetry ormar peewee piccolo playhouse pony psycopg psycopg2 psycopg_binary
+    psycopg_c psycopg_pool pymysql saffier sentry_sdk sqlalchemy sqlmodel tortoise wrapt
     """.split()
 )
 _FRAMEWORKS = frozenset(
     """
-    fastapi flask gunicorn hypercorn litestar pydantic quart starlette uvicorn uvloop waitress
-    werkzeug
+    fastapi flask gunicorn hypercorn litestar ninja pydantic quart rest_framework starlette uvicorn
+    uvloop waitress werkzeug
     """.split()
 )
 

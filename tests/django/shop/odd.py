@@ -190,6 +190,12 @@ def _signal(name: str) -> Path:
     return Path(os.environ["SHOP_SIGNALS"]) / name
 
 
+def slow(request: HttpRequest) -> HttpResponse:
+    """Take half a second."""
+    time.sleep(0.5)
+    return HttpResponse("at last")
+
+
 def redirect(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=302, headers={"Location": "/items"})
 
@@ -212,6 +218,7 @@ _VIEWS = {
     "hangs": hangs,
     "sync-hangs": sync_hangs,
     "redirect": redirect,
+    "slow": slow,
 }
 urlpatterns = [path(name, csrf_exempt(view)) for name, view in _VIEWS.items()]
 urlpatterns.append(path("tell", tell, name="tell"))
