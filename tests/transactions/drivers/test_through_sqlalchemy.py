@@ -1,4 +1,4 @@
-"""SQLAlchemy's handlers on SQLite, by the drivers' doors alone: without the door of its engines."""
+"""SQLAlchemy's handlers by the drivers' doors alone: without the door of its engines."""
 
 from __future__ import annotations
 
@@ -6,27 +6,17 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from atomicbatch.transactions import DriverTransaction
 from atomicbatch.transactions.sqlalchemy import hook
-from tests.transactions.sqlalchemy.oracle import check
+from tests.transactions.drivers.libraries import WITHOUT_DOOR
+from tests.transactions.sqlalchemy.oracle import Databases, check
 from tests.transactions.sqlalchemy.patterns import Pattern
 from tests.transactions.sqlalchemy.test_oracle import FastAPIFront, cases
-from tests.transactions.sqlalchemy.worlds import DRIVERS, Database, World
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
-    path: Path = tmp_path_factory.mktemp("through") / "join.sqlite"
-    made = Database("sqlite", sa.make_url(f"sqlite:///{path}"))
-    made.run("PRAGMA journal_mode=WAL")
-    made.create()
-    return made
+from tests.transactions.sqlalchemy.worlds import DRIVERS, World
 
 
 @pytest.fixture(autouse=True)
@@ -38,14 +28,25 @@ def _without_the_door_of_engines(caplog: pytest.LogCaptureFixture) -> Iterator[N
     hook.install()
 
 
+# SQLAlchemy's names for the drivers of the other oracle.
+NAMES = {"pysqlite": "sqlite3", "psycopg_async": "psycopg-async", "cockroachdb-psycopg": "psycopg"}
+NAMES["cockroachdb-asyncpg"] = "asyncpg"
+
+# What the door of engines cannot see, and therefore refuses.
+SEEN = ("detaches", "drivers_own_query", "drivers_own_transaction")
+
+
+def joins(driver: str) -> bool:
+    return NAMES.get(driver, driver) not in WITHOUT_DOOR
+
+
 @pytest.mark.parametrize(
-    ("driver", "pattern"),
-    [case for case in cases() if DRIVERS[str(case.values[0])] == "sqlite"],
+    ("driver", "pattern"), [case for case in cases() if joins(str(case.values[0]))]
 )
-def test_alone_and_in_batches(driver: str, pattern: Pattern, database: Database) -> None:
-    """All patterns do in a batch what they do alone, also those that the engines' door refuses."""
-    database.reset()
-    world = World(driver, database)
-    faithful = replace(pattern, refused=())
+def test_alone_and_in_batches(driver: str, pattern: Pattern, databases: Databases) -> None:
+    """A pattern does in a batch what it does alone, also where the engines' door sees nothing."""
+    world = World(driver, databases(DRIVERS[driver]))
+    is_seen = DRIVERS[driver] == "sqlite" or pattern.name in SEEN
+    by_door = replace(pattern, refused=() if is_seen else pattern.refused)
     transaction: Any = DriverTransaction()
-    asyncio.run(check(world, faithful, FastAPIFront(world, faithful, transaction)))
+    asyncio.run(check(world, by_door, FastAPIFront(world, by_door, transaction)))

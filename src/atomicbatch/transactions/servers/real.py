@@ -100,7 +100,7 @@ class ServerReal(ABC):
                     for each in (self.kind, kind)
                 )
             self._attempt.refuse(
-                f"the database {self.introduction.key[2]} {_BESIDE.format(one=one, other=other)}"
+                f"the database {self.introduction.key[-1]} {_BESIDE.format(one=one, other=other)}"
             )
 
     def check_alike(self, introduction: Introduction) -> None:

@@ -10,11 +10,13 @@ from weakref import ref
 
 from atomicbatch.doors import server_uses
 from atomicbatch.doors.server_uses import Kind
+from atomicbatch.errors import TransactionError
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
 from atomicbatch.join.awaiting import run_async
 from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.steps import NOT_SENT, Steps, run
+from atomicbatch.sql import kinds
 from atomicbatch.sql.kinds import CHANGES_DATA, Family
 from atomicbatch.sql.statements import read_statement
 from atomicbatch.transactions.servers.async_real import AsyncReal
@@ -29,6 +31,8 @@ _COPY = "COPY a FROM STDIN"
 
 class Hall(ABC):
     """The attempt at a batch, as the uses of one call know it."""
+
+    error: TransactionError | None
 
     @abstractmethod
     def check_place(self, kind: Kind) -> None:
@@ -146,6 +150,17 @@ class ServerUse(ABC, Generic[R]):
             checkout.transaction.want_level(level)
         checkout.set_read_only(kind.is_read_only(owner))
 
+    def _is_vain(self, sql: str) -> bool:
+        """
+        Tell whether a statement only says how transactions are to be, and there will be none.
+
+        SQLAlchemy's pools reset the level as a connection comes back. If that fails, they lose it.
+        """
+        if self._hall.error is None:
+            return False
+        statement = read_statement(sql, self.kind.named.family)
+        return statement.kind is kinds.Kind.ISOLATION
+
     def _lasts(self, checkout: Checkout, sql: str) -> bool:
         """
         Tell whether a statement sets what outlives the batch on the app's own connection.
@@ -179,6 +194,8 @@ class SyncUse(ServerUse[SyncReal]):
     def perform(
         self, sql: str, parameters: Iterable[Any] | None, perform: Callable[[Any], T]
     ) -> T | Any:
+        if self._is_vain(sql):
+            return server_uses.NOT_SENT
         self._hall.check_place(self.kind)
         real, checkout = self._open()
         lasts = False
@@ -259,6 +276,8 @@ class AsyncUse(ServerUse[AsyncReal]):
     async def perform_async(
         self, sql: str, parameters: Iterable[Any] | None, perform: Callable[[Any], Awaitable[T]]
     ) -> T | Any:
+        if self._is_vain(sql):
+            return server_uses.NOT_SENT
         self._hall.check_place(self.kind)
         real, checkout = await self._open()
         lasts = False

@@ -1,4 +1,4 @@
-"""One database of each kind for all tests of this folder; each test starts from the seed."""
+"""One database of each kind for all tests by SQLAlchemy; each test starts from the seed."""
 
 from __future__ import annotations
 
