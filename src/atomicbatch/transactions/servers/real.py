@@ -92,7 +92,7 @@ class ServerReal(ABC):
 
     def check_kind(self, kind: Kind) -> None:
         """Refuse a second driver on this database."""
-        if (kind.named, kind.is_async) != (self.kind.named, self.kind.is_async):
+        if (kind.named.name, kind.is_async) != (self.kind.named.name, self.kind.is_async):
             one, other = self.kind.named.name, kind.named.name
             if one == other:  # psycopg, sync and async
                 one, other = (
