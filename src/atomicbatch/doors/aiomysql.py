@@ -297,6 +297,7 @@ async def _perform(kind: AioMySQL, connection: Any, use: Use, sql: Any) -> list[
             results.append(error)
         if sessions.sets_session(text):
             await _set_own(connection, text)
+            await use.note_session_async()
     if not results:
         _show(kind, connection, use, connection.server_status)
         return [sessions.nothing(connection, kind.result)]

@@ -238,6 +238,7 @@ def _perform(connection: Any, use: Use, sql: Any) -> list[Any]:
             results.append(error)
         if sessions.sets_session(text):
             _set_own(connection, text)
+            use.note_session()
     if not results:
         _show(connection, use, connection.server_status)
         return [sessions.nothing(connection, KIND.result)]

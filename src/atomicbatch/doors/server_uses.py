@@ -176,6 +176,15 @@ class Use(Protocol):
 
     async def set_auto_async(self, on: bool) -> None: ...
 
+    def note_session(self) -> None:
+        """
+        The app has made a setting of its session, on its own connection and on the wire.
+
+        Other connections of the batch are to keep theirs (MySQL).
+        """
+
+    async def note_session_async(self) -> None: ...
+
     def end(self) -> None:
         """The app closes its connection, or gives it back to a pool: what is open is undone."""
 

@@ -203,6 +203,24 @@ async def two_connections(world: World) -> Any:
 
 
 @handler(HANDLERS)
+async def each_with_its_settings(world: World) -> Any:
+    first = "SET SESSION time_zone = '+03:00'"
+    async with world.connect(init_command=first) as one, world.connect() as other:
+        told = []
+        for command in ("SELECT 1", "SET time_zone = '+05:00'"):
+            cursor = await one.cursor()
+            await cursor.execute(command)
+            for connection in (other, one):
+                cursor = await connection.cursor()
+                await cursor.execute("SELECT @@time_zone")
+                told.append(await cursor.fetchone())
+        cursor = await other.cursor()
+        await cursor.execute(INSERT, ("a", 1))
+        await other.commit()
+        return told
+
+
+@handler(HANDLERS)
 async def gather(world: World) -> Any:
     return await asyncio.gather(*(add(world, f"g{one}") for one in range(4)))
 

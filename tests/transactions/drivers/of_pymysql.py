@@ -216,6 +216,23 @@ def two_connections(world: World) -> Any:
 
 
 @handler(HANDLERS)
+def each_with_its_settings(world: World) -> Any:
+    first = "SET SESSION time_zone = '+03:00'"
+    with world.connect(init_command=first) as one, world.connect() as other:
+        told = []
+        for command in ("SELECT 1", "SET SESSION time_zone = '+05:00', sql_mode = ''"):
+            cursor = one.cursor()
+            cursor.execute(command)
+            for connection in (other, one, other):
+                cursor = connection.cursor()
+                cursor.execute("SELECT @@time_zone, @@sql_mode")
+                told.append(cursor.fetchone())
+        other.cursor().execute(INSERT, ("a", 1))
+        other.commit()
+        return told
+
+
+@handler(HANDLERS)
 def in_threads(world: World) -> Any:
     threads = [threading.Thread(target=add, args=(world, f"t{one}")) for one in range(3)]
     for one in threads:

@@ -125,8 +125,7 @@ async def select_for_update(world: Any) -> Any:
     return item.n
 
 
-# On MariaDB it sets the time zone of its pool's first connection only.
-@handler(HANDLERS, on=("sqlite", "postgresql"))
+@handler(HANDLERS)
 async def gather(world: Any) -> Any:
     await asyncio.gather(*(Item.create(name=f"n{number}") for number in range(5)))
     return await Item.all().count()

@@ -7,6 +7,7 @@ In reading order::
     links.py         how the join's steps are run on the wire, the batch's own connection
     real.py          the transaction of a batch in one database; sync_real.py and async_real.py
     inside.py        one task of a batch at a time (threads: sqlite/inside.py)
+    speakers.py      whose settings a wire to MySQL has now
     use.py           one call's use of a connection of the app's
     attempt.py       one attempt at a batch: which databases take part, files of SQLite among them
 

@@ -9,6 +9,7 @@ from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
 from atomicbatch.join.awaiting import run_async
 from atomicbatch.join.steps import Steps
+from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers.inside import TaskInside
 from atomicbatch.transactions.servers.introduction import (
     Asking,
@@ -18,6 +19,7 @@ from atomicbatch.transactions.servers.introduction import (
 )
 from atomicbatch.transactions.servers.links import AsyncLink
 from atomicbatch.transactions.servers.real import SEVER_SECONDS, Host, ServerReal, bare, opened
+from atomicbatch.transactions.servers.speakers import note_settings
 
 
 class AsyncReal(ServerReal):
@@ -84,6 +86,8 @@ class AsyncReal(ServerReal):
                 await driver.ask(self.wire, text)
             else:
                 await driver.send(self.wire, [text])
+        if family is Family.MYSQL:
+            note_settings(self.wire, self.introduction.settings)
         begin = self._begin_texts(self.kind.level(owner))
         link = AsyncLink(self.kind, self.wire, begin, self._interrupt)
         self._note_link(link)

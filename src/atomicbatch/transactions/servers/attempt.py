@@ -169,7 +169,7 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
 
     def find_sync(self, connection: Any, kind: Kind) -> SyncReal:
         self.check_place(kind)
-        known = self._introduction_of(connection)
+        known = self.introduction_of(connection)
         if known is None:
             place = kind.named.place(connection)
             with aside():
@@ -180,7 +180,7 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
 
     async def find_async(self, connection: Any, kind: Kind) -> AsyncReal:
         self.check_place(kind)
-        known = self._introduction_of(connection)
+        known = self.introduction_of(connection)
         if known is None:
             place = kind.named.place(connection)
             with aside():
@@ -190,7 +190,26 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
         real: AsyncReal = self._real_of(known, kind, AsyncReal)
         return real
 
-    def _introduction_of(self, connection: Any) -> Introduction | None:
+    def ask_again(self, connection: Any, kind: Kind) -> Introduction:
+        place = kind.named.place(connection)
+        with aside():
+            known = sync_real.asked(introduce(kind.named.family, place), kind, connection)
+        return self._keep(connection, known)
+
+    async def ask_again_async(self, connection: Any, kind: Kind) -> Introduction:
+        place = kind.named.place(connection)
+        with aside():
+            known = await async_real.asked(introduce(kind.named.family, place), kind, connection)
+        return self._keep(connection, known)
+
+    def _keep(self, connection: Any, known: Introduction) -> Introduction:
+        # Its transaction stays the one that it was found to be for.
+        before = self.introduction_of(connection) or known
+        known = before._replace(settings=known.settings)
+        self._introduced[id(connection)] = reference(connection), known
+        return known
+
+    def introduction_of(self, connection: Any) -> Introduction | None:
         owner, known = self._introduced.get(id(connection), (None, None))
         return known if owner is not None and owner() is connection else None
 

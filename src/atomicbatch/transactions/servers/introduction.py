@@ -126,7 +126,7 @@ def make_alike(wanted: Introduction, own: Introduction, family: Family) -> list[
         family: Of the database.
     """
     texts = [
-        _setting(name, value, family)
+        _set(name, value, family)
         for name, value in wanted.settings.items()
         if own.settings.get(name) != value and name != "role"
     ]
@@ -139,22 +139,33 @@ def make_alike(wanted: Introduction, own: Introduction, family: Family) -> list[
 
 
 def difference(wanted: Introduction, own: Introduction) -> str:
-    """Name something in which two sessions differ that would have to be alike; empty: nothing."""
+    """
+    Name something in which two sessions differ that would have to be alike; empty: nothing.
+
+    MySQL's settings need not be: each statement finds its own, see ``speakers.py``.
+    """
     if wanted.user != own.user:
         return "the role by which they are opened"
     if wanted.level != own.level:
         return "the isolation level"
+    if wanted.key[0] == "mysql":
+        return ""
     for name in sorted({*wanted.settings, *own.settings}):
         if wanted.settings.get(name) != own.settings.get(name):
             return f"the setting {name}"
     return ""
 
 
-def _setting(name: str, value: str, family: Family) -> str:
+def _set(name: str, value: str, family: Family) -> str:
     if family is Family.MYSQL:
-        return f"SET SESSION {name} = {value if value.isdigit() else _quoted(value)}"
+        return f"SET {setting(name, value)}"
     # Lists such as search_path are read as lists by it, unlike by SET.
     return f"SELECT set_config({_quoted(name)}, {_quoted(value)}, false)"
+
+
+def setting(name: str, value: str) -> str:
+    """Write one of MySQL's settings, as a SET has it."""
+    return f"SESSION {name} = {value if value.isdigit() else _quoted(value)}"
 
 
 def _level(level: str, family: Family) -> str:

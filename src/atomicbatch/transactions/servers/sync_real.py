@@ -9,6 +9,7 @@ from typing import Any
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
 from atomicbatch.join.steps import Steps, run
+from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers.introduction import (
     Asking,
     Introduction,
@@ -17,6 +18,7 @@ from atomicbatch.transactions.servers.introduction import (
 )
 from atomicbatch.transactions.servers.links import SyncLink
 from atomicbatch.transactions.servers.real import SEVER_SECONDS, Host, ServerReal, bare, opened
+from atomicbatch.transactions.servers.speakers import note_settings
 from atomicbatch.transactions.sqlite.inside import Inside
 
 
@@ -96,6 +98,8 @@ class SyncReal(ServerReal):
                     driver.ask(self.wire, text)
                 else:
                     driver.send(self.wire, [text])
+        if family is Family.MYSQL:
+            note_settings(self.wire, self.introduction.settings)
         begin = self._begin_texts(self.kind.level(owner))
         link = SyncLink(self.kind, self.wire, begin, self._interrupt)
         self._note_link(link)

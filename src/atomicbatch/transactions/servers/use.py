@@ -15,12 +15,15 @@ from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
 from atomicbatch.join.awaiting import run_async
 from atomicbatch.join.checkout import Checkout
+from atomicbatch.join.connection import Connection
 from atomicbatch.join.steps import NOT_SENT, Steps, run
 from atomicbatch.sql import kinds
 from atomicbatch.sql.kinds import CHANGES_DATA, Family
 from atomicbatch.sql.statements import read_statement
 from atomicbatch.transactions.servers.async_real import AsyncReal
+from atomicbatch.transactions.servers.introduction import Introduction
 from atomicbatch.transactions.servers.real import ServerReal
+from atomicbatch.transactions.servers.speakers import note_settings, switch
 from atomicbatch.transactions.servers.sync_real import SyncReal
 
 T = TypeVar("T")
@@ -47,6 +50,18 @@ class Hall(ABC):
         """Likewise by an async driver."""
 
     @abstractmethod
+    def introduction_of(self, connection: Any) -> Introduction | None:
+        """What a connection has told when its transaction was found."""
+
+    @abstractmethod
+    def ask_again(self, connection: Any, kind: Kind) -> Introduction:
+        """Ask a connection that has set something what its session's settings are now."""
+
+    @abstractmethod
+    async def ask_again_async(self, connection: Any, kind: Kind) -> Introduction:
+        """Likewise by an async driver."""
+
+    @abstractmethod
     def refuse(self, what: str) -> NoReturn:
         """Fail the batch."""
 
@@ -70,6 +85,7 @@ class ServerUse(ABC, Generic[R]):
         self._is_stale = False
         self._is_auto = kind.is_auto(owner)
         self._level = ""
+        self._introduction: Introduction | None = None
 
     def is_of(self, connection: object) -> bool:
         """Tell whether it stands for this connection."""
@@ -134,6 +150,7 @@ class ServerUse(ABC, Generic[R]):
         checkout.auto = self._is_auto
         checkout.closed = self._is_stale
         self._real, self._checkout = real, checkout
+        self._introduction = self._hall.introduction_of(self._owner())
         return real, checkout
 
     def _make_ready(self, checkout: Checkout) -> None:
@@ -182,7 +199,16 @@ class ServerUse(ABC, Generic[R]):
     def _steps(self, checkout: Checkout, sql: str, parameters: Iterable[Any] | None) -> Steps[Any]:
         ahead = hasattr(self.kind, "perform_after")
         given = () if parameters is None else parameters
-        return checkout.perform(sql, given, takes_along=ahead)
+        steps = checkout.perform(sql, given, takes_along=ahead)
+        transaction = checkout.transaction
+        if transaction.family is Family.MYSQL and self._introduction is not None:
+            text = switch(self.wire, self._introduction)
+            return _after(transaction.connection, text, steps) if text else steps
+        return steps
+
+    def _note_introduction(self, introduction: Introduction) -> None:
+        self._introduction = introduction
+        note_settings(self.wire, introduction.settings)
 
     def _has_nothing_to_end(self) -> bool:
         return self._checkout is None or self._checkout.is_idle()
@@ -232,6 +258,10 @@ class SyncUse(ServerUse[SyncReal]):
         self._is_auto = on
         if self._checkout is not None:
             self._run(lambda checkout: checkout.set_auto(on))
+
+    def note_session(self) -> None:
+        if (owner := self._owner()) is not None and self.wire is not None:
+            self._note_introduction(self._hall.ask_again(owner, self.kind))
 
     def end(self) -> None:
         self.rollback()
@@ -315,6 +345,10 @@ class AsyncUse(ServerUse[AsyncReal]):
         if self._checkout is not None:
             await self._run(lambda checkout: checkout.set_auto(on))
 
+    async def note_session_async(self) -> None:
+        if (owner := self._owner()) is not None and self.wire is not None:
+            self._note_introduction(await self._hall.ask_again_async(owner, self.kind))
+
     async def end_async(self) -> None:
         await self.rollback_async()
 
@@ -349,6 +383,11 @@ class AsyncUse(ServerUse[AsyncReal]):
             self._make_ready(checkout)
             performing = None if perform is None else partial(perform, real.wire)
             return await run_async(act(checkout), real.link, performing)
+
+
+def _after(connection: Connection, text: str, steps: Steps[T]) -> Steps[T]:
+    yield from connection.send([text])
+    return (yield from steps)
 
 
 def reference(connection: Any) -> Callable[[], Any]:
