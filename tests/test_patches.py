@@ -63,6 +63,21 @@ def test_undone_below_somebody_elses(shop: Any) -> None:
     assert shop().price() == "theirs(ours(price))"
 
 
+def test_as_it_is(shop: Any) -> None:
+    """What takes a place as it is stands there by itself, with its name; it can be undone."""
+    made: list[Any] = []
+
+    def make(found: Any) -> Any:
+        made.append(louder(found))
+        return made[0]
+
+    patches.change(shop, "price", make, why="test", as_it_is=True)
+    assert vars(shop)["price"] is made[0]
+    assert shop().price() == "ours(price)"
+    patches.undo("test")
+    assert shop().price() == "price"
+
+
 def test_put_back_by_somebody_else(shop: Any) -> None:
     """Somebody who had kept what was there has put it back: we are put there again."""
     original = shop.price

@@ -35,17 +35,29 @@ class Change:
         make: Takes what ``getattr`` finds there, or None, and returns what takes its place. A
             function must call what was found.
         why: The reason, for people.
+        as_it_is: What takes its place is not wrapped, which saves half a microsecond each time. It
+            knows itself when it has nothing to do, also when it was undone after somebody has
+            wrapped it.
 
     Attributes:
         installed: It is in force.
     """
 
-    def __init__(self, owner: Any, name: str, make: Callable[[Any], Any], why: str) -> None:
+    def __init__(
+        self,
+        owner: Any,
+        name: str,
+        make: Callable[[Any], Any],
+        why: str,
+        *,
+        as_it_is: bool = False,
+    ) -> None:
         self.owner = owner
         self.name = name
         self.why = why
         self.installed = False
         self._make = make
+        self._as_it_is = as_it_is
         # What stands in the owner's namespace; _NOTHING if it is inherited, or not there at all.
         self._found: Any = _NOTHING
         self._ours: Any = _NOTHING
@@ -86,7 +98,9 @@ class Change:
             return changed
 
         door: Any
-        if iscoroutinefunction(found):
+        if self._as_it_is:
+            door = wraps(found)(changed)
+        elif iscoroutinefunction(found):
             # A coroutine function again, since some callers ask for that.
             @wraps(found)
             async def door(*args: Any, **kwargs: Any) -> Any:
@@ -105,7 +119,9 @@ class Change:
 _changes: dict[tuple[int, str, str], Change] = {}
 
 
-def change(owner: Any, name: str, make: Callable[[Any], Any], *, why: str) -> Change:
+def change(
+    owner: Any, name: str, make: Callable[[Any], Any], *, why: str, as_it_is: bool = False
+) -> Change:
     """
     Change an attribute of somebody else's class or module; twice changes nothing.
 
@@ -114,12 +130,13 @@ def change(owner: Any, name: str, make: Callable[[Any], Any], *, why: str) -> Ch
         name: The attribute.
         make: Takes what is found there, and returns what takes its place; see :class:`Change`.
         why: The reason, for people. It also tells several changes of one attribute apart.
+        as_it_is: See :class:`Change`.
     """
     with _lock:
         key = (id(owner), name, why)
         made = _changes.get(key)
         if made is None:
-            made = _changes[key] = Change(owner, name, make, why)
+            made = _changes[key] = Change(owner, name, make, why, as_it_is=as_it_is)
         made.install()
     return made
 

@@ -6,7 +6,7 @@ is in ``psycopg_operations.py``. Where nothing stands for it, the guard is asked
 
 What is changed, all of it in methods that psycopg's classes for both kinds of connections share::
 
-    wait                                  runs our operations, too
+    wait (async)                          awaits our operations; the sync one runs them as it is
     _execute_gen, executemany, stream     statements
     copy                                  psycopg_copies.py
     _declare_gen, _fetch_gen, ...         cursors in the server: psycopg_cursors.py
@@ -87,7 +87,6 @@ def _change_cursors(module: Any) -> None:
 
 def _change_connections(module: Any) -> None:
     sync, asynchronous = module.Connection, module.AsyncConnection
-    _change(sync, "wait", _waiting)
     _change(asynchronous, "wait", _waiting_async)
     for name in ("_commit_gen", "_rollback_gen"):
         _change(sync, name, _on_connection)
@@ -107,7 +106,8 @@ def _change_connections(module: Any) -> None:
 
 
 def _change(owner: type, name: str, make: Callable[[Any], Any]) -> None:
-    patches.change(_class_of(owner, name), name, make, why=WHY)
+    # Where each statement passes: outside of calls our functions pass everything on by themselves.
+    patches.change(_class_of(owner, name), name, make, why=WHY, as_it_is=True)
 
 
 def _class_of(owner: type, name: str) -> type:
@@ -133,27 +133,18 @@ def _used(connection: Any, query: Any) -> Use | None:
 def _use_of(connection: Any, *, executes: bool = False) -> Use | None:
     watch = watching.get()
     if watch is None or connection.closed:
-        return None
+        return None  # nothing to do, or psycopg's own affair
     return use_of(watch, connection, kind_of(connection), executes=executes)
 
 
 # What runs operations ---------------------------------------------------------------------------
 
 
-def _waiting(found: Found) -> Found:
+def _waiting_async(found: Found) -> Found:
     def wait(self: Any, gen: Any, *args: Any, **options: Any) -> Any:
         if type(gen) is Operation:
-            return gen.run()
+            return gen.run_async()
         return found(self, gen, *args, **options)
-
-    return wait
-
-
-def _waiting_async(found: Found) -> Found:
-    async def wait(self: Any, gen: Any, *args: Any, **options: Any) -> Any:
-        if type(gen) is Operation:
-            return await gen.run_async()
-        return await found(self, gen, *args, **options)
 
     return wait
 
@@ -162,11 +153,20 @@ def _waiting_async(found: Found) -> Found:
 
 
 def _executing(found: Found) -> Found:
-    def execute(self: Any, query: Any, params: Any = None, **options: Any) -> Any:
+    # Its arguments are psycopg's, one by one: to pass on what is not known takes two microseconds.
+    def execute(
+        self: Any,
+        query: Any,
+        params: Any = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Any:
         if watching.get() is not None and (use := _used(self._conn, query)) is not None:
+            options = {"prepare": prepare, "binary": binary}
             plan = psycopg_operations.execute(self, use, found, query, params, options)
             return Operation(use, plan)
-        return found(self, query, params, **options)
+        return found(self, query, params, prepare=prepare, binary=binary)
 
     return execute
 

@@ -6,7 +6,7 @@ In a batch the door gives an :class:`Operation` in its place::
 
     cursor.execute("INSERT ...")                      psycopg's, unchanged
       connection.wait(cursor._execute_gen("INSERT"))  the door gives an Operation
-        Operation.run()                               asks what stands for the connection
+        Operation.run()                               gives it to what stands for the connection
           use.perform("INSERT", ...)                  the join sends its savepoints
             wire.wait(psycopg's own generator)        by the app's cursor, moved to the wire
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 from atomicbatch.doors.server_uses import NOT_SENT, Use
 from atomicbatch.guard.watch import aside
@@ -74,6 +74,13 @@ class Operation:
     def __init__(self, use: Use, plan: Plan) -> None:
         self._use = use
         self._plan = plan
+
+    def __iter__(self) -> Operation:
+        return self
+
+    def __next__(self) -> NoReturn:
+        # What psycopg's sync ``wait`` does with a generator: this one is done at once.
+        raise StopIteration(self.run())
 
     def run(self) -> Any:
         """Do it, by a sync connection."""

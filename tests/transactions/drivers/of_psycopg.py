@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from decimal import Decimal
@@ -712,16 +713,19 @@ def settings(take: Take) -> Any:
 @handler(EVERYWHERE)
 def cancelled(take: Take) -> Any:
     with take() as connection:
-        timer = threading.Timer(0.1, connection.cancel)
-        timer.start()
-        found = failed(lambda: connection.execute("SELECT pg_sleep(20)"))
-        timer.join()
-        connection.rollback()
-        timer = threading.Timer(0.1, connection.cancel_safe)
-        timer.start()
-        found += failed(lambda: connection.execute("SELECT pg_sleep(20)"))
-        timer.join()
-        connection.rollback()
+
+        def cancel(act: Callable[[], None]) -> None:
+            while state_of(connection) != "ACTIVE":
+                time.sleep(0.005)
+            act()
+
+        found = []
+        for act in (connection.cancel, connection.cancel_safe):
+            thread = threading.Thread(target=cancel, args=(act,))
+            thread.start()
+            found.append(failed(lambda: connection.execute("SELECT pg_sleep(20)")))
+            thread.join()
+            connection.rollback()
         connection.cancel()
         return found
 
