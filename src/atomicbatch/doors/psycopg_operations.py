@@ -43,7 +43,7 @@ _TAGS = {
     Kind.ISOLATION: "SET",
 }
 # libpq's PQtransactionStatus().
-_IDLE, _IN_TRANSACTION, _IN_ERROR = 0, 2, 3
+_IDLE, _IN_TRANSACTION, _IN_ERROR, _UNKNOWN = 0, 2, 3, 4
 
 
 class Step(Protocol):
@@ -261,9 +261,11 @@ class SeemingLink:
         wire = getattr(self._connection, AT, None)
         if wire is not None:
             return int(wire.pgconn.transaction_status)
-        status = self._connection.pgconn.transaction_status
-        if status != _IDLE or not self._use.in_transaction():
-            return int(status)
+        if self._connection.closed:
+            return _UNKNOWN
+        # Its own is idle, or is being asked who it is.
+        if not self._use.in_transaction():
+            return _IDLE
         return _IN_ERROR if self._use.is_broken() else _IN_TRANSACTION
 
 
