@@ -713,6 +713,7 @@ def settings(take: Take) -> Any:
 @handler(EVERYWHERE)
 def cancelled(take: Take) -> Any:
     with take() as connection:
+        connection.execute("SELECT 1")
 
         def cancel(act: Callable[[], None]) -> None:
             while state_of(connection) != "ACTIVE":

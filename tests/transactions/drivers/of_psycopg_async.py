@@ -249,6 +249,7 @@ async def cursors_in_the_server(take: Take) -> Any:
 @handler(EVERYWHERE)
 async def cancelled(take: Take) -> Any:
     async with take() as connection:
+        await connection.execute("SELECT 1")
 
         async def cancel() -> None:
             while state_of(connection) != "ACTIVE":
