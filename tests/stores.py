@@ -13,6 +13,8 @@ import psycopg
 import pymysql
 import pytest
 
+from atomicbatch.guard.watch import aside
+
 _connect: Any = sqlite3.connect
 
 
@@ -53,7 +55,8 @@ def postgresql_store(_postgresql: str) -> Iterator[Store]:
         connection.execute("TRUNCATE t")
 
         def rows() -> list[str]:
-            return [name for (name,) in connection.execute("SELECT name FROM t ORDER BY id")]
+            with aside():
+                return [name for (name,) in connection.execute("SELECT name FROM t ORDER BY id")]
 
         yield Store(_postgresql, rows)
 
@@ -75,7 +78,8 @@ def mariadb_store(mysql_url: str) -> Iterator[Store]:
         )
 
         def rows() -> list[str]:
-            cursor.execute("SELECT name FROM t ORDER BY id")
-            return [name for (name,) in cursor.fetchall()]
+            with aside():
+                cursor.execute("SELECT name FROM t ORDER BY id")
+                return [name for (name,) in cursor.fetchall()]
 
         yield Store(mysql_url, rows)
