@@ -22,6 +22,7 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 
+from tests.django.patterns import table
 from tests.django.patterns.expected import surprises
 from tests.django.patterns.settings import DRIVERS, GATEWAYS, Order, Variant, variants_of
 
@@ -93,6 +94,14 @@ def run(variants: Iterable[Variant], databases: dict[str, str]) -> list[str]:
         for variant, (_, verdicts) in zip(order.variants, lines, strict=True)
         for surprise in surprises(variant, verdicts)
     ]
+
+
+def test_the_page_says_what_the_tests_demand() -> None:
+    """It is written by ``python -m tests.django.patterns.table``, and names all patterns."""
+    assert table.PAGE.read_text("utf-8") == table.page()
+    named = [name for patterns in table.sections().values() for name in patterns]
+    views = Path(table.__file__).with_name("views.py").read_text("utf-8")
+    assert len(named) == len(set(named)) == views.count("\n@pattern(")
 
 
 @pytest.mark.slow

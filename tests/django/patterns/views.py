@@ -671,7 +671,9 @@ def raw_savepoint(_: Any) -> HttpResponse:
 def temporary_table(_: Any) -> HttpResponse:
     run_raw("CREATE TEMPORARY TABLE scratch (n INTEGER)", "INSERT INTO scratch VALUES (1)")
     Item.objects.create(name="x")
-    run_raw("DROP TEMPORARY TABLE scratch" if connection.vendor == "mysql" else "DROP TABLE scratch")
+    run_raw(
+        "DROP TEMPORARY TABLE scratch" if connection.vendor == "mysql" else "DROP TABLE scratch"
+    )
     return reply(n=items())
 
 
