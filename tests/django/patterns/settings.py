@@ -106,17 +106,19 @@ def choose_driver(driver: str) -> None:
 
 def database(driver: str, target: str) -> dict[str, Any]:
     """What ``DATABASES`` says of a database."""
-    common = {"ATOMIC_REQUESTS": False, "CONN_MAX_AGE": 0, "OPTIONS": {}}
+    options: dict[str, Any] = {}
     if driver == "sqlite3":
         # A thread of its own waits for the transaction of its request, which waits for it.
         options = {"timeout": 0.1}
-        return {**common, "ENGINE": "django.db.backends.sqlite3", "NAME": target} | {
-            "OPTIONS": options
-        }
+    elif driver == "pymysql":
+        # Else it reads all certificates of the machine for each connection.
+        options = {"ssl_disabled": True}
+    found = {"ATOMIC_REQUESTS": False, "CONN_MAX_AGE": 0, "OPTIONS": options}
+    if driver == "sqlite3":
+        return found | {"ENGINE": "django.db.backends.sqlite3", "NAME": target}
     url = urlsplit(target)
     kind = "postgresql" if url.scheme == "postgresql" else "mysql"
-    return {
-        **common,
+    return found | {
         "ENGINE": f"django.db.backends.{kind}",
         "NAME": url.path.removeprefix("/"),
         "USER": url.username,
