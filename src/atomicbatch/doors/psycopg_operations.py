@@ -397,12 +397,15 @@ def _note_control(cursor: Any, query: Any, text: str, *, was_broken: bool) -> No
         tag = "START TRANSACTION"
     elif kind is Kind.COMMIT and was_broken:
         tag = "ROLLBACK"
-    pq = sys.modules["psycopg"].pq
-    result = cursor._pgconn.make_empty_result(pq.ExecStatus.COMMAND_OK)
+    psycopg = sys.modules["psycopg"]
+    result = cursor._pgconn.make_empty_result(psycopg.pq.ExecStatus.COMMAND_OK)
     cursor._reset()
     cursor._results, cursor.pgresult = [result], result
     cursor._statusmessage = tag.encode()
     cursor._last_query = query
+    # Django's log of queries takes the text from here.
+    cursor._query = cursor._query_cls(psycopg.adapt.Transformer.from_context(cursor))
+    cursor._query.convert(query, None)
 
 
 # Connections ------------------------------------------------------------------------------------
