@@ -22,16 +22,30 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 
+from tests.databases import WITH_MYSQLCLIENT
 from tests.django.patterns import table
 from tests.django.patterns.expected import surprises
 from tests.django.patterns.settings import DRIVERS, GATEWAYS, Order, Variant, variants_of
 
 WSGI, ASGI, MIXED = GATEWAYS
 TREE = Path(__file__).parents[2]
+
+
+def _without(driver: str) -> list[pytest.MarkDecorator]:
+    missing = driver == "mysqlclient" and not WITH_MYSQLCLIENT
+    return [pytest.mark.skip("mysqlclient is not installed")] if missing else []
+
+
 # Each value of each option is among them.
 FEW = [
-    pytest.param(driver, (Variant(driver, first), Variant(driver, second, True, age=60)), id=driver)
-    for driver, first, second in [("sqlite3", WSGI, ASGI)]
+    pytest.param(driver, variants, id=driver, marks=_without(driver))
+    for driver, variants in {
+        "sqlite3": (Variant("sqlite3", MIXED, atomic=True),),
+        "psycopg": (Variant("psycopg", ASGI, pool=True),),
+        "psycopg2": (Variant("psycopg2", MIXED, age=60, debug=True),),
+        "pymysql": (Variant("pymysql", WSGI, atomic=True, age=60, debug=True),),
+        "mysqlclient": (Variant("mysqlclient", ASGI),),
+    }.items()
 ]
 _numbers = itertools.count(1)
 MakeDatabases = Callable[[str], dict[str, str]]
@@ -116,7 +130,8 @@ def test_all_configurations(databases: MakeDatabases) -> None:
     """All drivers behind all gateways, with all options."""
     orders = [
         ([variant for variant in variants_of(driver) if variant.gateway == gateway], driver)
-        for driver in DRIVERS[:1]
+        for driver in DRIVERS
+        if driver != "mysqlclient" or WITH_MYSQLCLIENT
         for gateway in GATEWAYS
     ]
     given = [(variants, databases(driver)) for variants, driver in orders]

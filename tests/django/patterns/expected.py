@@ -60,18 +60,25 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "Alone the call succeeds, and its rows are lost. In a batch that is refused.",
     ),
     Deviation(
-        ("closes", "closes_last", "closes_all", "closes_inside_after_read", "after_and_closed"),
+        ("closes_last", "closes_all", "closes_inside_after_read", "after_and_closed"),
         "closes its connection inside atomic()",
         _with_atomic_requests,
         "With `ATOMIC_REQUESTS` only: the view itself is inside `atomic()`, so that its rows would "
         "be lost.",
     ),
     Deviation(
-        ("closes_old",),
+        ("closes", "closes_old"),
         "closes its connection inside atomic()",
-        lambda variant: _on_sqlite(variant) and variant.atomic,
-        "With `ATOMIC_REQUESTS` only: inside `atomic()` it closes the connection, and the rows "
-        "would be lost.",
+        _with_atomic_requests,
+        "With `ATOMIC_REQUESTS` only, where the next query raises when the view is called alone.",
+    ),
+    Deviation(
+        ("second_connection",),
+        "",
+        lambda variant: variant.atomic and not _on_sqlite(variant),
+        "With `ATOMIC_REQUESTS` only: both connections work in the batch's transaction. So the "
+        "second sees what the first has not committed yet, and does not wait for its locks.",
+        DIFFERENT,
     ),
     Deviation(
         ("dangling", "dangling_atomic", "dangling_uncaught"),
@@ -94,10 +101,17 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "All connections of the batch would share it.",
     ),
     Deviation(
+        ("makes_table",),
+        "MariaDB and MySQL commit at once",
+        lambda variant: variant.driver in ("pymysql", "mysqlclient") and not variant.atomic,
+        "MariaDB and MySQL commit when a table is made, together with everything before it. With "
+        "`ATOMIC_REQUESTS` Django itself refuses.",
+    ),
+    Deviation(
         ("raw_commit_inside",),
         "uses a savepoint that it has not set",
-        lambda variant: _on_sqlite(variant) and variant.atomic,
-        "With `ATOMIC_REQUESTS` only, where it raises alone as well.",
+        _with_atomic_requests,
+        "With `ATOMIC_REQUESTS` only, where it raises alone as well: the savepoint is gone.",
     ),
     Deviation(
         ("after_raises",),

@@ -45,12 +45,16 @@ class Variant:
 
 
 def variants_of(driver: str) -> Iterator[Variant]:
-    """All configurations of one driver; a pool does without CONN_MAX_AGE."""
-    pools = [(age, False) for age in (0, 60)] + [(0, True)] * (driver == "psycopg")
-    for gateway, atomic, (age, pool), debug in itertools.product(
-        GATEWAYS, (False, True), pools, (False, True)
-    ):
-        yield Variant(driver, gateway, atomic, age, pool, debug)
+    """
+    All configurations of one driver; a pool does without CONN_MAX_AGE.
+
+    DEBUG is on in every second one, so that it meets each value of each other option.
+    """
+    pools = [(0, False), (60, False)] + [(0, True)] * (driver == "psycopg")
+    for indices in itertools.product(range(len(GATEWAYS)), range(2), range(len(pools))):
+        gateway, atomic, connections = indices
+        age, pool = pools[connections]
+        yield Variant(driver, GATEWAYS[gateway], atomic == 1, age, pool, sum(indices) % 2 == 1)
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,12 @@ def database(driver: str, target: str) -> dict[str, Any]:
     if driver == "sqlite3":
         # A thread of its own waits for the transaction of its request, which waits for it.
         options = {"timeout": 0.1}
-    elif driver == "pymysql":
+    elif driver in ("pymysql", "mysqlclient"):
+        # Likewise.
+        options = {"init_command": "SET SESSION innodb_lock_wait_timeout = 1"}
+    if driver == "pymysql":
         # Else it reads all certificates of the machine for each connection.
-        options = {"ssl_disabled": True}
+        options["ssl_disabled"] = True
     found = {"ATOMIC_REQUESTS": False, "CONN_MAX_AGE": 0, "OPTIONS": options}
     if driver == "sqlite3":
         return found | {"ENGINE": "django.db.backends.sqlite3", "NAME": target}
