@@ -33,8 +33,9 @@ Rows were read by a connection that has nothing to do with Django.
 
 Each line holds under WSGI, under ASGI, and under ASGI with a middleware that is sync only; with
 `ATOMIC_REQUESTS` on and off; with `CONN_MAX_AGE` 0 and 60, and with psycopg's pool; with `DEBUG` on
-and off. A number says what is different, and where: [the list](#what-is-different) is below. What
-is *refused* stores nothing: the batch is rolled back, and its answer says why.
+and off. A number says what is different, see [the list](#what-is-different); in brackets: in some
+of these configurations only. What is *refused* stores nothing: the batch is rolled back, and its
+answer says why.
 
 This page is written by `python -m tests.django.patterns.table`, from what the tests demand.
 """
@@ -66,7 +67,8 @@ def page() -> str:
         lines.append("")
     lines += ["## What is different\n"]
     for number, one in enumerate(DEVIATIONS, 1):
-        lines += _folded(f"{number}. {one.why}")
+        what = "Refused." if one.said else "Different."
+        lines += _folded(f"{number}. *{what}* {one.why}")
     return "\n".join(lines) + "\n"
 
 
@@ -81,8 +83,7 @@ def _cell(name: str, driver: str) -> str:
     if not found:
         return "same"
     numbers = ", ".join(str(DEVIATIONS.index(one) + 1) for one in found)
-    what = "refused" if all(one.said for one in found) else "differs"
-    return f"{what} ({numbers})" if everywhere else f"same, but ({numbers})"
+    return numbers if everywhere else f"same ({numbers})"
 
 
 def _folded(text: str) -> list[str]:
