@@ -58,6 +58,7 @@ bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.stages $(COMPARED) --json $(MEASURED)/stages.json
 	$(BIN)/python -m benchmarks.wire --json $(MEASURED)/wire.json
 	$(BIN)/python -m benchmarks.join --json $(MEASURED)/join.json
+	$(BIN)/python -m benchmarks.drf --json $(MEASURED)/drf.json
 	$(BIN)/python -m benchmarks.doors --json $(MEASURED)/doors.json
 
 page: $(VENV)/bench

@@ -57,6 +57,10 @@ MOST_DOOR: dict[str, Door] = {
 }
 
 
+LEAST_OF_DRF = {"persistent": 1.3, "anew": 3.0}
+"""What separate / batch has to reach with Django REST framework, by how it keeps connections."""
+
+
 def met(measured: float, most: float) -> str:
     """Say whether a figure that must not be exceeded is kept."""
     return "met" if measured <= most else "MISSED"

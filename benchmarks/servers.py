@@ -76,6 +76,21 @@ def uvicorn_app(url: str, app: str = "benchmarks.fastapi_app:app") -> Iterator[S
             _stop(process)
 
 
+@contextmanager
+def gunicorn_app(app: str, **environment: str) -> Iterator[Server]:
+    """A WSGI app under gunicorn: one worker of four threads."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}"]
+    command += ["--threads", "4", "--keep-alive", "600", "--log-level", "error"]
+    paths = {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
+    with subprocess.Popen(command, env=os.environ | environment | paths, cwd=ROOT) as process:
+        try:
+            _wait(f"http://127.0.0.1:{port}/items", process)
+            yield Server(port, process.pid)
+        finally:
+            _stop(process)
+
+
 def pocketbase_program() -> str | None:
     """PocketBase's program, if it is installed."""
     beside = Path(sys.executable).with_name("pocketbase")

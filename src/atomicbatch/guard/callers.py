@@ -63,7 +63,7 @@ def caller() -> Caller:
     installed: FrameType | None = None
     codes: list[CodeType] = []
     for frame in _outwards(sys._getframe(1)):
-        if frame.f_code.co_name == "handle" and frame.f_globals.get("__name__") == "logging":
+        if _is_of_logging(frame):
             return Caller(tuple(libraries), line, True)
         kind = _kind_of(_file_of(frame))
         if kind in ("app", "installed"):
@@ -80,6 +80,15 @@ def caller() -> Caller:
         # The app itself is installed, or has started this as a task of its own.
         line = _line_of(installed)
     return Caller(tuple(libraries), line, False, role_of(codes))
+
+
+def is_logging() -> bool:
+    """Tell whether a handler of Python's logging is writing; a fraction of what caller() costs."""
+    return any(_is_of_logging(frame) for frame in _outwards(sys._getframe(1)))
+
+
+def _is_of_logging(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "handle" and frame.f_globals.get("__name__") == "logging"
 
 
 def function_of(frame: FrameType | None) -> str:

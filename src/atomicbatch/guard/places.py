@@ -131,6 +131,10 @@ class Allowed:
         self.libraries = frozenset(libraries)
         self.places = frozenset(places)
 
+    def __bool__(self) -> bool:
+        """Anything is allowed."""
+        return bool(self.libraries or self.places)
+
     def allows(self, libraries: Collection[str], place: Place | None) -> bool:
         """Tell whether one of these libraries, or this database, is allowed."""
         return place in self.places or any(name.lower() in self.libraries for name in libraries)

@@ -11,7 +11,7 @@ from atomicbatch.doors.server_uses import Kind
 from atomicbatch.drivers.driver import State
 from atomicbatch.errors import ConflictError, TransactionError
 from atomicbatch.guard import Allowed
-from atomicbatch.guard.callers import caller
+from atomicbatch.guard.callers import caller, is_logging
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.checkout import OVER
 from atomicbatch.model import Batch
@@ -126,12 +126,13 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
         return (AsyncUse if kind.is_async else SyncUse)(self, connection, kind)
 
     def _is_left_alone(self, connection: Any, kind: Kind) -> bool:
-        named = kind.named
-        if self._allowed.allows((named.name,), named.place(connection)):
-            return True
-        who = caller()
+        allowed, named = self._allowed, kind.named
+        if allowed:
+            names = (named.name, *caller().libraries)
+            if allowed.allows(names, named.place(connection)):
+                return True
         # A line about a batch that failed is meant to stay.
-        return who.is_logging or self._allowed.allows(who.libraries, None)
+        return is_logging()
 
     # What uses ask -----------------------------------------------------------------------------
 

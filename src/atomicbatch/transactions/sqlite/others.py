@@ -9,7 +9,7 @@ from typing import Any
 
 from atomicbatch.errors import ConflictError
 from atomicbatch.guard import Allowed
-from atomicbatch.guard.callers import caller, function_of
+from atomicbatch.guard.callers import caller, function_of, is_logging
 from atomicbatch.sql.kinds import Family, Kind
 from atomicbatch.sql.statements import read_statement
 from atomicbatch.transactions.sqlite.databases import Database, UnsuitableError, database_of
@@ -24,11 +24,12 @@ _autocommit: Any = vars(sqlite3.Connection).get("autocommit")
 
 def is_left_alone(database: Database, allowed: Allowed) -> bool:
     """Tell whether a database is none of the batch's business, or whoever uses it now."""
-    if allowed.allows((), database.place):
-        return True
-    who = caller()
+    if allowed:
+        names = (*caller().libraries, "sqlite3")
+        if allowed.allows(names, database.place):
+            return True
     # A line about a batch that failed is meant to stay.
-    return who.is_logging or allowed.allows((*who.libraries, "sqlite3"), None)
+    return is_logging()
 
 
 def wait_for(real: Real) -> None:
