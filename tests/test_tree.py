@@ -103,6 +103,7 @@ THROUGH = {
     "client/variables.py": "client/test_http_file.py",
     "django/outer.py": "django/test_middleware.py",
     "doors/aiosqlite.py": "doors/test_sqlite.py",
+    "doors/asyncpg_*.py": "doors/test_asyncpg.py",
     # What they are for is seen in the oracle of drivers.
     "doors/mysqlclient_*.py": "doors/test_mysqlclient.py",
     "doors/psycopg2_*.py": "doors/test_psycopg2.py",

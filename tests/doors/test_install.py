@@ -101,7 +101,7 @@ changed = {
 }
 expected = {
     "sqlite3.connect", "__main__.connect", "aiosqlite.core.Connection._execute",
-    "asyncpg.connection.Connection._get_statement", "psycopg._cursor_base.BaseCursor._execute_gen",
+    "asyncpg.protocol.protocol.Protocol.prepare", "psycopg._cursor_base.BaseCursor._execute_gen",
     "psycopg2._connect", "pymysql.connections.Connection._execute_command",
     "aiomysql.connection.Connection._execute_command",
     "asyncmy.connection.Connection._execute_command",

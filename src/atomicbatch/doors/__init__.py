@@ -12,7 +12,9 @@ In reading order::
                    psycopg_kinds.py is what an adapter has to know, psycopg_pools.py its pools
     psycopg2.py    psycopg2: psycopg2_kind.py tells of its connections, psycopg2_cursors.py has its
                    cursors, psycopg2_inner.py those that work for them in a batch
-    postgresql.py  asyncpg
+    asyncpg.py     asyncpg: asyncpg_sending.py is all that it sends, asyncpg_sides.py and
+                   asyncpg_statements.py its statements on two connections, asyncpg_wire.py the
+                   batch's own one; asyncpg_kind.py is what an adapter has to know
     pymysql.py     PyMySQL; aiomysql.py and asyncmy.py are much like it, and mysql_sessions.py is
                    what they have in common
     mysqlclient.py mysqlclient: mysqlclient_kind.py tells of its connections

@@ -45,8 +45,6 @@ DATABASES = {
 }
 """The database that each driver is tried on."""
 SERVERS = ("postgresql", "mariadb")
-WITHOUT_DOOR = frozenset({"asyncpg"})
-"""Drivers whose connections do not join yet, so that what is written by them is refused."""
 
 
 _WRITTEN_IN_C = ("sqlite3", "psycopg2", "mysqlclient")

@@ -32,7 +32,7 @@ from atomicbatch.transactions import DriverTransaction
 from tests.asgi.asking import Answer, Request, ask, call, scope_of
 from tests.databases import WITH_MYSQLCLIENT
 from tests.transactions.drivers.files import File, Store
-from tests.transactions.drivers.libraries import LIBRARIES, WITHOUT_DOOR, Handler, Library
+from tests.transactions.drivers.libraries import LIBRARIES, Handler, Library
 from tests.transactions.drivers.servers import MariaDB, PostgreSQL, made
 
 for _path in sorted(Path(__file__).parent.glob("of_*.py")):
@@ -43,10 +43,9 @@ for _path in sorted(Path(__file__).parent.glob("of_*.py")):
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 RUN = call("POST", "/run")
-JOINING = [one for one in LIBRARIES if one.driver not in WITHOUT_DOOR]
 CASES = [
     pytest.param(one, handler, id=f"{one.name}-{handler.name}")
-    for one in JOINING
+    for one in LIBRARIES
     for handler in one.handlers
 ]
 
@@ -193,28 +192,8 @@ async def check_refusal(app: Any, handler: Handler, store: Store) -> None:
     assert store.rows() == before
 
 
-@pytest.mark.parametrize(
-    "library", [one for one in LIBRARIES if one.driver in WITHOUT_DOOR], ids=lambda one: one.name
-)
-def test_without_a_door(library: Library, store: Store) -> None:
-    """What is written by a driver that does not join is refused before it is sent."""
-
-    async def go() -> None:
-        before = store.rows()
-        async with library.open(store) as world:
-            app = AtomicBatch(
-                app_of(library, world, library.handlers[0]), transaction=DriverTransaction()
-            )
-            answer = await ask(app, add("a"))
-            assert answer.outcome.startswith("rolled-back; failed=1; status=501"), answer.body
-            assert "takes no part in the batch" in json.loads(answer.replies[0].body)["detail"]
-            assert store.rows() == before
-
-    asyncio.run(go())
-
-
 @pytest.mark.usefixtures("_without_doors")
-@pytest.mark.parametrize("library", JOINING, ids=lambda one: one.name)
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda one: one.name)
 def test_opened_before_the_doors(library: Library, store: Store) -> None:
     """A library that connected before has its rows in the batch all the same, or is refused."""
     handler = library.handlers[0]

@@ -12,7 +12,6 @@ import pytest
 
 from atomicbatch.transactions import DriverTransaction
 from atomicbatch.transactions.sqlalchemy import hook
-from tests.transactions.drivers.libraries import WITHOUT_DOOR
 from tests.transactions.sqlalchemy.oracle import Databases, check
 from tests.transactions.sqlalchemy.patterns import Pattern
 from tests.transactions.sqlalchemy.test_oracle import FastAPIFront, cases
@@ -28,21 +27,11 @@ def _without_the_door_of_engines(caplog: pytest.LogCaptureFixture) -> Iterator[N
     hook.install()
 
 
-# SQLAlchemy's names for the drivers of the other oracle.
-NAMES = {"pysqlite": "sqlite3", "psycopg_async": "psycopg-async", "cockroachdb-psycopg": "psycopg"}
-NAMES["cockroachdb-asyncpg"] = "asyncpg"
-
 # What the door of engines cannot see, and therefore refuses.
 SEEN = ("detaches", "drivers_own_query", "drivers_own_transaction")
 
 
-def joins(driver: str) -> bool:
-    return NAMES.get(driver, driver) not in WITHOUT_DOOR
-
-
-@pytest.mark.parametrize(
-    ("driver", "pattern"), [case for case in cases() if joins(str(case.values[0]))]
-)
+@pytest.mark.parametrize(("driver", "pattern"), cases())
 def test_alone_and_in_batches(driver: str, pattern: Pattern, databases: Databases) -> None:
     """A pattern does in a batch what it does alone, also where the engines' door sees nothing."""
     world = World(driver, databases(DRIVERS[driver]))

@@ -405,8 +405,9 @@ def test_a_batch_that_is_given_up_is_rolled_back(postgresql_store: Store) -> Non
             await use.perform_async(insert("a"), None, lambda wire: wire.execute(insert("a")))
         assert not block.give_up()
         async with asyncio.timeout(SECONDS):
-            while await locked():
-                await asyncio.sleep(0.01)
+            with aside():
+                while await locked():
+                    await asyncio.sleep(0.01)
         await own.close()
         await block.__aexit__(None, None, None)
 

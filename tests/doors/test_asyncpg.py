@@ -1,4 +1,4 @@
-"""Ways to write by asyncpg beside an INSERT, and ways to read that pass."""
+"""Ways to write by asyncpg beside an INSERT, ways to read that pass, and what stays its own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from tests.doors.test_sqlite import Nothing, refused
 from tests.stores import Store
 
 INSERT = "INSERT INTO t (name) VALUES ('x')"
-BY_ASYNCPG: dict[str, Callable[[Any], Awaitable[Any]]] = {
+WAYS: dict[str, Callable[[Any], Awaitable[Any]]] = {
     "fetch": lambda one: one.fetch(f"{INSERT} RETURNING id"),
     "executemany": lambda one: one.executemany("INSERT INTO t (name) VALUES ($1)", [("x",)]),
     "prepare": lambda one: one.prepare(INSERT),
     "copy_to_table": lambda one: one.copy_to_table("t", source=io.BytesIO(b"1\tx\n")),
+    "copy_records": lambda one: one.copy_records_to_table("t", records=[(1, "x")]),
     "copy_from_query": lambda one: one.copy_from_query(
         f"{INSERT} RETURNING id", output=io.BytesIO()
     ),
@@ -30,15 +31,15 @@ def _name(store: Store) -> str:
     return store.url.rpartition("/")[2]
 
 
-@pytest.mark.parametrize("way", BY_ASYNCPG)
-def test_asyncpg(way: str, postgresql_store: Store) -> None:
-    """Each way is refused."""
+@pytest.mark.parametrize("way", WAYS)
+def test_ways_to_write(way: str, postgresql_store: Store) -> None:
+    """Each way is refused where nobody joins the connection."""
     doors.install()
 
     async def write() -> None:
         connection = await asyncpg.connect(postgresql_store.url)
         try:
-            await BY_ASYNCPG[way](connection)
+            await WAYS[way](connection)
         finally:
             await connection.close()
 

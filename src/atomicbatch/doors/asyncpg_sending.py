@@ -1,0 +1,446 @@
+"""
+What asyncpg's ``Protocol`` sends: in a batch's call, by the wire's protocol.
+
+The method that the app's connection calls runs there, with what it was given: so rows and codecs
+are those of the app's connection. What only controls a transaction is not sent, and gets the answer
+that the server would give.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any
+
+from atomicbatch.doors import asyncpg_statements as statements
+from atomicbatch.doors.asyncpg_kind import ASYNCPG, KIND
+from atomicbatch.doors.asyncpg_sides import ATTRIBUTE, Abroad, Home, side_of
+from atomicbatch.doors.server_uses import NOT_SENT, Use, use_of
+from atomicbatch.errors import TransactionError
+from atomicbatch.guard.places import Place
+from atomicbatch.guard.watch import Watch, watching
+from atomicbatch.sql.kinds import Family, Kind
+from atomicbatch.sql.statements import read_statement
+
+Found = Callable[..., Any]
+Perform = Callable[[Any], Awaitable[Any]]
+"""Does something by a protocol."""
+
+PREPARES = "SELECT 1"
+"""Stands for what only reads catalogs: preparing a statement, asking about types."""
+_LISTENS = re.compile(r"\s*(?:UN)?LISTEN\b", re.IGNORECASE)
+_LISTENING = (
+    "a handler listens for notifications, or stops to, which is a matter of its own connection and "
+    "not of the batch's transaction; listen when the app starts"
+)
+_COPYING = (
+    "a handler uses the database while it copies, but both share the batch's connection; do the "
+    "one after the other, or copy from or to a list in memory"
+)
+# The server's word for what has been done.
+_TAGS = {
+    Kind.BEGIN: "BEGIN",
+    Kind.COMMIT: "COMMIT",
+    Kind.ROLLBACK: "ROLLBACK",
+    Kind.SAVEPOINT: "SAVEPOINT",
+    Kind.ROLLBACK_TO: "ROLLBACK",
+    Kind.RELEASE: "RELEASE",
+    Kind.ISOLATION: "SET",
+}
+_BEGINNING = ("BEGIN", "START TRANSACTION")
+# For what may go ahead of a handler's statement.
+_AHEAD_TAGS = (b"BEGIN", b"SAVEPOINT", b"RELEASE")
+
+
+class Copying:
+    """
+    A copy, in whose course the app's own code runs while nobody else can use the wire.
+
+    Attributes:
+        place: The database; None once it is done.
+    """
+
+    def __init__(self, place: Place | None) -> None:
+        self.place = place
+
+
+_copying: ContextVar[Copying | None] = ContextVar("atomicbatch_copying", default=None)
+
+
+# The way of all that is sent ----------------------------------------------------------------------
+
+
+async def _send(home: Any, watch: Watch, sql: str, parameters: Any, perform: Perform) -> Any:
+    """
+    Send what the app's connection would send, in the batch if it takes part.
+
+    Args:
+        home: The connection's protocol.
+        watch: The attempt that this code works for.
+        sql: What is sent.
+        parameters: What goes along with it.
+        perform: Sends it by a protocol.
+
+    Returns:
+        What ``perform`` returns, or NOT_SENT.
+    """
+    connection = connection_of(home)
+    if connection is None:
+        return await perform(home)
+    use = use_of_connection(watch, connection)
+    if use is None:
+        watch.sends(connection, ASYNCPG, sql)
+        return await perform(home)
+    if _LISTENS.match(sql):
+        use.refuse(_LISTENING)
+    statement = read_statement(sql, Family.POSTGRESQL)
+    if statement.kind is Kind.ROLLBACK and not statement.chains:
+        # Also where the batch has failed, so that connections go back to their pools.
+        await one_at_a_time(use, home, use.rollback_async)
+        return NOT_SENT
+    by = _by(connection, perform)
+    return await one_at_a_time(use, home, lambda: use.perform_async(sql, parameters, by))
+
+
+async def one_at_a_time(use: Use, home: Any, statement: Callable[[], Awaitable[Any]]) -> Any:
+    """Run one statement of a connection at a time, as asyncpg does."""
+    side = side_of(home)
+    if not isinstance(side, Home):
+        return await statement()
+    if side.is_busy:
+        raise KIND.asyncpg.exceptions.InterfaceError(
+            "cannot perform operation: another operation is in progress"
+        )
+    copying = _copying.get()
+    if copying is not None and copying.place == ASYNCPG.place(side.connection):
+        use.refuse(_COPYING)
+    side.is_busy = True
+    try:
+        return await statement()
+    finally:
+        side.is_busy = False
+
+
+def _by(user: Any, perform: Perform) -> Perform:
+    async def act(connection: Any) -> Any:
+        protocol = KIND.protocol_of(connection)
+        side = side_of(protocol)
+        if isinstance(side, Abroad):
+            side.user = user
+        return await perform(protocol)
+
+    return act
+
+
+def _limit(home: Any, timeout: Any) -> Any:
+    """Tell how many seconds a statement may take, as the app's connection has it."""
+    no_timeout = KIND.asyncpg.no_timeout
+    seconds = timeout if timeout is no_timeout else home._get_timeout(timeout)
+    return no_timeout if seconds is None else seconds
+
+
+# SQL by itself ------------------------------------------------------------------------------------
+
+
+def _querying(found: Found) -> Found:
+    def query(self: Any, query: Any, timeout: Any) -> Any:
+        watch = _watch_on(self)
+        if watch is None:
+            return found(self, query, timeout)
+        return _query(found, self, watch, query, timeout)
+
+    return query
+
+
+async def _query(found: Found, home: Any, watch: Watch, query: str, timeout: Any) -> Any:
+    seconds = home._get_timeout(timeout)
+
+    async def perform(protocol: Any) -> Any:
+        # In one message with it, ours could not be told from it.
+        await KIND.send_ahead(protocol, side_of(protocol))
+        return await found(protocol, query, seconds)
+
+    tag = _tag(home, watch, query)
+    try:
+        result = await _send(home, watch, query, None, perform)
+    except BaseException:
+        if tag in _BEGINNING and (connection := connection_of(home)) is not None:
+            # asyncpg believes in its transaction from before it is begun, and for ever.
+            connection._top_xact = None
+        raise
+    return tag if result is NOT_SENT else result
+
+
+def _tag(home: Any, watch: Watch | None, sql: str) -> str:
+    """Tell what the server will say to a statement that controls the transaction."""
+    kind = read_statement(sql, Family.POSTGRESQL).kind
+    if kind is Kind.BEGIN and sql.lstrip()[:5].upper() == "START":
+        return "START TRANSACTION"
+    if kind is Kind.COMMIT and watch is not None:
+        use = standing(watch, connection_of(home))
+        if use is not None and use.is_broken():
+            return "ROLLBACK"
+    return _TAGS.get(kind, "")
+
+
+# Statements that are prepared ---------------------------------------------------------------------
+
+
+def _preparing(found: Found) -> Found:
+    def prepare(self: Any, stmt_name: Any, query: Any, timeout: Any, **options: Any) -> Any:
+        watch = watching.get()
+        connection = None if watch is None else connection_of(self)
+        if watch is None or connection is None:
+            return found(self, stmt_name, query, timeout, **options)
+        use = use_of_connection(watch, connection)
+        if use is None:
+            watch.sends(connection, ASYNCPG, query)
+            return found(self, stmt_name, query, timeout, **options)
+        state = options.get("state") or KIND.asyncpg.state(
+            stmt_name,
+            query,
+            self,
+            options["record_class"],
+            options.get("ignore_custom_codec", False),
+        )
+        return _prepare(self, use, connection, state, timeout)
+
+    return prepare
+
+
+async def _prepare(home: Any, use: Use, connection: Any, state: Any, timeout: Any) -> Any:
+    limit = _limit(home, timeout)
+
+    async def perform(protocol: Any) -> None:
+        side = side_of(protocol)
+        if isinstance(side, Abroad) and side.ahead[:1] and side.ahead[0].startswith("BEGIN"):
+            # asyncpg learns of it with the next Sync, and there is none behind this.
+            await KIND.send_ahead(protocol, side)
+        await statements.prepare_first(KIND.asyncpg, protocol, side, state, limit, home)
+
+    if read_statement(state.query, Family.POSTGRESQL).kind not in _TAGS:
+        by = _by(connection, perform)
+        await one_at_a_time(use, home, lambda: use.perform_async(PREPARES, None, by))
+    elif not state.name:
+        state.mark_unprepared()
+    statements.note_born(side_of(home), state)
+    return state
+
+
+def _executing(found: Found) -> Found:
+    def bind_execute(
+        self: Any,
+        state: Any,
+        args: Any,
+        portal_name: str,
+        limit: int,
+        return_extra: bool,
+        timeout: Any,
+    ) -> Any:
+        watch = _watch_on(self)
+        if watch is None and not _lacks(self, state):
+            return found(self, state, args, portal_name, limit, return_extra, timeout)
+
+        async def perform(protocol: Any, seconds: Any) -> Any:
+            result = await found(protocol, state, args, portal_name, limit, return_extra, seconds)
+            if return_extra and protocol is not self and result[1] in _AHEAD_TAGS:
+                # The answer to ours; to the statement there was none yet, since it has more rows.
+                return result[0], None, False
+            return result
+
+        tag = _tag(self, watch, state.query)
+        nothing: Any = ([], tag.encode(), True) if return_extra else []
+        return _execute(self, watch, state, args, timeout, perform, nothing)
+
+    return bind_execute
+
+
+def _executing_many(found: Found) -> Found:
+    def bind_execute_many(
+        self: Any, state: Any, args: Any, portal_name: str, timeout: Any, return_rows: bool
+    ) -> Any:
+        watch = _watch_on(self)
+        if watch is None and not _lacks(self, state):
+            return found(self, state, args, portal_name, timeout, return_rows)
+
+        async def perform(protocol: Any, seconds: Any) -> Any:
+            return await found(protocol, state, args, portal_name, seconds, return_rows)
+
+        nothing: Any = [] if return_rows else None
+        return _execute(self, watch, state, None, timeout, perform, nothing)
+
+    return bind_execute_many
+
+
+def _binding(found: Found) -> Found:
+    def bind(self: Any, state: Any, args: Any, portal_name: str, timeout: Any) -> Any:
+        watch = _watch_on(self)
+        if watch is None and not _lacks(self, state):
+            return found(self, state, args, portal_name, timeout)
+
+        async def perform(protocol: Any, seconds: Any) -> Any:
+            return await found(protocol, state, args, portal_name, seconds)
+
+        return _execute(self, watch, state, args, timeout, perform, None)
+
+    return bind
+
+
+async def _execute(
+    home: Any,
+    watch: Watch | None,
+    state: Any,
+    args: Any,
+    timeout: Any,
+    perform: Callable[[Any, Any], Awaitable[Any]],
+    nothing: Any,
+) -> Any:
+    limit = _limit(home, timeout)
+
+    async def act(protocol: Any) -> Any:
+        side = side_of(protocol)
+        if side is not None:
+            await statements.prepare_again(KIND.asyncpg, protocol, side, state, limit, home)
+        return await perform(protocol, limit)
+
+    if watch is None:
+        return await act(home)
+    result = await _send(home, watch, state.query, args, act)
+    return nothing if result is NOT_SENT else result
+
+
+def _forgetting(found: Found) -> Found:
+    """Around the closing of a statement that asyncpg has no more use for."""
+
+    def close_statement(self: Any, state: Any, timeout: Any) -> Any:
+        side = getattr(self, ATTRIBUTE, None)
+        if isinstance(side, Home) and side.lacks(state):
+            return _forget(side, state)
+        return found(self, state, timeout)
+
+    return close_statement
+
+
+async def _forget(side: Home, state: Any) -> None:
+    del side.born[state.name]
+    state.mark_closed()
+
+
+# Cursors and copies -------------------------------------------------------------------------------
+
+
+def _fetching(found: Found) -> Found:
+    """Around what is done with the rest of a cursor's rows: they are fetched, or let go."""
+
+    def fetch(self: Any, *args: Any) -> Any:
+        watch = watching.get()
+        connection = None if watch is None else connection_of(self)
+        if watch is None or connection is None:
+            return found(self, *args)
+        use = use_of_connection(watch, connection)
+        if use is None:
+            return found(self, *args)
+        return _fetch(found, self, use, connection, args)
+
+    return fetch
+
+
+async def _fetch(found: Found, home: Any, use: Use, connection: Any, args: Any) -> Any:
+    *others, timeout = args
+    limit = _limit(home, timeout)
+
+    async def perform(protocol: Any) -> Any:
+        return await found(protocol, *others, limit)
+
+    by = _by(connection, perform)
+    return await one_at_a_time(use, home, lambda: use.fetch_async(by))
+
+
+def _copying_by(found: Found) -> Found:
+    def copy(self: Any, copy_stmt: Any, *args: Any) -> Any:
+        watch = _watch_on(self)
+        if watch is None:
+            return found(self, copy_stmt, *args)
+        return _copy(found, self, watch, copy_stmt, args)
+
+    return copy
+
+
+async def _copy(found: Found, home: Any, watch: Watch, copy_stmt: str, args: Any) -> Any:
+    *others, timeout = args
+    limit = _limit(home, timeout)
+
+    async def perform(protocol: Any) -> Any:
+        await KIND.send_ahead(protocol, side_of(protocol))
+        copying = Copying(ASYNCPG.place(connection_of(home)))
+        token = _copying.set(copying)
+        try:
+            return await found(protocol, copy_stmt, *others, limit)
+        finally:
+            copying.place = None  # tasks that were begun meanwhile still have it
+            _copying.reset(token)
+
+    return await _send(home, watch, copy_stmt, None, perform)
+
+
+# What is known without sending --------------------------------------------------------------------
+
+
+def _telling(found: Found) -> Found:
+    def is_in_transaction(self: Any) -> Any:
+        watch = watching.get()
+        use = None if watch is None else standing(watch, connection_of(self))
+        return found(self) if use is None else use.in_transaction()
+
+    return is_in_transaction
+
+
+def _watch_on(protocol: Any) -> Watch | None:
+    """Give the attempt that a protocol is used for; None: it is the batch's own, or for none."""
+    watch = watching.get()
+    if watch is not None and isinstance(getattr(protocol, ATTRIBUTE, None), Abroad):
+        return None
+    return watch
+
+
+def connection_of(protocol: Any) -> Any:
+    """Give the app's connection that a protocol is of; None: it is a batch's own."""
+    side = side_of(protocol)
+    return side.connection if isinstance(side, Home) else None
+
+
+def use_of_connection(watch: Watch, connection: Any) -> Use | None:
+    """Give what stands for a connection that is about to send something."""
+    return use_of(watch, connection, KIND, executes=True)
+
+
+def standing(watch: Watch, connection: Any) -> Use | None:
+    """Give what stands for a connection, if the call has used it; never fails."""
+    if connection is not None:
+        with suppress(TransactionError):
+            return use_of(watch, connection, KIND, executes=False)
+    return None
+
+
+def _lacks(protocol: Any, state: Any) -> bool:
+    """Tell whether a statement was prepared in a batch, and not yet on its own connection."""
+    side = getattr(protocol, ATTRIBUTE, None)
+    return isinstance(side, Home) and bool(side.born) and side.lacks(state)
+
+
+SENDING = {
+    "query": _querying,
+    "prepare": _preparing,
+    "bind_execute": _executing,
+    "bind_execute_many": _executing_many,
+    "bind": _binding,
+    "execute": _fetching,
+    "close_portal": _fetching,
+    "copy_in": _copying_by,
+    "copy_out": _copying_by,
+    "close_statement": _forgetting,
+    "is_in_transaction": _telling,
+}
+"""The methods of ``Protocol``, and what takes their places."""
