@@ -18,6 +18,7 @@ In reading order::
     pymysql.py     PyMySQL; aiomysql.py and asyncmy.py are much like it, and mysql_sessions.py is
                    what they have in common
     mysqlclient.py mysqlclient: mysqlclient_kind.py tells of its connections
+    sqlalchemy.py  SQLAlchemy's pools: what sets up a connection is no part of a batch
     server_uses.py what the doors of drivers with a server want of an adapter that joins them;
                    openers.py: libraries that open the batch's own connection themselves
     processes.py   what calls give to other processes

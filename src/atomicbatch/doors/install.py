@@ -14,6 +14,7 @@ from atomicbatch.doors import (
     psycopg2,
     psycopg_pools,
     pymysql,
+    sqlalchemy,
     sqlite_connect,
 )
 from atomicbatch.doors.earlier import look_once
@@ -28,6 +29,7 @@ _DOORS = {
     "asyncpg.pool": asyncpg.change_asyncpg,
     "psycopg": psycopg.change_psycopg,
     "psycopg_pool": psycopg_pools.change_psycopg_pool,
+    "sqlalchemy.pool.base": sqlalchemy.change_sqlalchemy_pool,
     "psycopg2": psycopg2.change_psycopg2,
     "pymysql.connections": pymysql.change_pymysql,
     "aiomysql.connection": aiomysql.change_aiomysql,
