@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.http import HttpResponse
@@ -128,6 +128,26 @@ def test_a_batch_opens_one_connection(shop: Project) -> None:
     assert len(found) == 1
     with pytest.raises(Exception, match="closed database"):
         found[0].execute("SELECT 1")
+
+
+def test_health_is_checked_once(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With CONN_HEALTH_CHECKS each request asks a connection that it finds; a batch is one."""
+    asked: list[int] = []
+    monkeypatch.setitem(connection.settings_dict, "CONN_HEALTH_CHECKS", True)
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 60)
+
+    def is_usable(_: Any) -> bool:
+        asked.append(1)
+        return True
+
+    monkeypatch.setattr(type(connections["default"]), "is_usable", is_usable)
+    connection.close()
+    if shop.gateway == "wsgi":  # elsewhere each request has a thread, and a connection, of its own
+        assert shop.plain("POST /later a").status == 200
+        assert asked == []
+    assert shop.batch("POST /later b", "POST /later c", "POST /later d").outcome == "committed"
+    assert len(asked) == (shop.gateway == "wsgi")
+    connection.close()
 
 
 def test_rows_that_are_lost_by_closing_are_refused(shop: Project) -> None:

@@ -156,12 +156,14 @@ def _closing_the_obsolete(found: Callable[[Any], None]) -> Callable[[Any], None]
             found(self)
             return
         # Once the batch is over, it is closed at its age again: the end of the request sees to it.
-        until, self.close_at = self.close_at, None
+        # Nor is its health checked for each call, since it is not what the calls' queries go by.
+        until, is_checked = self.close_at, self.health_check_done
+        self.close_at = None
         try:
             found(self)
         finally:
-            if self.close_at is None:
-                self.close_at = until
+            self.close_at = until
+            self.health_check_done = self.health_check_done or is_checked
 
     return close_if_unusable_or_obsolete
 

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from tests.django.patterns.stores import Rows, Store
 
 
+# Others may make it at the same time.
+_ROLE = """
+DO $$ BEGIN CREATE ROLE patterns SUPERUSER;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$
+"""
+
+
 class Runner:
     """
     Runs patterns in one configuration.
@@ -115,6 +122,9 @@ def prepare(order: Order) -> list[Store]:
                 editor.create_model(model)
         call_command("migrate", "auth", verbosity=0, database=alias)
         call_command("createcachetable", database=alias, verbosity=0)
+        if connections[alias].vendor == "postgresql":
+            with connections[alias].cursor() as cursor:
+                cursor.execute(_ROLE)
     connections.close_all()
     driver = order.variants[0].driver
     return [Store(driver, order.databases[alias]) for alias in ("default", "other")]

@@ -27,6 +27,7 @@ class Variant:
         age: ``CONN_MAX_AGE``, in seconds.
         pool: Connections come from psycopg's pool.
         debug: ``DEBUG``: Django keeps all queries.
+        options: ``OPTIONS`` says how sessions are set up: see ``_options_of``.
     """
 
     driver: str
@@ -35,12 +36,14 @@ class Variant:
     age: int = 0
     pool: bool = False
     debug: bool = False
+    options: bool = False
 
     def __str__(self) -> str:
         said = [self.driver, self.gateway]
         said += ["ATOMIC_REQUESTS"] if self.atomic else []
         said += ["pool"] if self.pool else [f"CONN_MAX_AGE={self.age}"]
         said += ["DEBUG"] if self.debug else []
+        said += ["OPTIONS"] if self.options else []
         return ", ".join(said)
 
 
@@ -55,6 +58,7 @@ def variants_of(driver: str) -> Iterator[Variant]:
         gateway, atomic, connections = indices
         age, pool = pools[connections]
         yield Variant(driver, GATEWAYS[gateway], atomic == 1, age, pool, sum(indices) % 2 == 1)
+    yield Variant(driver, GATEWAYS[0], options=True)
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,20 @@ def middleware_of(variant: Variant) -> list[str]:
     ]
 
 
+def _options_of(driver: str) -> dict[str, Any]:
+    """What else can be said of sessions: level, role, binding, commands."""
+    if driver == "sqlite3":
+        return {"init_command": "PRAGMA recursive_triggers=ON", "transaction_mode": "IMMEDIATE"}
+    if driver in ("pymysql", "mysqlclient"):
+        command = (
+            "SET SESSION innodb_lock_wait_timeout = 1, time_zone = '+02:00', sql_mode = 'ANSI'"
+        )
+        return {"isolation_level": "repeatable read", "init_command": command}
+    if driver == "psycopg2":
+        return {"isolation_level": 2, "assume_role": "patterns"}  # REPEATABLE READ, by its numbers
+    return {"isolation_level": 3, "assume_role": "patterns", "server_side_binding": True}
+
+
 def apply(variant: Variant) -> None:
     """Change the project, which is set up already, to another configuration of the same driver."""
     from django.conf import settings
@@ -208,3 +226,5 @@ def apply(variant: Variant) -> None:
         said["OPTIONS"].pop("pool", None)
         if variant.pool:
             said["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 3}
+        if variant.options:
+            said["OPTIONS"].update(_options_of(variant.driver))

@@ -33,9 +33,9 @@ Rows were read by a connection that has nothing to do with Django.
 
 Each line holds under WSGI, under ASGI, and under ASGI with a middleware that is sync only; with
 `ATOMIC_REQUESTS` on and off; with `CONN_MAX_AGE` 0 and 60, and with psycopg's pool; with `DEBUG` on
-and off. A number says what is different, see [the list](#what-is-different); in brackets: in some
-of these configurations only. What is *refused* stores nothing: the batch is rolled back, and its
-answer says why.
+and off; with an isolation level, a role, binding on the server and `init_command`. A number says
+what is different, see [the list](#what-is-different); in brackets: in some of these configurations
+only. What is *refused* stores nothing: the batch is rolled back, and its answer says why.
 
 This page is written by `python -m tests.django.patterns.table`, from what the tests demand.
 """

@@ -772,10 +772,11 @@ def state(_: Any) -> HttpResponse:
     asked = {
         "postgresql": "SELECT current_setting('TimeZone'), current_setting('client_encoding'), "
         "current_setting('transaction_isolation'), current_user",
-        "sqlite": "PRAGMA foreign_keys",
+        "sqlite": "SELECT f.foreign_keys, r.recursive_triggers FROM pragma_foreign_keys f, "
+        "pragma_recursive_triggers r",
         "mysql": "SELECT @@tx_isolation, @@sql_mode, @@time_zone, @@sql_auto_is_null",
     }
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(asked[connection.vendor])
         said = cursor.fetchone()
     return reply(said=said, auto=connection.get_autocommit(), usable=connection.is_usable())
