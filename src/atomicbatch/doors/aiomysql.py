@@ -187,7 +187,6 @@ def change(module: ModuleType, kind: AioMySQL) -> bool:
         return False
     kind.note_module(module)
     doors = {
-        "_execute_command": _commanding,
         "show_warnings": _showing_warnings,
         "autocommit": _switching,
         "select_db": _selecting,
@@ -196,6 +195,9 @@ def change(module: ModuleType, kind: AioMySQL) -> bool:
         "close": _closing,
         "ensure_closed": _closing_async,
     }
+    # Every statement of the process passes it, so that nothing more may stand around it.
+    commanding = partial(_commanding, kind)
+    patches.change(connection, "_execute_command", commanding, why=WHY, as_it_is=True)
     for name, make in doors.items():
         patches.change(connection, name, partial(make, kind), why=WHY)
     return True

@@ -133,7 +133,6 @@ def change_pymysql(module: ModuleType) -> None:
     KIND.kept = sessions.kept_class(module.MySQLResult, sessions.next_row, sessions.finish)
     KIND.error = kind.Error
     doors = {
-        "_execute_command": _commanding,
         "show_warnings": _showing_warnings,
         "autocommit": _switching,
         "select_db": _selecting,
@@ -142,6 +141,8 @@ def change_pymysql(module: ModuleType) -> None:
         "connect": _connecting,
         "close": _closing,
     }
+    # Every statement of the process passes it, so that nothing more may stand around it.
+    patches.change(kind, "_execute_command", _commanding, why=WHY, as_it_is=True)
     for name, make in doors.items():
         patches.change(kind, name, make, why=WHY)
 
