@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core import signals
 from django.test import override_settings
+from django.utils import timezone
 
 from tests.django.asking import Project
 from tests.django.shop import odd, views
@@ -141,6 +142,16 @@ def test_nothing_is_left_for_the_next_call(project: Project) -> None:
     assert json.loads(before)["language"] == "en"
     assert json.loads(before) == json.loads(after)
     assert json.loads(project.plain("GET /odd/tell").body)["language"] == "en"
+
+
+def test_nothing_is_left_of_earlier_requests(project: Project) -> None:
+    """A server's thread keeps the time zone that a request has set; a call begins without it."""
+    try:
+        project.plain("POST /odd/leave-behind")
+        told = json.loads(project.batch("GET /odd/tell").replies[0].body)
+    finally:
+        timezone.deactivate()
+    assert told["zone"] == timezone.get_default_timezone_name()
 
 
 def test_all_sync_code_of_a_batch_shares_a_thread(project: Project) -> None:

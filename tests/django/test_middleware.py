@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from typing import Any
 
 import pytest
 from django.conf import settings
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from tests.django.asking import Project
@@ -103,12 +105,23 @@ def test_what_a_view_gives_to_others(project: Project, view: str) -> None:
 
 def test_below_another_app(database: str) -> None:
     """Mounted in an app of Starlette, calls start in Django, where the batch has come to."""
+    passed: list[str] = []
+
+    def outermost(app: Any) -> Any:
+        async def middleware(scope: Any, receive: Any, send: Any) -> None:
+            passed.append(scope["path"])
+            await app(scope, receive, send)
+
+        return middleware
+
     with Project.behind("asgi", database) as project:
         project.empty()
-        project.app = Starlette(routes=[Mount("/shop", project.app)])
+        routes = [Mount("/shop", project.app)]
+        project.app = Starlette(routes=routes, middleware=[Middleware(outermost)])
         answer = project.batch("POST /shop/items pen", "GET /shop/echo", path="/shop/v1/api/batch")
     assert (answer.outcome, answer.statuses) == ("committed", [201, 200])
     assert json.loads(answer.replies[1].body)["path"] == "/shop/echo"
+    assert passed == ["/shop/v1/api/batch"]
     assert project.rows() == ["pen"]
 
 

@@ -103,3 +103,18 @@ def test_the_options_are_in_force(project: Project) -> None:
         refused = other.batch("GET /echo", "GET /echo", path="/batch")
         assert (refused.status, refused.problem["limit"]) == (413, "max_calls")
         assert other.plain("POST /v1/api/batch").status == 404
+
+
+def test_a_path_that_is_not_ascii(project: Project) -> None:
+    """Gateways write it each in its own way."""
+    setting = {"PATH": "/b\xe4tch"}
+    sent = setting["PATH"]
+    if project.gateway == "wsgi":
+        sent = sent.encode().decode("latin-1")
+    with Project.behind(project.gateway, project.database, ATOMICBATCH=setting) as other:
+        answer = other.batch("GET /echo", path=sent, **raw_path(project, b"/b%C3%A4tch"))
+    assert answer.outcome == "committed"
+
+
+def raw_path(project: Project, path: bytes) -> dict[str, Any]:
+    return {} if project.gateway == "wsgi" else {"raw_path": path}
