@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.http import HttpResponse
 from django.test import (
     AsyncClient,
@@ -119,7 +119,7 @@ class InTestCase(Batches, TestCase):
         before = connection.connection
         self.send("GET /items", "GET /items")
         assert connection.connection is before
-        assert "close_if_unusable_or_obsolete" not in vars(connection)
+        assert "close_if_unusable_or_obsolete" not in vars(connections["default"])
 
 
 class InTransactionTestCase(Batches, TransactionTestCase):
