@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any
+from urllib.parse import urlsplit
 
 # A server is told; the tests of this process have one of their own, which their fixture makes.
 DATABASE = os.environ.get(
@@ -37,14 +39,23 @@ SYNC_ONLY = "tests.django.shop.middleware.sync_only"
 MIDDLEWARE = [BATCH, *OTHERS]
 if "SHOP_SYNC_ONLY" in os.environ:
     MIDDLEWARE.append(SYNC_ONLY)
-DATABASES = {
+_URL = urlsplit(os.environ.get("SHOP_POSTGRESQL", ""))
+DATABASES: dict[str, dict[str, Any]] = {
     "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": _URL.path.strip("/"),
+        "HOST": _URL.hostname,
+        "PORT": _URL.port,
+        "USER": _URL.username,
+    }
+    if _URL.netloc
+    else {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATABASE,
-        "CONN_MAX_AGE": int(os.environ.get("SHOP_CONN_MAX_AGE", "0")),
         "OPTIONS": {"timeout": 20},
-    },
+    }
 }
+DATABASES["default"]["CONN_MAX_AGE"] = int(os.environ.get("SHOP_CONN_MAX_AGE", "0"))
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 TEMPLATES = [
     {

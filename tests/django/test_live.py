@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from atomicbatch.wire.batch import write_batch
@@ -39,9 +40,16 @@ SERVERS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 class Running:
-    """A server in a process of its own, on a database of its own."""
+    """
+    A server in a process of its own, on a database of its own.
 
-    def __init__(self, folder: Path, database: Path, port: int) -> None:
+    Args:
+        folder: Where its views and the tests leave word.
+        database: The path of an SQLite file, or the URL of a PostgreSQL database.
+        port: Where it listens, on loopback.
+    """
+
+    def __init__(self, folder: Path, database: str, port: int) -> None:
         self.folder = folder
         self.database = database
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=40)
@@ -68,9 +76,15 @@ class Running:
 
     def rows(self) -> list[str]:
         """What another program sees; it would wait in vain if somebody still had the lock."""
+        query = "SELECT name FROM shop_item ORDER BY name"
+        if "://" in self.database:
+            with psycopg.connect(self.database) as other:
+                other.execute("SET lock_timeout = '20s'")
+                other.execute("LOCK TABLE shop_item IN ACCESS EXCLUSIVE MODE")
+                return [row[0] for row in other.execute(query + ' COLLATE "C"').fetchall()]
         with closing(sqlite3.connect(self.database, timeout=20, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            return [row[0] for row in other.execute("SELECT name FROM shop_item ORDER BY name")]
+            return [row[0] for row in other.execute(query)]
 
     def forget(self) -> None:
         """Delete all rows, and what views have said."""
@@ -111,16 +125,21 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 @contextmanager
 def serving(folder: Path, empty: str, command: str, **environment: str) -> Iterator[Running]:
-    """Run a server, on a copy of an empty database, until the block ends."""
-    port, database = free_port(), folder / "shop.sqlite"
-    shutil.copy(empty, database)
+    """Run a server on an empty database, a copy where it is a file, until the block ends."""
+    port, database = free_port(), empty
     settings = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.django.settings",
-        "SHOP_DATABASE": str(database),
         "SHOP_SIGNALS": str(folder),
         **environment,
     }
+    if "://" in empty:
+        settings["SHOP_POSTGRESQL"] = empty
+        migrate = ["django", "migrate", "--run-syncdb", "-v0"]
+        subprocess.run([sys.executable, "-m", *migrate], env=settings, cwd=ROOT, check=True)
+    else:
+        database = settings["SHOP_DATABASE"] = str(folder / "shop.sqlite")
+        shutil.copy(empty, database)
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *command.format(port=port).split()],
@@ -167,6 +186,25 @@ def only(name: str) -> pytest.MarkDecorator:
 
 def test_a_crowd(running: Running) -> None:
     """36 batches at once, half of which fail: stored is what the committed ones have said."""
+    crowd(running)
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "uvicorn"])
+def test_a_crowd_on_postgresql(server: str, tmp_path: Path, postgresql_url: str) -> None:
+    """The same; and no session is left in a transaction."""
+    command, environment = SERVERS[server]
+    with serving(tmp_path, postgresql_url, command, **environment) as running:
+        crowd(running)
+        with psycopg.connect(postgresql_url) as other:
+            left = other.execute(
+                "SELECT state, query FROM pg_stat_activity WHERE datname = current_database() "
+                "AND pid <> pg_backend_pid() AND state <> 'idle'"
+            )
+            assert left.fetchall() == []
+
+
+def crowd(running: Running) -> None:
+    """Send batches and plain requests together; compare what is stored with the answers."""
     before, chance = running.rows(), random.Random(36)
     batches: list[list[str]] = []
     for number in range(36):
