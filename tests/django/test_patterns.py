@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pymysql
@@ -91,8 +92,19 @@ def _on_mariadb(server: str, names: list[str]) -> list[str]:
 def run(variants: Iterable[Variant], databases: dict[str, str]) -> list[str]:
     """Let a process of its own run all patterns; return what was not expected."""
     order = Order(tuple(variants), databases)
+    lines = told_by("child", order)
+    assert [name for name, _ in lines] == [str(variant) for variant in order.variants]
+    return [
+        surprise
+        for variant, (_, verdicts) in zip(order.variants, lines, strict=True)
+        for surprise in surprises(variant, verdicts)
+    ]
+
+
+def told_by(module: str, order: Order) -> list[Any]:
+    """Let a process of its own do what a module does; return its lines of JSON."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.django.patterns.child", order.text()],
+        [sys.executable, "-m", f"tests.django.patterns.{module}", order.text()],
         cwd=TREE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TREE / "src"), str(TREE)])},
         capture_output=True,
@@ -101,13 +113,7 @@ def run(variants: Iterable[Variant], databases: dict[str, str]) -> list[str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [name for name, _ in lines] == [str(variant) for variant in order.variants]
-    return [
-        surprise
-        for variant, (_, verdicts) in zip(order.variants, lines, strict=True)
-        for surprise in surprises(variant, verdicts)
-    ]
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_the_page_says_what_the_tests_demand() -> None:
@@ -123,6 +129,16 @@ def test_the_page_says_what_the_tests_demand() -> None:
 def test_patterns(driver: str, variants: tuple[Variant, ...], databases: MakeDatabases) -> None:
     """On each driver, behind each gateway."""
     assert run(variants, databases(driver)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_crowd(driver: str, databases: MakeDatabases) -> None:
+    """Batches and plain requests at the same time: what is stored is what the answers say."""
+    if driver == "mysqlclient" and not WITH_MYSQLCLIENT:
+        pytest.skip("mysqlclient is not installed")
+    variant = Variant(driver, WSGI, pool=driver == "psycopg")
+    assert told_by("crowd", Order((variant,), databases(driver))) == [[]]
 
 
 @pytest.mark.prove

@@ -83,6 +83,12 @@ def seed(_: Any) -> HttpResponse:
     return reply(n=items())
 
 
+def make(_: Any, name: str) -> HttpResponse:
+    with transaction.atomic():
+        Item.objects.create(name=name)
+    return reply(name=name)
+
+
 def fail(_: Any) -> HttpResponse:
     return JsonResponse({}, status=409)
 
@@ -1010,6 +1016,7 @@ async def async_insensitive(_: Any) -> HttpResponse:
 
 urlpatterns = [
     path("seed", seed),
+    path("make/<str:name>", make),
     path("fail", fail),
     *(path(name, one.view) for name, one in PATTERNS.items()),
 ]
