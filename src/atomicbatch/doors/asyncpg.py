@@ -15,8 +15,8 @@ stays the connection's own: whether it is closed, closing it, what the garbage c
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +27,7 @@ from atomicbatch.doors.asyncpg_sending import (
     SENDING,
     connection_of,
     one_at_a_time,
+    reset_settings,
     standing,
     use_of_connection,
 )
@@ -72,6 +73,7 @@ def change_asyncpg(pool: ModuleType) -> None:
         KIND.asyncpg = Means(
             prepare=protocol.prepare,
             query=protocol.query,
+            close_portal=protocol.close_portal,
             state=module.PreparedStatementState,
             record=module.Record,
             no_timeout=module.NO_TIMEOUT,
@@ -134,7 +136,7 @@ def _introspecting(found: Callable[..., Any]) -> Callable[..., Any]:
 def _closing(found: Callable[..., Any]) -> Callable[..., Any]:
     async def close(self: Any, **options: Any) -> Any:
         try:
-            await _end(self)
+            await _end(self, is_given_back=False)
         finally:
             result = await found(self, **options)
         return result
@@ -145,7 +147,10 @@ def _closing(found: Callable[..., Any]) -> Callable[..., Any]:
 def _resetting(found: Callable[..., Any]) -> Callable[..., Any]:
     async def reset(self: Any, **options: Any) -> Any:
         watch = watching.get()
-        if watch is None or not watch.joins or isinstance(side_of(self._protocol), Abroad):
+        side = side_of(self._protocol)
+        if isinstance(side, Home) and side.skips_reset:
+            return await self._reset()
+        if watch is None or not watch.joins or isinstance(side, Abroad):
             return await found(self, **options)
         self._check_open()
         await _end(self)
@@ -163,18 +168,38 @@ def _releasing(found: Callable[..., Any]) -> Callable[..., Any]:
         watch = watching.get()
         if watch is None or not watch.joins:
             return await found(self, timeout)
+        connection = self._con
         try:
-            await _end(self._con)
+            await _end(connection)
         finally:
-            with aside():
+            with aside(), _skipping_reset(connection):
                 result = await found(self, timeout)
         return result
 
     return release
 
 
-async def _end(connection: Any) -> None:
-    """Undo what is open on a connection that the app has no more use for."""
+@contextmanager
+def _skipping_reset(connection: Any) -> Iterator[None]:
+    """
+    Spare a round trip where nothing has been sent since the connection was last reset.
+
+    What a handler has set in a batch it has set on the wire.
+    """
+    side = None if connection is None or connection.is_closed() else side_of(connection._protocol)
+    if not isinstance(side, Home):
+        yield
+        return
+    side.skips_reset = side.clean_at == connection._protocol.queries_count
+    try:
+        yield
+    finally:
+        side.skips_reset = False
+    side.clean_at = None if connection.is_closed() else connection._protocol.queries_count
+
+
+async def _end(connection: Any, *, is_given_back: bool = True) -> None:
+    """Undo what is open on a connection that the app has no more use for, or gives back."""
     watch = watching.get()
     if watch is None or connection is None or connection.is_closed():
         return
@@ -183,6 +208,8 @@ async def _end(connection: Any) -> None:
         with suppress(TransactionError):  # the batch has taken note
             await connection._reset()
             await use.end_async()
+            if is_given_back:
+                await reset_settings(use, connection)
 
 
 # Where asyncpg is not as we know it ---------------------------------------------------------------

@@ -96,12 +96,45 @@ async def _send(home: Any, watch: Watch, sql: str, parameters: Any, perform: Per
     if _LISTENS.match(sql):
         use.refuse(_LISTENING)
     statement = read_statement(sql, Family.POSTGRESQL)
+    side = getattr(home, ATTRIBUTE)
+    if statement.lasting:
+        side.settings.update(statement.settings)
+    if statement.kind in (Kind.COMMIT, Kind.ROLLBACK) and side.portals:
+        await _close_portals(use, side, is_commit=statement.kind is Kind.COMMIT)
     if statement.kind is Kind.ROLLBACK and not statement.chains:
         # Also where the batch has failed, so that connections go back to their pools.
         await one_at_a_time(use, home, use.rollback_async)
         return NOT_SENT
     by = _by(connection, perform)
     return await one_at_a_time(use, home, lambda: use.perform_async(sql, parameters, by))
+
+
+async def _close_portals(use: Use, side: Home, *, is_commit: bool) -> None:
+    """Close the cursors that end with a transaction; rolling it back closes them by itself."""
+    names, side.portals = side.portals, set()
+
+    async def perform(wire: Any) -> None:
+        protocol = KIND.protocol_of(wire)
+        for name in names:
+            await KIND.asyncpg.close_portal(protocol, name, KIND.asyncpg.no_timeout)
+
+    if is_commit and not use.is_broken():
+        await use.fetch_async(perform)
+
+
+async def reset_settings(use: Use, connection: Any) -> None:
+    """Reset what a connection has set in the batch, as it is when it goes back to its pool."""
+    side = side_of(connection._protocol)
+    if not isinstance(side, Home):
+        return
+    names, side.settings = side.settings - {"?"}, set()
+    for name in sorted(names):
+        text = f"RESET {name}"
+
+        async def perform(wire: Any, text: str = text) -> Any:
+            return await KIND.asyncpg.query(KIND.protocol_of(wire), text, None)
+
+        await use.perform_async(text, None, perform)
 
 
 async def one_at_a_time(use: Use, home: Any, statement: Callable[[], Awaitable[Any]]) -> Any:
@@ -128,7 +161,7 @@ def _by(user: Any, perform: Perform) -> Perform:
         protocol = KIND.protocol_of(connection)
         side = side_of(protocol)
         if isinstance(side, Abroad):
-            side.user = user
+            side.note_user(user)
         return await perform(protocol)
 
     return act
@@ -245,6 +278,7 @@ def _executing(found: Found) -> Found:
 
         async def perform(protocol: Any, seconds: Any) -> Any:
             result = await found(protocol, state, args, portal_name, limit, return_extra, seconds)
+            _note_portal(self, protocol, portal_name)
             if return_extra and protocol is not self and result[1] in _AHEAD_TAGS:
                 # The answer to ours; to the statement there was none yet, since it has more rows.
                 return result[0], None, False
@@ -281,7 +315,9 @@ def _binding(found: Found) -> Found:
             return found(self, state, args, portal_name, timeout)
 
         async def perform(protocol: Any, seconds: Any) -> Any:
-            return await found(protocol, state, args, portal_name, seconds)
+            result = await found(protocol, state, args, portal_name, seconds)
+            _note_portal(self, protocol, portal_name)
+            return result
 
         return _execute(self, watch, state, args, timeout, perform, None)
 
@@ -331,8 +367,25 @@ async def _forget(side: Home, state: Any) -> None:
 # Cursors and copies -------------------------------------------------------------------------------
 
 
+def _note_portal(home: Any, protocol: Any, name: str) -> None:
+    if name and protocol is not home:
+        getattr(home, ATTRIBUTE).portals.add(name)
+
+
+def _closing_portal(found: Found) -> Found:
+    fetching = _fetching(found)
+
+    def close_portal(self: Any, portal_name: str, timeout: Any) -> Any:
+        side = getattr(self, ATTRIBUTE, None)
+        if isinstance(side, Home):
+            side.portals.discard(portal_name)
+        return fetching(self, portal_name, timeout)
+
+    return close_portal
+
+
 def _fetching(found: Found) -> Found:
-    """Around what is done with the rest of a cursor's rows: they are fetched, or let go."""
+    """Around what is done with the rest of a cursor's rows."""
 
     def fetch(self: Any, *args: Any) -> Any:
         watch = watching.get()
@@ -437,7 +490,7 @@ SENDING = {
     "bind_execute_many": _executing_many,
     "bind": _binding,
     "execute": _fetching,
-    "close_portal": _fetching,
+    "close_portal": _closing_portal,
     "copy_in": _copying_by,
     "copy_out": _copying_by,
     "close_statement": _forgetting,

@@ -34,16 +34,30 @@ class Home:
     Attributes:
         born: Statements that were prepared in a batch and not yet here, by name.
         is_busy: A statement of the app's runs in the batch.
-        clean_at: How many queries had been sent when it was last reset in a batch.
+        portals: The cursors that are open in its transaction in the batch.
+        settings: What it has set in the batch by SET, and not reset.
+        clean_at: How many queries it had sent when it was last reset in a batch.
+        skips_reset: It is being given back with nothing to reset.
     """
 
-    __slots__ = ("_connection", "born", "clean_at", "is_busy")
+    __slots__ = (
+        "_connection",
+        "born",
+        "clean_at",
+        "is_busy",
+        "portals",
+        "settings",
+        "skips_reset",
+    )
 
     def __init__(self, connection: Any) -> None:
         self._connection = ref(connection)
         self.born: dict[str, Any] = {}
         self.is_busy = False
         self.clean_at: int | None = None
+        self.skips_reset = False
+        self.portals: set[str] = set()
+        self.settings: set[str] = set()
 
     @property
     def connection(self) -> Any:
@@ -70,16 +84,15 @@ class Abroad:
     Attributes:
         known: The statements that are prepared here, by name, with the protocol of the app's
             connection that each is of.
-        user: The app's connection whose statement runs, or ran last.
         ahead: SQL of ours that goes ahead of what is sent next.
         sends_ahead: Its transport can do that.
     """
 
-    __slots__ = ("ahead", "known", "sends_ahead", "user")
+    __slots__ = ("_user", "ahead", "known", "sends_ahead")
 
     def __init__(self) -> None:
         self.known: dict[str, tuple[Any, Any]] = {}
-        self.user: Any = None
+        self._user: Any = None
         self.ahead: tuple[str, ...] = ()
         self.sends_ahead = False
 
@@ -103,6 +116,15 @@ class Abroad:
     def note_prepared(self, state: Any, home: Any) -> None:
         """A statement has been prepared here."""
         self.known[state.name] = state, home
+
+    @property
+    def user(self) -> Any:
+        """The app's connection whose statement runs, or ran last; None: it is gone."""
+        return None if self._user is None else self._user()
+
+    def note_user(self, connection: Any) -> None:
+        """The app's connection has something to run."""
+        self._user = ref(connection)
 
     def take_ahead(self) -> tuple[str, ...]:
         """Give what is to go ahead, which is then sent."""

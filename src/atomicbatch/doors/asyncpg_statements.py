@@ -19,6 +19,7 @@ class Means(NamedTuple):
 
     prepare: Callable[..., Any]
     query: Callable[..., Any]
+    close_portal: Callable[..., Any]
     state: Callable[..., Any]
     """Makes what asyncpg knows of one statement: PreparedStatementState."""
     record: type

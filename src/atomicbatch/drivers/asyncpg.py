@@ -15,12 +15,20 @@ from atomicbatch.errors import BrokenTransactionError
 
 async def send(connection: Any, texts: Sequence[str]) -> None:
     """Run SQL without parameters or rows, in one round trip, by the simple query protocol."""
+    _check_open(connection)
     await connection.execute(in_one_text(texts))
 
 
 async def ask(connection: Any, text: str) -> Any:
     """Run a query; return the first column of its one row, or None. The first time: two trips."""
+    _check_open(connection)
     return await connection.fetchval(text)
+
+
+def _check_open(connection: Any) -> None:
+    """Say that a connection is lost in such a way that it is not taken for a mistake of ours."""
+    if connection.is_closed():
+        raise ConnectionResetError("the connection to the database is closed")
 
 
 def state(connection: Any) -> State:

@@ -15,6 +15,7 @@ from tests.transactions.drivers.libraries import Handler, UndoError, handler, li
 from tests.transactions.drivers.servers import PostgreSQL
 
 BY_POOL: list[Handler] = []
+HOOKED: list[Handler] = []
 KEPT: list[Handler] = []
 INSERT = "INSERT INTO item (name, n) VALUES ($1, $2)"
 NAMES = "SELECT name FROM item ORDER BY name"
@@ -501,6 +502,31 @@ async def only_reads(pool: asyncpg.Pool) -> Any:
     return [row["name"] for row in await pool.fetch(NAMES)]
 
 
+@handler(BY_POOL)
+async def settings_end_with_the_release(pool: asyncpg.Pool) -> Any:
+    found = []
+    for _ in range(3):
+        async with pool.acquire() as connection:
+            found.append(await connection.fetchval("SHOW statement_timeout"))
+            await connection.execute("SET statement_timeout = '50s'")
+            await connection.execute(INSERT, f"n{len(found)}", 1)
+    return found
+
+
+@handler(BY_POOL)
+async def left_cursor(pool: asyncpg.Pool) -> Any:
+    """Rows that nobody has fetched do not keep the table from being altered afterwards."""
+    async with pool.acquire() as connection:
+        async with connection.transaction():
+            async for row in connection.cursor(NAMES, prefetch=1):
+                found = row["name"]
+                break
+        await connection.execute("ALTER TABLE item ADD COLUMN more int")
+        await connection.execute("ALTER TABLE item DROP COLUMN more")
+        await connection.reload_schema_state()
+    return found
+
+
 @library("asyncpg-pool", driver="asyncpg", is_async=True, handlers=BY_POOL, add=add)
 async def by_pool(store: PostgreSQL) -> AsyncIterator[asyncpg.Pool]:
     async with asyncpg.create_pool(store.url, min_size=1, max_size=3) as pool:
@@ -514,3 +540,114 @@ async def uncached(store: PostgreSQL) -> AsyncIterator[asyncpg.Pool]:
         store.url, min_size=1, max_size=3, statement_cache_size=0
     ) as pool:
         yield pool
+
+
+async def hooked(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+    )
+    await connection.execute("SET application_name = 'hooked'")
+
+
+@handler(HOOKED)
+async def by_hooks(pool: asyncpg.Pool) -> Any:
+    found = []
+    for number in range(2):
+        async with pool.acquire() as connection:
+            found.append(await connection.fetchval("SELECT $1::jsonb", {"n": number}))
+            found.append(await connection.fetchval("SHOW application_name"))
+            found.append(await connection.fetchval("SHOW lock_timeout"))
+            await connection.execute(INSERT, f"n{number}", number)
+            await connection.execute("BEGIN")
+            await connection.execute(INSERT, "undone", 1)
+    return found
+
+
+@library("asyncpg-hooks", driver="asyncpg", is_async=True, handlers=HOOKED, add=add)
+async def hooks(store: PostgreSQL) -> AsyncIterator[asyncpg.Pool]:
+    """A pool of one, with whatever an app can have done to its connections."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+    async def set_up(connection: asyncpg.Connection) -> None:
+        await connection.execute("SET lock_timeout = '7s'")
+
+    async def reset(connection: asyncpg.Connection) -> None:
+        await connection.execute("RESET ALL")
+        await connection.execute("SET application_name = 'hooked'")
+
+    async with asyncpg.create_pool(
+        store.url, min_size=1, max_size=1, init=hooked, setup=set_up, reset=reset
+    ) as pool:
+        yield pool
+
+
+# A connection that the app keeps ------------------------------------------------------------------
+
+
+class Kept:
+    """What an app keeps."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+        self.by_text: dict[str, Any] = {}
+
+    async def prepared(self, text: str) -> Any:
+        """A statement that is prepared once: outside of a batch, or in one."""
+        if text not in self.by_text:
+            self.by_text[text] = await self.connection.prepare(text)
+        return self.by_text[text]
+
+
+async def add_to_kept(kept: Kept, name: str) -> Any:
+    return await (await kept.prepared(f"{INSERT} RETURNING name")).fetchval(name, 0)
+
+
+@handler(KEPT)
+async def kept_statement(kept: Kept) -> Any:
+    statement = await kept.prepared(f"{INSERT} RETURNING id")
+    return [await statement.fetchval("a", 1), await statement.fetchval("b", 2)]
+
+
+@handler(KEPT)
+async def kept_transaction(kept: Kept) -> Any:
+    async with kept.connection.transaction():
+        statement = await kept.prepared("SELECT name, note FROM item WHERE n > $1 ORDER BY name")
+        await kept.connection.execute(INSERT, "a", 1)
+        rows = [dict(row) async for row in statement.cursor(5)]
+        try:
+            async with kept.connection.transaction():
+                await (await kept.prepared(INSERT)).fetch("one", 1)
+        except asyncpg.UniqueViolationError as error:
+            return [rows, str(error), await statement.fetchval(5)]
+
+
+@handler(KEPT)
+async def kept_forgotten(kept: Kept) -> Any:
+    """Statements that nobody needs any more are closed, wherever they were prepared."""
+    connection, found = kept.connection, []
+    for number in range(3):
+        statement = await connection.prepare(f"SELECT n + {number} FROM item WHERE name = 'one'")
+        found.append(await statement.fetchval())
+        del statement
+    connection._stmt_cache.set_max_size(1)
+    found += [await connection.fetchval(f"SELECT {number} + $1::int", 1) for number in range(3)]
+    connection._stmt_cache.set_max_size(100)
+    return found
+
+
+@handler(KEPT)
+async def kept_reset(kept: Kept) -> Any:
+    connection = kept.connection
+    await connection.execute("BEGIN")
+    await connection.execute(INSERT, "a", 1)
+    kept.connection._loop.set_exception_handler(lambda *_: None)
+    await connection.reset()
+    await connection.execute(INSERT, "b", 1)
+    return connection.is_in_transaction()
+
+
+@library("asyncpg-kept", driver="asyncpg", is_async=True, handlers=KEPT, add=add_to_kept)
+async def kept_connection(store: PostgreSQL) -> AsyncIterator[Kept]:
+    connection = await asyncpg.connect(store.url)
+    yield Kept(connection)
+    await connection.close()
