@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from atomicbatch import patches
-from atomicbatch.doors.psycopg2_cursors import asking_cursor
+from atomicbatch.doors.psycopg2_cursors import asking_cursor, prepare
 from atomicbatch.doors.psycopg2_kind import KIND, PSYCOPG2, plain
 from atomicbatch.doors.server_uses import Use, use_of
 from atomicbatch.guard.watch import aside, watching
@@ -26,6 +26,10 @@ _READY, _BEGUN = 1, 2
 def change_psycopg2(module: ModuleType) -> None:
     """Let psycopg2 give connections with a door; ``connect`` calls ``_connect`` by its name."""
     plain.learn()
+    prepare()
+    Connection.cursor = _making_cursors(plain.connection.cursor)
+    Connection.commit = _ending("commit", watching.get, plain.connection.commit)
+    Connection.rollback = _ending("rollback", watching.get, plain.connection.rollback)
     patches.change(module, "_connect", _connecting, why=WHY)
 
 
@@ -59,6 +63,7 @@ def give_door(connection: Any) -> Any:
     kind = type(connection)
     if kind is not plain.connection:
         connection.__class__ = asking_connection(kind)
+        connection.cursor_factory = plain.cursor_factory(connection)
         return connection
     # Its class cannot be changed. Cursors that are asked for by a class of their own are not seen.
     connection.cursor_factory = asking_cursor(connection.cursor_factory)
@@ -88,44 +93,38 @@ class Connection:
 
     Attributes:
         _atomicbatch_dsn: What it was opened by, if that is known.
+        _atomicbatch_factory: What the app has set as ``cursor_factory``.
         _atomicbatch_entered: It is inside of "with connection:".
         _atomicbatch_mark: How many of its transactions have ended in batches.
         _atomicbatch_running: A statement of it runs on a batch's connection.
     """
 
-    cursor_factory: Any
     closed: int
+    cursor: Any
+    commit: Any
+    rollback: Any
     _atomicbatch_dsn: Any = None
     _atomicbatch_entered = False
+    _atomicbatch_factory: Any = None
     _atomicbatch_mark = 0
     _atomicbatch_running = False
 
-    def cursor(self, *args: Any, **options: Any) -> Any:
-        """Make a cursor with a door."""
-        if len(args) > 1:
-            args = (args[0], asking_cursor(args[1] or self.cursor_factory), *args[2:])
-        else:
-            wanted = options.get("cursor_factory") or self.cursor_factory
-            options["cursor_factory"] = asking_cursor(wanted)
-        return super().cursor(*args, **options)  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # By this the driver itself makes cursors with a door.
+        self.cursor_factory = None
+
+    @property
+    def cursor_factory(self) -> Any:
+        """The app's class of cursors, or None."""
+        return self._atomicbatch_factory
+
+    @cursor_factory.setter
+    def cursor_factory(self, factory: Any) -> None:
+        self._atomicbatch_factory = factory
+        plain.connection.cursor_factory.__set__(self, asking_cursor(factory))
 
     # Its transaction -----------------------------------------------------------------------------
-
-    def commit(self) -> None:
-        """Commit."""
-        self._end("commit")
-
-    def rollback(self) -> None:
-        """Roll back."""
-        self._end("rollback")
-
-    def _end(self, how: str) -> None:
-        use = _use_of(self)
-        if use is None or self.closed:
-            getattr(plain.connection, how)(self)
-            return
-        self._atomicbatch_mark += 1
-        getattr(use, how)()
 
     def __enter__(self) -> Any:
         entered = super().__enter__()  # type: ignore[misc]
@@ -242,6 +241,34 @@ class Connection:
         """Roll one back that is prepared."""
         _refuse(self, "two-phase commit (tpc_rollback()); do it outside of batches")
         super().tpc_rollback(*args)  # type: ignore[misc]
+
+
+# Many pass here: what they need is at hand.
+
+
+def _making_cursors(found: Callable[..., Any]) -> Callable[..., Any]:
+    def cursor(self: Any, *args: Any, **options: Any) -> Any:
+        """Make a cursor with a door."""
+        if len(args) > 1 and args[1] is not None:
+            args = (args[0], asking_cursor(args[1]), *args[2:])
+        elif options and (wanted := options.get("cursor_factory")) is not None:
+            options["cursor_factory"] = asking_cursor(wanted)
+        return found(self, *args, **options)
+
+    return cursor
+
+
+def _ending(how: str, get: Callable[[], Any], found: Callable[..., Any]) -> Callable[..., Any]:
+    def end(self: Any) -> None:
+        """Commit, or roll back."""
+        if get() is None or self.closed or (use := _use_of(self)) is None:
+            found(self)
+            return
+        self._atomicbatch_mark += 1
+        getattr(use, how)()
+
+    end.__name__ = how
+    return end
 
 
 class Info:

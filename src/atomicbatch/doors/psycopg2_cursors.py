@@ -59,14 +59,7 @@ class Cursor:
 
     connection: Any
     name: Any
-
-    # Without *args and super() where every statement passes: they take two microseconds.
-
-    def execute(self, query: Any, vars: Any = None) -> Any:  # noqa: A002  # as psycopg2's
-        """Execute SQL."""
-        if watching.get() is not None and (use := _use_or_ask(self, query)) is not None:
-            return _execute(self, use, query, vars)
-        return plain.execute(self, query, vars)
+    execute: Any
 
     def executemany(self, query: Any, vars_list: Any) -> Any:
         """Execute SQL once for each set of parameters."""
@@ -96,6 +89,22 @@ class Cursor:
             sql = sql.as_string(self)
         reads = watching.get() is not None and not verb_of(sql, Family.POSTGRESQL)
         return _copy(self, "copy_expert", _READING if reads else sql, sql, *args, **options)
+
+
+def _executing(get: Callable[[], Any], found: Callable[..., Any]) -> Callable[..., Any]:
+    # Every statement of the process passes here: what it needs is at hand.
+    def execute(self: Any, query: Any, vars: Any = None) -> Any:  # noqa: A002  # as psycopg2's
+        """Execute SQL."""
+        if get() is None or (use := _use_or_ask(self, query)) is None:
+            return found(self, query, vars)
+        return _execute(self, use, query, vars)
+
+    return execute
+
+
+def prepare() -> None:
+    """Make ready for psycopg2, which has just been imported."""
+    Cursor.execute = _executing(watching.get, plain.cursor.execute)
 
 
 class Joined(Cursor):
@@ -180,8 +189,13 @@ def _ready(cursor: Any) -> Any:
 def asking_cursor(factory: Any) -> Any:
     """Put ours between a class of the app's for cursors and the driver's own."""
     if factory is None or isinstance(factory, type):
-        return plain.in_front(Cursor, plain.cursor, factory)
+        return _asking(factory)
     return lambda *args, **options: _with_door(factory(*args, **options))
+
+
+@lru_cache(maxsize=1024)
+def _asking(factory: type | None) -> Any:
+    return plain.in_front(Cursor, plain.cursor, factory)
 
 
 def _with_door(cursor: Any) -> Any:

@@ -45,8 +45,8 @@ class Plain:
         wire: Our class for the batch's own connections, which has no doors.
         our_cursor: Likewise for cursors of our own.
         execute: Of cursors.
-        info, autocommit, isolation_level, readonly, deferrable, status: Each reads an attribute of
-            a connection.
+        info, autocommit, isolation_level, readonly, deferrable, status, cursor_factory: Each reads
+            an attribute of a connection.
         error: ``psycopg2.ProgrammingError``.
         quote: Writes a name into SQL, given a connection.
     """
@@ -62,6 +62,7 @@ class Plain:
     readonly: Any
     deferrable: Any
     status: Any
+    cursor_factory: Any
     error: Any
     quote: Any
 
@@ -76,6 +77,7 @@ class Plain:
         self.quote = extensions.quote_ident
         for name in (
             *("info", "autocommit", "isolation_level", "readonly", "deferrable", "status"),
+            "cursor_factory",
         ):
             setattr(self, name, vars(extensions.connection)[name].__get__)
 
