@@ -116,6 +116,10 @@ class Psycopg2Kind:
     def state(self, connection: Any) -> State:
         return state_of(plain.connection.get_transaction_status(connection))
 
+    def is_closed(self, wire: Any) -> bool:
+        """Tell whether the driver has closed the batch's own connection, since it was lost."""
+        return bool(wire.closed)
+
     def is_auto(self, connection: Any) -> bool:
         # Inside of "with connection:" it begins transactions all the same.
         return plain.autocommit(connection) and not getattr(

@@ -50,6 +50,9 @@ class Kind(Protocol):
     texts, perform)`` runs the texts and then ``perform()`` (see ``join.steps.AheadLink``). If
     ``driver`` has ``commit_after(wire, texts)``, the end takes one round trip as well.
 
+    And it may have ``is_closed(wire)``, where the driver closes a connection by itself once it is
+    lost, so that later errors do not tell.
+
     Attributes:
         named: How the door names itself to the guard: name, family, place.
         driver: The driver's module in ``atomicbatch/drivers/``.

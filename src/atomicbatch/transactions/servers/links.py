@@ -49,6 +49,9 @@ class LinkState:
         return None if state is State.UNKNOWN else state is State.ABORTED
 
     def is_lost(self, error: Exception) -> bool:
+        is_closed = getattr(self._kind, "is_closed", None)
+        if is_closed is not None and is_closed(self._wire):
+            return True  # what is tried on it now gives an error that says nothing else
         return is_lost(error, by_driver=True)
 
     def _with_begin(self, texts: Sequence[str]) -> Sequence[str]:

@@ -20,7 +20,7 @@ from atomicbatch.join.attempt import Attempt
 from atomicbatch.join.checkout import OVER
 from atomicbatch.join.connection import begin_error
 from atomicbatch.join.status import Health, Stage
-from atomicbatch.join.transaction import Transaction
+from atomicbatch.join.transaction import LEVELS, Transaction
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers.introduction import Introduction, difference
 from atomicbatch.transactions.slots import Slots
@@ -144,8 +144,10 @@ class ServerReal(ABC):
         Args:
             level: What the first connection asks for by its driver's attributes, or empty.
         """
-        wanted = self._attempt.isolation_level or level
         transaction = self.transaction
+        if transaction.level in LEVELS and level in LEVELS[: LEVELS.index(transaction.level)]:
+            level = ""  # who comes later may need more; to get more than one asks for is no harm
+        wanted = self._attempt.isolation_level or level
         is_mysql = transaction.family is Family.MYSQL
         if not wanted or wanted == transaction.level:
             return ["START TRANSACTION"] if is_mysql else ["BEGIN"]
