@@ -11,7 +11,6 @@ own class again.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from atomicbatch import patches
+from atomicbatch.doors.mysql_sessions import sets_auto, sets_session, text_of
 from atomicbatch.doors.mysqlclient_kind import KIND, MYSQLCLIENT, Origin, plain
 from atomicbatch.doors.server_uses import NOT_SENT, Use, use_of
 from atomicbatch.guard.watch import watching
@@ -32,16 +32,6 @@ _EARLY = (
 _CHARACTERS = (
     "a handler changes the character set of its connection, which the batch's connections share; "
     "set it before, outside of batches"
-)
-# By which values are to be quoted, the app's own connection has to know, and does not.
-_BACKSLASHES = (
-    "a handler sets NO_BACKSLASH_ESCAPES, which changes how values are quoted; set it when the "
-    "connection is opened (sql_mode=)"
-)
-_SETS_BACKSLASHES = re.compile(r"\s*SET\b.*\bNO_BACKSLASH_ESCAPES\b", re.IGNORECASE | re.DOTALL)
-_SETS_AUTO = re.compile(
-    r"\s*SET\s+(?:SESSION\s+|@@(?:SESSION\.)?)?AUTOCOMMIT\s*:?=\s*(?:(1|ON|TRUE)|0|OFF|FALSE)[;\s]*",
-    re.IGNORECASE,
 )
 
 
@@ -96,10 +86,11 @@ def _querying(found: Callable[..., Any]) -> Callable[..., Any]:
 
 def _query(connection: Any, use: Use, query: Any) -> None:
     """Run a statement on the batch's own connection, and show its answer."""
-    text = query if isinstance(query, str) else bytes(query).decode(connection.encoding, "replace")
-    _check(connection, use, text)
-    if found := _SETS_AUTO.fullmatch(text):
-        connection.autocommit(found[1] is not None)
+    text = text_of(query, connection.encoding)
+    if not hasattr(connection, "_atomicbatch_origin"):
+        use.refuse(_EARLY)
+    if (on := sets_auto(text)) is not None:
+        connection.autocommit(on)
         show(connection, _nothing())
         return
 
@@ -111,14 +102,12 @@ def _query(connection: Any, use: Use, query: Any) -> None:
         return _answers(wire)
 
     answers = use.perform(text, None, perform)
+    if sets_session(text):
+        # Also on the app's own: it is to have it after the batch, and quotes values by it.
+        plain.connection.query(connection, query if isinstance(query, str) else bytes(query))
+        plain.connection.store_result(connection)
+        use.note_session()
     show(connection, _nothing() if answers is NOT_SENT else answers)
-
-
-def _check(connection: Any, use: Use, text: str) -> None:
-    if not hasattr(connection, "_atomicbatch_origin"):
-        use.refuse(_EARLY)
-    if _SETS_BACKSLASHES.match(text):
-        use.refuse(_BACKSLASHES)
 
 
 def _sending(found: Callable[..., Any]) -> Callable[..., Any]:

@@ -357,6 +357,22 @@ def closed(world: World) -> Any:
 
 
 @handler(HANDLERS)
+def settings(world: World) -> Any:
+    with world.connect() as connection, world.connect() as other:
+        cursor = connection.cursor()
+        cursor.execute("SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES', time_zone = '+05:00'")
+        cursor.execute(INSERT, ("a\\'", 1))
+        connection.commit()
+        told = []
+        for one in (connection, other, connection):
+            cursor = one.cursor()
+            cursor.execute("SELECT name, @@time_zone, @@sql_mode FROM item WHERE n = 1")
+            told.append(cursor.fetchall())
+            one.commit()
+        return told
+
+
+@handler(HANDLERS)
 def temporary_table(world: World) -> Any:
     with world.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE mine (a INTEGER)")
@@ -402,14 +418,6 @@ def other_characters(world: World) -> Any:
         connection.set_character_set("latin1")
         cursor.execute("SELECT 'ä'")
         return cursor.fetchall()
-
-
-@handler(HANDLERS, because="NO_BACKSLASH_ESCAPES")
-def other_quotes(world: World) -> Any:
-    with world.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES'")
-        cursor.execute(INSERT, ("a\\'", 1))
-    return "done"
 
 
 @handler(HANDLERS, because="send_query()")

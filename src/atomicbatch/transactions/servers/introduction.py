@@ -40,7 +40,11 @@ _VARIABLES = (
     "innodb_lock_wait_timeout",
     "auto_increment_increment",
 )
-_MYSQL = "SELECT CONCAT_WS('\\n', {system}, @@port, @@datadir, DATABASE(), CURRENT_USER(), {level}"
+_MYSQL = (
+    # Its number, since sql_mode may say that a backslash is nothing but a backslash.
+    "SELECT CONCAT_WS(CHAR(10 USING utf8mb4), {system}, @@port, @@datadir, DATABASE(), "
+    "CURRENT_USER(), {level}"
+)
 # MariaDB has called it so until 11.1, and MySQL until 8.
 _OLD_LEVEL, _NEW_LEVEL = "@@tx_isolation", "@@transaction_isolation"
 _UNKNOWN_VARIABLE = "1193"
