@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from django.conf import settings
 from django.db import connection, connections, transaction
 from django.http import HttpResponse
 from django.test import (
@@ -18,7 +23,7 @@ from django.test import (
 )
 
 from atomicbatch.wire.batch import write_batch
-from tests.django.asking import call_of
+from tests.django.asking import Project, call_of
 from tests.django.shop import odd
 from tests.django.shop.models import Item
 from tests.endpoints.asking import Answer
@@ -168,3 +173,29 @@ class InLiveServerTestCase(LiveServerTestCase):
         assert answer.outcome == "committed"
         assert names() == ["ink", "pen"]
         assert threading.active_count() > 1
+
+
+def test_in_a_transaction_that_is_no_tests(project: Project) -> None:
+    """Who answers "committed" before somebody else commits may be wrong; so that is refused."""
+    middleware = ["tests.django.shop.middleware.begins", *settings.MIDDLEWARE]
+    with Project.behind(project.gateway, project.database, MIDDLEWARE=middleware) as other:
+        answer = other.batch("POST /items pen")
+    assert (answer.status, answer.outcome) == (501, "not-started")
+    assert "put BatchMiddleware first" in answer.problem["detail"]
+    assert project.rows() == []
+
+
+@pytest.mark.slow
+def test_by_djangos_own_runner(database: str) -> None:
+    """There the test database is in memory, and was opened before anybody could be asked."""
+    cases = ("InTestCase", "InTransactionTestCase", "InLiveServerTestCase")
+    names = [f"{Path(__file__).stem}.{case}" for case in cases]
+    run = subprocess.run(
+        [sys.executable, "-m", "django", "test", *(f"tests.django.{name}" for name in names)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.django.settings"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Ran 16 tests" in run.stderr

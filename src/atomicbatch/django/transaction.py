@@ -22,7 +22,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
-from atomicbatch.errors import BrokenTransactionError
+from atomicbatch.errors import BrokenTransactionError, NotBatchableError
 from atomicbatch.model import Batch
 from atomicbatch.transactions.drivers import DriverTransaction
 
@@ -60,8 +60,21 @@ class DjangoTransaction:
         self._drivers = DriverTransaction(outside=outside)
 
     def begin(self, batch: Batch, *, deadline: float) -> Any:
-        """Begin one attempt; what it returns is entered by ``with`` or by ``async with``."""
+        """
+        Begin one attempt; what it returns is entered by ``with`` or by ``async with``.
+
+        Raises:
+            NotBatchableError: A connection is in a transaction that is no test's.
+        """
         adopted = _adopted.get()
+        for connection in adopted:
+            # A test's own block, whatever blocks are inside of it.
+            if not connection.atomic_blocks[0]._from_testcase:
+                raise NotBatchableError(
+                    f"the database {connection.alias!r} is in a transaction already, which a "
+                    f"middleware in front of BatchMiddleware has begun: it would be committed, or "
+                    f"not, after the batch has been answered; put BatchMiddleware first"
+                )
         if adopted:
             return _Adopting(adopted)
         return self._drivers.begin(batch, deadline=deadline)

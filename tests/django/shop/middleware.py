@@ -6,7 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.db import transaction
 from django.utils.decorators import sync_and_async_middleware
+
+
+def begins(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A transaction around each request; sync only."""
+
+    def middleware(request: Any) -> Any:
+        with transaction.atomic():
+            return get_response(request)
+
+    return middleware
 
 
 def sync_only(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
