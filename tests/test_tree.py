@@ -64,6 +64,7 @@ TOGETHER = {
     "django/test_who_calls.py": "what a project's own middleware does for each call",
     "django/test_patterns.py": "the oracle, for a project in each configuration",
     "transactions/drivers/test_modes.py": "the oracle, in each mode of sqlite3",
+    "transactions/drivers/test_mixtures.py": "several libraries, or drivers, in one batch",
     "transactions/drivers/test_oracle.py": "the oracle",
     "transactions/drivers/test_servers.py": "what the oracle looks at databases with",
     "transactions/drivers/test_through_sqlalchemy.py": "SQLAlchemy's oracle by another door",

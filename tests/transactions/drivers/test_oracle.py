@@ -11,10 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack
-from functools import cache
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,9 +28,8 @@ from atomicbatch.guard.watch import unwatched
 from atomicbatch.transactions import DriverTransaction
 from tests.asgi.asking import Answer, Request, ask, call, scope_of
 from tests.databases import WITH_MYSQLCLIENT
-from tests.transactions.drivers.files import File, Store
+from tests.transactions.drivers.files import Store
 from tests.transactions.drivers.libraries import LIBRARIES, Handler, Library
-from tests.transactions.drivers.servers import MariaDB, PostgreSQL, made
 
 for _path in sorted(Path(__file__).parent.glob("of_*.py")):
     if _path.stem != "of_mysqlclient" or WITH_MYSQLCLIENT:
@@ -94,35 +90,6 @@ async def ask_plainly(app: Any, one: Call) -> Answer:
 
 def add(name: str) -> Call:
     return call("POST", f"/items?name={name}")
-
-
-@pytest.fixture(scope="module")
-def stores(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Store]]:
-    """A database of each kind, made when it is first asked for."""
-    with ExitStack() as stack:
-
-        @cache
-        def store_on(on: str) -> Store:
-            if on == "sqlite":
-                folder = request.getfixturevalue("tmp_path_factory").mktemp("drivers")
-                return File(folder / "shop.sqlite")
-            server = request.getfixturevalue(f"{on}_server")
-            kind = MariaDB if on == "mariadb" else PostgreSQL
-            name = f"drivers_{request.getfixturevalue('worker_name')}"
-            return stack.enter_context(made(kind, server, name))
-
-        yield store_on
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
-
-
-@pytest.fixture
-def store(library: Library, stores: Callable[[str], Store]) -> Store:
-    """The database of the library that is tried, with its seed."""
-    found = stores(library.on)
-    found.reset()
-    return found
 
 
 @pytest.fixture
@@ -214,35 +181,5 @@ def test_opened_before_the_doors(library: Library, store: Store) -> None:
                 assert len(store.rows()) == 4
             else:
                 assert library.early in str(answer.body)
-
-    asyncio.run(go())
-
-
-def test_several_libraries(tmp_path: Path) -> None:
-    """One batch over several libraries: each sees the earlier rows, all are stored or none."""
-    file = File(tmp_path / "shop.sqlite")
-    by_name = {one.name: one for one in LIBRARIES}
-    names = ("peewee", "databases", "sqlite3", "aiosqlite")
-
-    async def go() -> None:
-        async with AsyncExitStack() as stack:
-            app = FastAPI()
-            for name in names:
-                library = by_name[name]
-                world = await stack.enter_async_context(library.open(file))
-                app.mount(f"/{name}", app_of(library, world, library.handlers[0]))
-
-            @app.post("/fail")
-            async def fail() -> None:
-                raise HTTPException(409)
-
-            batches = AtomicBatch(app, transaction=DriverTransaction())
-            calls = [call("POST", f"/{name}/items?name={name}") for name in names]
-            answer = await ask(batches, *calls, call("POST", "/fail"))
-            assert answer.outcome.startswith("rolled-back")
-            assert len(file.rows()) == 2
-            answer = await ask(batches, *calls)
-            assert answer.outcome == "committed", answer.body
-            assert len(file.rows()) == 2 + len(names)
 
     asyncio.run(go())

@@ -42,7 +42,12 @@ from atomicbatch.transactions.sqlalchemy.options import Options
 from atomicbatch.transactions.sqlite import calls
 
 # What SQLAlchemy calls the drivers that have joining doors.
-_WITH_DOORS = frozenset({"pysqlite", "aiosqlite", "psycopg", "psycopg_async"})
+_WITH_DOORS = frozenset(
+    (
+        *("pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"),
+        *("pymysql", "mysqldb", "aiomysql", "asyncmy"),
+    )
+)
 
 
 class Together:
