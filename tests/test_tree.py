@@ -66,6 +66,7 @@ TOGETHER = {
     "transactions/drivers/test_modes.py": "the oracle, in each mode of sqlite3",
     "transactions/drivers/test_mixtures.py": "several libraries, or drivers, in one batch",
     "transactions/drivers/test_oracle.py": "the oracle",
+    "transactions/drivers/test_table.py": "a page of the docs, written from the oracle",
     "transactions/drivers/test_servers.py": "what the oracle looks at databases with",
     "transactions/drivers/test_through_sqlalchemy.py": "SQLAlchemy's oracle by another door",
     "transactions/sqlalchemy/test_oracle.py": "the oracle",

@@ -142,7 +142,10 @@ def _check_transaction(transaction: AsyncTransaction[Any] | None) -> None:
     """
     # Only an app that has one has imported it: the import puts doors into the drivers.
     drivers = sys.modules.get("atomicbatch.transactions.drivers")
-    if drivers is not None and isinstance(transaction, drivers.DriverTransaction):
+    together = sys.modules.get("atomicbatch.transactions.sqlalchemy.together")
+    if (drivers is not None and isinstance(transaction, drivers.DriverTransaction)) or (
+        together is not None and isinstance(transaction, together.Together)
+    ):
         raise DoctorError(
             "the app's batches use DriverTransaction; the doctor examines apps with "
             "SQLAlchemyTransaction only"

@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from atomicbatch import patches
-from atomicbatch.doors.mysql_sessions import sets_auto, sets_session, text_of
-from atomicbatch.doors.mysqlclient_kind import KIND, MYSQLCLIENT, Origin, plain
+from atomicbatch.doors.mysql_sessions import UNLIKE, are_alike, sets_auto, sets_session, text_of
+from atomicbatch.doors.mysqlclient_kind import KIND, MYSQLCLIENT, Origin, flags_of, plain
 from atomicbatch.doors.server_uses import NOT_SENT, Use, use_of
 from atomicbatch.guard.watch import watching
 
@@ -97,6 +97,8 @@ def _query(connection: Any, use: Use, query: Any) -> None:
     def perform(wire: Any) -> list[Answer]:
         if wire.character_set_name() != connection.character_set_name():
             use.refuse(_CHARACTERS)
+        if not are_alike(flags_of(connection), flags_of(wire)):
+            use.refuse(UNLIKE)
         wire.converter = connection.converter
         plain.connection.query(wire, query if isinstance(query, str) else bytes(query))
         return _answers(wire)

@@ -48,6 +48,12 @@ def _place(connection: Any) -> Place | None:
     return None if origin is None else origin.place()
 
 
+def flags_of(connection: Any) -> int:
+    """Tell what ``client_flag`` a connection was opened with, which the driver does not."""
+    origin: Origin | None = vars(connection).get("_atomicbatch_origin")
+    return 0 if origin is None else int(origin.options.get("client_flag") or 0)
+
+
 MYSQLCLIENT = Driver("MySQLdb", Family.MYSQL, _place)
 
 

@@ -6,15 +6,20 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 import peewee
+import psycopg
+import psycopg2
+import pymysql
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI, HTTPException
 from flask import Flask
+from pymysql.constants import CLIENT
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from atomicbatch.asgi import AtomicBatch
@@ -23,6 +28,7 @@ from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.wsgi import AtomicBatch as WSGIBatch
 from tests.asgi.asking import Answer, ask, call
 from tests.transactions.drivers.files import File
+from tests.transactions.sqlalchemy.worlds import Database
 
 INSERT = "INSERT INTO item (name) VALUES ('{}')"
 COUNT = "SELECT count(*) FROM item"
@@ -216,3 +222,123 @@ def test_options_that_contradict_each_other() -> None:
                 DriverTransaction(isolation_level="READ COMMITTED"),
             ],
         )
+
+
+# Servers -----------------------------------------------------------------------------------------
+
+
+def by_engine(url: sa.URL, **options: Any) -> Act:
+    """What an engine of a driver inserts, sync or async."""
+    if url.drivername.endswith("asyncpg"):
+        async_engine = create_async_engine(url, poolclass=sa.NullPool)
+
+        async def act_async() -> int:
+            async with async_engine.begin() as connection:
+                await connection.execute(sa.text(INSERT.format("engine")))
+                return int((await connection.execute(sa.text(COUNT))).scalar_one())
+
+        return act_async
+    engine = sa.create_engine(url, poolclass=sa.NullPool, **options)
+
+    def act() -> int:
+        with engine.begin() as connection:
+            connection.execute(sa.text(INSERT.format("engine")))
+            return int(connection.execute(sa.text(COUNT)).scalar_one())
+
+    return act
+
+
+def by_driver(connect: Callable[[], Any]) -> Act:
+    """What a driver inserts."""
+
+    def act() -> int:
+        with closing(connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(INSERT.format("driver"))
+            cursor.execute(COUNT)
+            (count,) = cursor.fetchone()
+            connection.commit()
+            return int(count)
+
+    return act
+
+
+def acts_on_postgresql(database: Database) -> dict[str, Act]:
+    plain = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    drivers = {"psycopg": psycopg, "psycopg2": psycopg2}
+    acts = {f"raw-{name}": by_driver(partial(m.connect, plain)) for name, m in drivers.items()}
+    for driver in ("psycopg", "psycopg2", "asyncpg", "pg8000"):
+        acts[driver] = by_engine(database.url.set(drivername=f"postgresql+{driver}"))
+    return acts
+
+
+def acts_on_mariadb(database: Database) -> dict[str, Act]:
+    url, no_tls = database.url, {"ssl_disabled": True}
+    options: dict[str, Any] = {"host": url.host, "port": url.port, "user": url.username}
+    options |= {"password": url.password, "database": url.database, **no_tls}
+    # As SQLAlchemy's count rows.
+    alike = {**options, "client_flag": CLIENT.FOUND_ROWS}
+    return {
+        "raw-pymysql": by_driver(partial(pymysql.connect, **alike)),
+        "pymysql": by_engine(url.set(drivername="mariadb+pymysql"), connect_args=no_tls),
+    }
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2", "pymysql"])
+def test_all_or_nothing_on_a_server(driver: str, databases: Callable[[str], Database]) -> None:
+    """An engine and its driver share the transaction, in either order."""
+    is_mysql = driver == "pymysql"
+    database = databases("mysql" if is_mysql else "postgresql")
+    acts = acts_on_mariadb(database) if is_mysql else acts_on_postgresql(database)
+    app = AtomicBatch(app_of(**acts), transaction=both())
+    for order in ((driver, f"raw-{driver}"), (f"raw-{driver}", driver)):
+        database.reset()
+        assert send(app, *order, "fail").outcome.startswith("rolled-back")
+        assert len(database.rows()) == 2
+        answer = send(app, *order)
+        assert answer.outcome == "committed", answer.body
+        assert [reply.body for reply in answer.replies] == [b"3", b"4"]
+        assert len(database.rows()) == 4
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("asyncpg", "raw-psycopg2"), ("psycopg", "raw-psycopg2"), ("pg8000", "raw-psycopg")],
+)
+def test_two_drivers_on_one_database(
+    one: str, other: str, databases: Callable[[str], Database]
+) -> None:
+    """Whichever is second is refused at its first statement, also if one of them has no door."""
+    database = databases("postgresql")
+    app = AtomicBatch(app_of(**acts_on_postgresql(database)), transaction=both())
+    for first, second in ((one, other), (other, one)):
+        answer = send(app, first, second)
+        assert answer.outcome.startswith("rolled-back; failed=2; status=501"), answer.body
+        assert b"open in this batch by" in answer.replies[1].body
+        assert b"use one driver for one database" in answer.replies[1].body
+        assert len(database.rows()) == 2
+
+
+def test_an_engine_whose_driver_has_no_door(
+    file: File, databases: Callable[[str], Database]
+) -> None:
+    """It joins by the door of engines: alone, and beside a database that is only read."""
+    database = databases("postgresql")
+
+    def read() -> int:
+        with closing(sqlite3.connect(file.path)) as connection:
+            return int(connection.execute(COUNT).fetchone()[0])
+
+    acts = {**acts_on_postgresql(database), **Shop(file).acts(), "read": read}
+    app = AtomicBatch(app_of(**acts), transaction=both())
+    assert send(app, "pg8000", "read", "fail").outcome.startswith("rolled-back")
+    assert len(database.rows()) == 2
+    answer = send(app, "read", "pg8000", "read")
+    assert answer.outcome == "committed", answer.body
+    assert len(database.rows()) == 3
+    database.reset()
+    for order in (("pg8000", "sqlite3"), ("sqlite3", "pg8000")):
+        answer = send(app, *order)
+        assert answer.outcome.startswith("rolled-back"), answer.body
+        assert b"two databases" in answer.body
+        assert (len(database.rows()), len(file.rows())) == (2, 2)
