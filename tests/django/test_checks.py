@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -66,8 +67,10 @@ def test_the_setting() -> None:
 
 def test_a_driver_that_has_no_door(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that writes by it is refused; that is told before."""
-    monkeypatch.setattr(type(connections["default"]), "vendor", "oracle")
-    assert ids() == ["W002"]
+    monkeypatch.setattr(type(connections["default"]), "Database", ModuleType("oracledb"))
+    (told,) = found()
+    assert told.id == "atomicbatch.W002"
+    assert "(oracledb)" in told.msg
 
 
 @pytest.mark.parametrize("name", [":memory:", "file:x?mode=memory&cache=shared"])

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import connection, connections, transaction
 from django.http import HttpResponse
 from django.test import (
@@ -119,6 +120,12 @@ class InTestCase(Batches, TestCase):
         assert outcome == "rolled-back; failed=commit; status=500"
         assert names() == []
 
+    def test_csrf_is_enforced(self) -> None:
+        """For the calls, although the client has switched it off for its own request."""
+        self.client.force_login(User.objects.create_user("ada"))
+        assert self.send("GET /protected") == "committed"
+        assert self.send("POST /protected") == "rolled-back; failed=1; status=403"
+
     def test_the_end_of_a_call_closes_no_connection(self) -> None:
         """Although it is in a transaction, which Django takes for one that was left behind."""
         before = connection.connection
@@ -198,4 +205,4 @@ def test_by_djangos_own_runner(database: str) -> None:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert "Ran 16 tests" in run.stderr
+    assert "Ran 17 tests" in run.stderr

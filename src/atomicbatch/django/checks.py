@@ -22,7 +22,8 @@ from atomicbatch.guard.places import of_file
 
 logger = logging.getLogger("atomicbatch")
 _OURS = "atomicbatch.django.BatchMiddleware"
-_FAMILIES = ("sqlite", "postgresql", "mysql")
+# PyMySQL stands in for MySQLdb where a project says so.
+_DRIVERS = ("sqlite3", "psycopg", "psycopg2", "MySQLdb", "pymysql")
 # Their connections are made by C: a door has to be there before they are opened.
 _C_DRIVERS = ("sqlite3", "psycopg2")
 _told: list[bool] = []
@@ -94,10 +95,11 @@ def _is_ours(path: str) -> bool:
 def _about_databases() -> Iterator[checks.CheckMessage]:
     for alias in connections:
         connection = connections[alias]
-        if connection.vendor not in _FAMILIES:
+        driver = _driver_of(connection)
+        if driver not in _DRIVERS:
             yield checks.Warning(
-                f"the driver of the database {alias!r} ({connection.vendor}) cannot take part in "
-                f"a batch: one that writes there is refused",
+                f"the driver of the database {alias!r} ({driver or connection.vendor}) cannot take "
+                f"part in a batch: one that writes there is refused",
                 hint=f'Name it in {SETTING}["OUTSIDE"], if what is written there may stay when '
                 f"the batch is rolled back.",
                 id="atomicbatch.W002",
@@ -117,6 +119,12 @@ def _about_databases() -> Iterator[checks.CheckMessage]:
                 "in the settings.",
                 id="atomicbatch.W004",
             )
+
+
+def _driver_of(connection: Any) -> str:
+    """Name the driver's package; empty where the backend does not say."""
+    name: str = getattr(getattr(connection, "Database", None), "__name__", "")
+    return name.partition(".")[0]
 
 
 def _is_in_memory(name: object) -> bool:

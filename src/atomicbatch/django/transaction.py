@@ -99,34 +99,42 @@ class _Adopting(AbstractContextManager["_Adopting"], AbstractAsyncContextManager
 
     def __init__(self, connections: tuple[Any, ...]) -> None:
         self._connections = connections
-        self._blocks: list[Any] = []
+        self._blocks: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> _Adopting:
-        for connection in self._connections:
-            block = transaction.atomic(using=connection.alias)
-            # So that durable=True is let pass by, as in the test itself.
-            block._from_testcase = True
-            block.__enter__()
-            self._blocks.append(block)
-            # The end of each call would take the open transaction for one that was left behind.
-            connection.close_if_unusable_or_obsolete = _do_nothing
+        try:
+            for connection in self._connections:
+                self._begin(connection)
+        except BaseException:
+            self._end(undone=True)
+            raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        broken = [one for one in self._connections if one.needs_rollback]
-        for connection, block in zip(
-            reversed(self._connections), reversed(self._blocks), strict=True
-        ):
-            del connection.close_if_unusable_or_obsolete
-            if error is not None or broken:
-                connection.needs_rollback = True
-            block.__exit__(None, None, None)
+        broken = [one.alias for one in self._connections if one.needs_rollback]
+        self._end(undone=error is not None or bool(broken))
         if broken and error is None:
             raise BrokenTransactionError(
-                f"a handler has broken the transaction of {broken[0].alias!r} and gone on; the "
-                f"batch is rolled back, the test's transaction stands",
+                f"a handler has broken the transaction of {broken[0]!r} and gone on; the batch is "
+                f"rolled back, the test's transaction stands",
                 may_be_stored=False,
             )
+
+    def _begin(self, connection: Any) -> None:
+        block = transaction.atomic(using=connection.alias)
+        # So that durable=True is let pass by, as in the test itself.
+        block._from_testcase = True
+        block.__enter__()
+        self._blocks.append((connection, block))
+        # The end of each call would take the open transaction for one that was left behind.
+        connection.close_if_unusable_or_obsolete = _do_nothing
+
+    def _end(self, *, undone: bool) -> None:
+        for connection, block in reversed(self._blocks):
+            del connection.close_if_unusable_or_obsolete
+            if undone:
+                connection.needs_rollback = True
+            block.__exit__(None, None, None)
 
     async def __aenter__(self) -> _Adopting:
         return await sync_to_async(self.__enter__)()
