@@ -110,7 +110,8 @@ class Project:
             "[pytest]",
             "asyncio_mode = auto",
             "asyncio_default_fixture_loop_scope = function",
-            "filterwarnings = error",
+            # Suites leave their pools of connections open when they end.
+            "filterwarnings =\n    error\n    ignore::pytest.PytestUnraisableExceptionWarning",
         ]
         if rolled_back is not None:
             settings.append(f"atomicbatch_rollback = {str(rolled_back).lower()}")

@@ -256,6 +256,65 @@ def shop():
     with TestClient(Litestar([add, every])) as client:
         yield Shop(client)
 """
+DJANGO = """
+import django
+import pytest
+from django.conf import settings
+from django.db import connection, models, transaction
+from django.http import HttpResponse, JsonResponse
+from django.urls import path
+
+if not settings.configured:
+    settings.configure(ALLOWED_HOSTS=["*"], MIDDLEWARE=[])
+settings.ROOT_URLCONF = "shop"
+settings.DATABASES = {"default": {
+    "ENGINE": "django.db.backends.sqlite3", "NAME": __file__.replace("shop.py", "shop.sqlite"),
+    "CONN_MAX_AGE": CONN_MAX_AGE, "OPTIONS": {},
+}}
+django.setup()
+django.db.connections.close_all()
+django.db.connections.__dict__.pop("settings", None)
+django.db.connections.settings = django.db.connections.configure_settings(settings.DATABASES)
+if hasattr(django.db.connections._connections, "default"):
+    delattr(django.db.connections._connections, "default")
+django.urls.clear_url_caches()
+django.apps.apps.all_models.pop("shop", None)
+told = []
+
+class Order(models.Model):
+    product = models.TextField(primary_key=True)
+
+    class Meta:
+        app_label = "shop"
+        managed = False
+        db_table = "orders"
+
+@transaction.atomic
+def orders(request):
+    if request.method == "POST":
+        with transaction.atomic():
+            Order.objects.create(product=request.GET["product"])
+        transaction.on_commit(lambda: told.append(request.GET["product"]))
+        return HttpResponse()
+    return JsonResponse([order.product for order in Order.objects.all()], safe=False)
+
+urlpatterns = [path("orders", orders)]
+
+from django.test import Client
+
+class Shop:
+    def add(self, product):
+        assert Client().post(f"/orders?product={product}").status_code == 200
+        assert told[-1] == product
+
+    def every(self):
+        return Client().get("/orders").json()
+
+@pytest.fixture
+def shop():
+    yield Shop()
+    connection.close()
+"""
 THREADS = """
 import pytest
 import sqlite3
@@ -318,7 +377,16 @@ def shop():
 
 
 @pytest.mark.parametrize(
-    "shop", [FLASK, LITESTAR, THREADS, KEPT], ids=["flask", "litestar", "threads", "kept sessions"]
+    "shop",
+    [
+        FLASK,
+        LITESTAR,
+        THREADS,
+        KEPT,
+        DJANGO.replace("CONN_MAX_AGE,", "0,"),
+        DJANGO.replace("CONN_MAX_AGE,", "60,"),
+    ],
+    ids=["flask", "litestar", "threads", "kept sessions", "django", "django, connections kept"],
 )
 def test_other_apps(project: Project, shop: str) -> None:
     """Flask's and Litestar's clients; threads from before; sessions that are never closed."""

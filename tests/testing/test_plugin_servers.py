@@ -43,8 +43,10 @@ engine = create_async_engine("{url}", poolclass=NullPool)
         return list(await session.scalars(sa.text("SELECT product FROM orders ORDER BY product")))
 """,
 }
-SYNC_DRIVERS = ["postgresql+psycopg"]
-ASYNC_DRIVERS = ["postgresql+psycopg"]
+SYNC_DRIVERS = [
+    "postgresql+psycopg", "postgresql+psycopg2", "mysql+pymysql", "mysql+mysqldb"
+]  # fmt: skip
+ASYNC_DRIVERS = ["postgresql+psycopg", "postgresql+asyncpg", "mysql+aiomysql", "mysql+asyncmy"]
 
 
 @pytest.fixture
@@ -85,3 +87,154 @@ def test_an_async_driver_in_the_portal_of_a_client(project: ServerProject) -> No
     library = {**ASYNC_SQLALCHEMY, "imports": ASYNC_SQLALCHEMY["imports"].format(url=project.url)}
     shop = FASTAPI.format(scope="", **library)
     project.check(shop=shop, test_shop="from shop import shop\n" + SYNC)
+
+
+TOGETHER = """
+import asyncio
+import pytest
+import httpx
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
+from fastapi import FastAPI, HTTPException
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.testing import batch_of, call, read_answer
+from atomicbatch.transactions import DriverTransaction
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+
+engine = create_async_engine("{url}", poolclass=NullPool)
+app = FastAPI()
+
+async def add(product):
+    async with AsyncSession(engine) as session:
+        await session.execute(sa.text("INSERT INTO orders VALUES (:one)"), {{"one": product}})
+        await session.commit()
+
+async def every():
+    async with AsyncSession(engine) as session:
+        return list(await session.scalars(sa.text("SELECT product FROM orders ORDER BY product")))
+
+@app.post("/orders/{{product}}")
+async def order(product: str):
+    await add(product)
+    if product == "bad":
+        raise HTTPException(409)
+
+@pytest.fixture(scope="module")
+def seeds():
+    # On a loop that has ended long before the tests have theirs.
+    asyncio.run(add("a seed"))
+
+async def send(client, *products):
+    request = batch_of(*(call("POST", f"/orders/{{product}}") for product in products))
+    response = await client.post("/v1/api/batch", content=request.body, headers=request.headers)
+    return read_answer(response.headers, response.content)
+
+@pytest.mark.parametrize("adapter", [DriverTransaction, SQLAlchemyTransaction])
+async def test_batches(seeds, adapter):
+    transport = httpx.ASGITransport(AtomicBatch(app, transaction=adapter()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await send(client, "b", "c")
+        assert answer.committed, answer
+        assert not (await send(client, "d", "bad")).committed
+        assert (await client.post("/orders/e")).status_code == 200
+        with pytest.raises(Exception, match="(?i)duplicate"):
+            await client.post("/orders/e")
+        assert (await send(client, "f")).committed
+        assert await every() == ["a seed", "b", "c", "e", "f"]
+        assert stored() == []
+
+async def test_at_the_same_time(seeds):
+    await asyncio.gather(*(add(f"n{{n}}") for n in range(12)))
+    assert len(await every()) == 13
+    assert stored() == []
+"""
+
+
+@pytest.mark.parametrize("driver", ASYNC_DRIVERS)
+def test_loops_tasks_and_batches(project: ServerProject, driver: str) -> None:
+    """
+    A fixture's event loop may have ended; tasks stand in line; batches are savepoints.
+    """
+    project.write(test_shop=TOGETHER.format(url=project.url))
+    project.run().assert_outcomes(passed=3)
+    assert project.stored() == []
+
+
+SYNC_TOGETHER = """
+import pytest
+import sqlalchemy as sa
+from concurrent.futures import ThreadPoolExecutor
+from sqlalchemy.orm import Session
+from flask import Flask
+from atomicbatch.testing import batch_of, call, read_answer
+from atomicbatch.transactions import DriverTransaction
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+from atomicbatch.wsgi import AtomicBatch
+
+engine = sa.create_engine("{url}", pool_size=20)
+app = Flask(__name__)
+plain = app.wsgi_app
+
+def add(product):
+    with Session(engine) as session:
+        session.execute(sa.text("INSERT INTO orders VALUES (:one)"), {{"one": product}})
+        session.commit()
+
+def every():
+    with Session(engine) as session:
+        return list(session.scalars(sa.text("SELECT product FROM orders ORDER BY product")))
+
+@app.post("/orders/<product>")
+def order(product):
+    add(product)
+    return "", 409 if product == "bad" else 200
+
+@pytest.fixture(scope="module")
+def seeds():
+    add("a seed")
+
+def send(client, *products):
+    request = batch_of(*(call("POST", f"/orders/{{product}}") for product in products))
+    response = client.post("/v1/api/batch", data=request.body, headers=request.headers)
+    return read_answer(response.headers, response.data)
+
+@pytest.mark.parametrize("adapter", [DriverTransaction, SQLAlchemyTransaction])
+def test_batches(seeds, adapter):
+    app.wsgi_app = AtomicBatch(plain, transaction=adapter())
+    client = app.test_client()
+    answer = send(client, "b", "c")
+    assert answer.committed, answer
+    assert not send(client, "d", "bad").committed
+    assert client.post("/orders/e").status_code == 200
+    assert client.post("/orders/e").status_code == 500
+    assert send(client, "f").committed
+    assert every() == ["a seed", "b", "c", "e", "f"]
+    assert stored() == []
+
+def test_at_the_same_time(seeds):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, [f"n{{n}}" for n in range(24)]))
+    assert len(every()) == 25
+    assert stored() == []
+
+@pytest.fixture(scope="module")
+def kept():
+    with Session(engine) as session:
+        yield session
+
+@pytest.mark.parametrize("n", range(2))
+def test_a_session_that_stays_open(kept, n):
+    kept.execute(sa.text("INSERT INTO orders VALUES ('kept')"))
+    assert "kept" in every()
+    if n:
+        kept.commit()
+"""
+
+
+@pytest.mark.parametrize("driver", SYNC_DRIVERS)
+def test_threads_sessions_and_batches(project: ServerProject, driver: str) -> None:
+    """Threads stand in line, sessions may stay open, batches are savepoints."""
+    project.write(test_shop=SYNC_TOGETHER.format(url=project.url))
+    project.run().assert_outcomes(passed=5)
+    assert project.stored() == []

@@ -56,8 +56,9 @@ class Following:
 
 
 def _replace(old: object, new: object) -> None:
-    for name, module in list(sys.modules.items()):
+    # Copies, since other threads may be importing.
+    for name, module in sys.modules.copy().items():
         if name.startswith("atomicbatch."):
-            for attribute, value in list(vars(module).items()):
+            for attribute, value in vars(module).copy().items():
                 if value is old:
                     setattr(module, attribute, new)

@@ -47,6 +47,10 @@ class NestedAttempt(DriverAttempt):
         connection._atomicbatch.opened_in = None
         return super().use_of(connection, executes=executes)
 
+    def check_place(self, kind: Kind) -> None:
+        if not self._layer.wires.are_here():
+            super().check_place(kind)
+
     def _make_use(self, connection: Any, kind: Kind) -> Uses:
         if kind.is_async:
             return WiredUse(self, connection, kind, self._layer.wires)
