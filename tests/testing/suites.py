@@ -18,9 +18,13 @@ from atomicbatch.testing import plugin
 
 # What suites import is kept between runs: pytester forgets what was first imported in one.
 for _name in (
+    "aiomysql",
     "aiosqlite",
     "anyio._backends._asyncio",
+    "asyncmy",
+    "asyncpg",  # which does not survive being imported twice
     "atomicbatch.asgi",
+    "atomicbatch.django",
     "atomicbatch.transactions.sqlalchemy",
     "atomicbatch.wsgi",
     "django.core.management",
@@ -31,6 +35,7 @@ for _name in (
     "peewee",
     "psycopg",
     "sqlalchemy.dialects.sqlite.aiosqlite",
+    "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.dialects.postgresql.psycopg",
     "sqlmodel",
 ):

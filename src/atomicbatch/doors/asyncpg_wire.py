@@ -13,6 +13,7 @@ its savepoint.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -111,7 +112,7 @@ async def opened(module: Any, connection: Any) -> Any:
         try:
             wire = await module.connect_utils._connect_addr(
                 addr=connection._addr,
-                loop=connection._loop,
+                loop=asyncio.get_running_loop(),
                 params=connection._params,
                 config=connection._config._replace(command_timeout=None),
                 connection_class=_class(module.Connection),

@@ -9,11 +9,12 @@ fixtures are rolled back without asking for them.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from atomicbatch import doors
+from atomicbatch import doors, patches
 from atomicbatch.errors import TransactionError
 from atomicbatch.testing import everything
 from atomicbatch.testing.scopes import Scopes
@@ -57,10 +58,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _prepare(config: pytest.Config) -> None:
     doors.install()
+    patches.when_imported("django.db", _change_django)
     manager = config.pluginmanager
     name = "atomicbatch-everything"
     if config.getini("atomicbatch_rollback") and not manager.has_plugin(name):
         manager.register(everything, name)
+
+
+def _change_django(_: ModuleType) -> None:
+    # What sets a connection up does not belong to the test, see there.
+    from atomicbatch.django import hooks
+
+    hooks.install()
 
 
 def _scopes(config: pytest.Config) -> Scopes:
