@@ -39,7 +39,7 @@ ALLOWED = {
     # It is one endpoint more, by the other two, and knows which adapter its projects want.
     "django": CORE
     | {"patches", "guard", "doors", "exchange", "engine", "asgi", "wsgi", "transactions"},
-    "testing": CORE | {"engine", "wire", "guard", "doors", "transactions", "django"},
+    "testing": CORE | {"patches", "engine", "wire", "guard", "doors", "transactions", "django"},
     "server": CORE
     | {"openapi", "asgi", "exchange", "problems", "engine", "transactions", "drivers"},
     "client": CORE | {"wire"},

@@ -153,6 +153,7 @@ THROUGH = {
     "sql/kinds.py": "sql/test_statements.py",
     "transactions/__init__.py": "test_exported_members.py",
     "transactions/joining.py": "transactions/test_drivers.py",
+    "testing/everything.py": "testing/test_scopes.py",
     "testing/following.py": "testing/test_plugin.py",
     "transactions/around.py": "testing/test_plugin.py",
     # They are there for tests.

@@ -25,6 +25,7 @@ for _name in (
     "asyncpg",  # which does not survive being imported twice
     "atomicbatch.asgi",
     "atomicbatch.django",
+    "atomicbatch.testing.scopes",
     "atomicbatch.transactions.sqlalchemy",
     "atomicbatch.wsgi",
     "django.core.management",
@@ -98,18 +99,26 @@ class Project:
             head = "from stored import stored\n" if name.startswith("test") else ""
             (self.pytester.path / f"{name}.py").write_text(head + text, "utf-8")
 
-    def run(self, rolled_back: bool | None = True, outside: Sequence[str] = ()) -> pytest.RunResult:
+    def run(
+        self,
+        rolled_back: bool | None = True,
+        outside: Sequence[str] = (),
+        scopes: str = "",
+    ) -> pytest.RunResult:
         """Run its tests in this process, with the settings that :meth:`configure` takes."""
-        self.configure(rolled_back, outside)
+        self.configure(rolled_back, outside, scopes)
         return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", plugins=PLUGINS)
 
-    def configure(self, rolled_back: bool | None = True, outside: Sequence[str] = ()) -> None:
+    def configure(
+        self, rolled_back: bool | None = True, outside: Sequence[str] = (), scopes: str = ""
+    ) -> None:
         """
         Write its settings.
 
         Args:
             rolled_back: The setting of that name; None: it is not there.
             outside: The setting of that name.
+            scopes: The setting ``atomicbatch_rollback_scopes``; empty: it is not there.
         """
         settings = [
             "[pytest]",
@@ -120,6 +129,8 @@ class Project:
         ]
         if rolled_back is not None:
             settings.append(f"atomicbatch_rollback = {str(rolled_back).lower()}")
+        if scopes:
+            settings.append(f"atomicbatch_rollback_scopes = {scopes}")
         if outside:
             settings.append("atomicbatch_outside =")
             settings += [f"    {name}" for name in outside]

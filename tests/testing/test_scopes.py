@@ -148,6 +148,25 @@ def test_after():
     assert project.stored() == ["kept", "for good"]
 
 
+def test_only_some_scopes(project: Project) -> None:
+    """What fixtures of other scopes store stays."""
+    project.write(
+        test_one=HEAD
+        + """
+@pytest.fixture(scope="module")
+def kept():
+    add("kept")
+
+@pytest.mark.parametrize("n", range(2))
+def test_one(kept, n):
+    add("x")
+    assert every() == ["kept", "x"]
+"""
+    )
+    project.run(scopes="function").assert_outcomes(passed=2)
+    assert project.stored() == ["kept"]
+
+
 def test_too_early(project: Project) -> None:
     """A fixture that stores for longer what would be undone with a module's data is refused."""
     project.write(

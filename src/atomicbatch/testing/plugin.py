@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from atomicbatch import doors, patches
 from atomicbatch.errors import TransactionError
 from atomicbatch.testing import everything
-from atomicbatch.testing.scopes import Scopes
 
-_SCOPES = pytest.StashKey[Scopes]()
+if TYPE_CHECKING:
+    from atomicbatch.testing.scopes import Scopes
+
+_SCOPES = pytest.StashKey["Scopes"]()
 
 
 class NotRolledBackError(Exception):
@@ -34,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "end of their scope.",
         type="bool",
         default=False,
+    )
+    parser.addini(
+        "atomicbatch_rollback_scopes",
+        "Of which scopes; all, if it is left out.",
+        type="args",
+        default=["session", "package", "module", "class", "function"],
     )
     parser.addini(
         "atomicbatch_outside",
@@ -74,6 +82,9 @@ def _change_django(_: ModuleType) -> None:
 
 def _scopes(config: pytest.Config) -> Scopes:
     if _SCOPES not in config.stash:
+        # Late: who does not use it is spared the imports.
+        from atomicbatch.testing.scopes import Scopes
+
         # pytest-cov stores what it has measured in an SQLite file.
         outside = ("coverage", *config.getini("atomicbatch_outside"))
         config.stash[_SCOPES] = Scopes(outside)
