@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -222,9 +221,9 @@ class ServerReal(ABC):
     def _make_stopper(self) -> Stopper:
         kind = self.kind
         elsewhere = None
-        if kind.named.family is Family.MYSQL:
-            run = _run_on_a_loop if kind.is_async else _run
-            elsewhere = partial(run, kind, self.wire)
+        # The others copy the connection themselves, with a time limit on each step.
+        if kind.named.family is Family.MYSQL and not hasattr(kind.driver, "copied"):
+            elsewhere = partial(_run, kind, self.wire)
         return Stopper(kind.driver, self.wire, elsewhere)
 
     def _log_failure(self, error: Exception) -> None:
@@ -261,19 +260,3 @@ def _run(kind: Kind, wire: Any, text: str, seconds: float) -> None:
             driver.send(other, [text])
         finally:
             kind.close(other)
-
-
-def _run_on_a_loop(kind: Kind, wire: Any, text: str, seconds: float) -> None:
-    """Likewise by an async driver, on a loop of its own: that of the wire may stand still."""
-    driver: Any = kind.driver
-
-    async def run() -> None:
-        async with asyncio.timeout(seconds):
-            other = await kind.open(wire)
-            try:
-                await driver.send(other, [text])
-            finally:
-                await kind.close(other)
-
-    with aside():
-        asyncio.run(run())
