@@ -79,6 +79,39 @@ def test_one_round_trip_more_for_a_write(mariadb_store: Store, sent: list[bytes]
     assert [len(texts) for texts in counted[1:]] == [3, 2, 2]
 
 
+def test_a_connection_is_its_own_after_a_call(mariadb_store: Store) -> None:
+    """What a call has left open is undone at its end; the connection's own session knows nothing."""
+    with closing(connect(mariadb_store)) as connection:
+
+        def leave() -> None:
+            connection.cursor().execute(INSERT, ["left"])
+
+        def add() -> None:
+            connection.cursor().execute(INSERT, ["a"])
+            connection.commit()
+
+        for _ in range(2):
+            answer = run_batch(leave, add, leave)
+            assert answer.outcome == "committed", answer.body
+    assert mariadb_store.rows() == ["a", "a"]
+
+
+def test_what_a_session_has_set_outlives_the_batch(mariadb_store: Store) -> None:
+    """As it would alone, although the batch fails: the connection's own session has it."""
+    with closing(connect(mariadb_store)) as connection:
+        cursor = connection.cursor()
+
+        def make_settings() -> None:
+            cursor.execute("SET SESSION time_zone = '+05:00'")
+            connection.autocommit(True)
+            raise ZeroDivisionError
+
+        run_batch(make_settings)
+        cursor.execute("SELECT @@time_zone, @@autocommit")
+        assert cursor.fetchone() == ("+05:00", 1)
+        assert connection.get_autocommit()
+
+
 def test_another_version_than_we_know(mariadb_store: Store) -> None:
     """What it writes is refused, by the one method that is certain to be there."""
 
