@@ -80,7 +80,7 @@ def test_one_round_trip_more_for_a_write(mariadb_store: Store, sent: list[bytes]
 
 
 def test_a_connection_is_its_own_after_a_call(mariadb_store: Store) -> None:
-    """What a call has left open is undone at its end; the connection's own session knows nothing."""
+    """What a call has left open is undone at its end; its own session knows nothing of it."""
     with closing(connect(mariadb_store)) as connection:
 
         def leave() -> None:
