@@ -26,7 +26,14 @@ import sqlalchemy as sa
 from tests.databases import WITH_MYSQLCLIENT
 from tests.django.patterns import table
 from tests.django.patterns.expected import surprises
-from tests.django.patterns.settings import DRIVERS, GATEWAYS, Order, Variant, variants_of
+from tests.django.patterns.settings import (
+    DRIVERS,
+    GATEWAYS,
+    WITH_POOL,
+    Order,
+    Variant,
+    variants_of,
+)
 
 WSGI, ASGI, MIXED = GATEWAYS
 TREE = Path(__file__).parents[2]
@@ -42,7 +49,7 @@ FEW = [
     pytest.param(driver, variants, id=driver, marks=_without(driver))
     for driver, variants in {
         "sqlite3": (Variant("sqlite3", MIXED, atomic=True),),
-        "psycopg": (Variant("psycopg", ASGI, pool=True),),
+        "psycopg": (Variant("psycopg", ASGI, pool=WITH_POOL),),
         "psycopg2": (Variant("psycopg2", MIXED, age=60, debug=True),),
         "pymysql": (Variant("pymysql", WSGI, atomic=True, age=60, debug=True),),
         "mysqlclient": (Variant("mysqlclient", ASGI),),
@@ -137,7 +144,7 @@ def test_a_crowd(driver: str, databases: MakeDatabases) -> None:
     """Batches and plain requests at the same time: what is stored is what the answers say."""
     if driver == "mysqlclient" and not WITH_MYSQLCLIENT:
         pytest.skip("mysqlclient is not installed")
-    variant = Variant(driver, WSGI, pool=driver == "psycopg")
+    variant = Variant(driver, WSGI, pool=driver == "psycopg" and WITH_POOL)
     assert told_by("crowd", Order((variant,), databases(driver))) == [[]]
 
 

@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import django
+
 LABEL = "patterns"
 DRIVERS = ("sqlite3", "psycopg", "psycopg2", "pymysql", "mysqlclient")
+WITH_POOL = django.VERSION >= (5, 1)
 GATEWAYS = ("wsgi", "asgi", "asgi, sync middleware")
 
 
@@ -53,7 +56,7 @@ def variants_of(driver: str) -> Iterator[Variant]:
 
     DEBUG is on in every second one, so that it meets each value of each other option.
     """
-    pools = [(0, False), (60, False)] + [(0, True)] * (driver == "psycopg")
+    pools = [(0, False), (60, False)] + [(0, True)] * (driver == "psycopg" and WITH_POOL)
     for indices in itertools.product(range(len(GATEWAYS)), range(2), range(len(pools))):
         gateway, atomic, connections = indices
         age, pool = pools[connections]
@@ -179,8 +182,6 @@ def configure(order: Order) -> None:
             "loggers": {"django": quiet, "atomicbatch": quiet},
         },
     )
-    import django
-
     django.setup()
 
 
