@@ -82,6 +82,10 @@ class Operation:
         # What psycopg's sync ``wait`` does with a generator: this one is done at once.
         raise StopIteration(self.run())
 
+    def send(self, _: Any) -> NoReturn:
+        """Likewise; psycopg 3.2 looks for it."""
+        raise StopIteration(self.run())
+
     def run(self) -> Any:
         """Do it, by a sync connection."""
         plan = self._plan
