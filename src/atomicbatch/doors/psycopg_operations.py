@@ -402,14 +402,28 @@ def _note_control(cursor: Any, query: Any, text: str, *, was_broken: bool) -> No
     elif kind is Kind.COMMIT and was_broken:
         tag = "ROLLBACK"
     psycopg = sys.modules["psycopg"]
-    result = cursor._pgconn.make_empty_result(psycopg.pq.ExecStatus.COMMAND_OK)
+    done = psycopg.pq.ExecStatus.COMMAND_OK
+    result: Any = cursor._pgconn.make_empty_result(done)
     cursor._reset()
+    if hasattr(type(cursor), "_statusmessage"):
+        cursor._statusmessage = tag.encode()
+    else:  # before 3.3 the result tells it
+        result = _Done(int(done), tag.encode())
     cursor._results, cursor.pgresult = [result], result
-    cursor._statusmessage = tag.encode()
     cursor._last_query = query
     # Django's log of queries takes the text from here.
     cursor._query = cursor._query_cls(psycopg.adapt.Transformer.from_context(cursor))
     cursor._query.convert(query, None)
+
+
+class _Done(NamedTuple):
+    """libpq's result of a statement without rows, as far as cursors ask for it."""
+
+    status: int
+    command_status: bytes
+    nfields: int = 0
+    ntuples: int = 0
+    command_tuples: int | None = None
 
 
 # Connections ------------------------------------------------------------------------------------
@@ -423,9 +437,15 @@ def on_connection(connection: Any, use: Use, found: Callable[..., Any], *args: A
 def on_transaction(block: Any, use: Use, found: Callable[..., Any], *args: Any) -> Plan:
     """Run psycopg's own code of ``transaction()`` likewise."""
     own = block._conn, block.pgconn
+    depth = block._conn._num_transactions
     block._conn = Seeming(block._conn, use)
     block.pgconn = block._conn.pgconn
     try:
         return (yield from found(block, *args))
+    except BaseException:
+        if not hasattr(block, "status") and block._conn._num_transactions > depth:
+            # Before 3.3 psycopg would take a block for entered that was refused.
+            block._conn._num_transactions = depth
+        raise
     finally:
         block._conn, block.pgconn = own
