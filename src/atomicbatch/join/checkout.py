@@ -262,15 +262,15 @@ class Checkout:
             if statement.chains:
                 self._explicit = self.auto
                 self.virtual = Virtual()
+        elif kind is not Kind.ROLLBACK_TO and (yield from self._is_broken()):
+            # The database itself says that nothing is possible but to roll back.
+            return (yield from self._perform_in(self.virtual or Virtual()))
         elif kind in (Kind.BEGIN, Kind.ISOLATION):
             if kind is Kind.BEGIN:
                 yield from self._begin()
             if statement.level:
                 self.transaction.want_level(statement.level)
             self._read_only_transaction |= statement.read_only
-        elif kind is not Kind.ROLLBACK_TO and (yield from self._is_broken()):
-            # The database itself says that nothing is possible but to roll back.
-            return (yield from self._perform_in(self.virtual or Virtual()))
         else:
             yield from self._savepoint(kind, statement.savepoint)
         return NOT_SENT

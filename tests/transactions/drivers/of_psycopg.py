@@ -103,6 +103,16 @@ def blocks_in_blocks(take: Take) -> Any:
         return [found, named.savepoint_name, inner.savepoint_name, outer.savepoint_name]
 
 
+@handler(IN_TRANSACTIONS)
+def begin_where_a_statement_has_failed(take: Take) -> Any:
+    with take() as connection:
+        found = [failed(lambda: connection.execute(INSERT, ("one", 1)))]
+        found += [failed(lambda: connection.execute(text)) for text in ("BEGIN", "SAVEPOINT a")]
+        connection.rollback()
+        connection.execute(INSERT, ("a", 1))
+        return found
+
+
 @handler(EVERYWHERE)
 def outer_undone(take: Take) -> Any:
     with take() as connection:
