@@ -198,7 +198,7 @@ ASYNC: dict[str, tuple[str, Callable[[str, str], Awaitable[Any]]]] = {
     "aiosqlite": ("sqlite", _aiosqlite),
     "asyncpg": ("postgresql", _asyncpg),
 }
-DRIVERS = ("sqlite3", "sqlalchemy", "aiosqlite", "psycopg", "asyncpg", "pymysql")
+DRIVERS = (*SYNC, *ASYNC)
 
 
 def _app(databases: dict[str, str]) -> Any:
