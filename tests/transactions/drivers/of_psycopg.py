@@ -107,7 +107,8 @@ def blocks_in_blocks(take: Take) -> Any:
 def begin_where_a_statement_has_failed(take: Take) -> Any:
     with take() as connection:
         found = [failed(lambda: connection.execute(INSERT, ("one", 1)))]
-        found += [failed(lambda: connection.execute(text)) for text in ("BEGIN", "SAVEPOINT a")]
+        found.append(failed(lambda: connection.execute("BEGIN")))
+        found.append(failed(lambda: connection.execute("SAVEPOINT a")))
         connection.rollback()
         connection.execute(INSERT, ("a", 1))
         return found
