@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from django.test import (
     override_settings,
 )
 
+from atomicbatch import Batch
+from atomicbatch.django.transaction import DjangoTransaction, in_test_transactions
 from atomicbatch.wire.batch import write_batch
 from tests.django.asking import Project, call_of
 from tests.django.shop import odd
@@ -120,6 +123,15 @@ class InTestCase(Batches, TestCase):
         assert outcome == "rolled-back; failed=commit; status=500"
         assert names() == []
 
+    def test_the_tests_connections_take_part_and_no_others(self) -> None:
+        """What is written by another one would not be undone."""
+        with (
+            in_test_transactions(),
+            DjangoTransaction().begin(Batch(()), deadline=math.inf) as joined,
+        ):
+            assert joined.takes_part(connection.connection)
+            assert not joined.takes_part(object())
+
     def test_csrf_is_enforced(self) -> None:
         """For the calls, although the client has switched it off for its own request."""
         self.client.force_login(User.objects.create_user("ada"))
@@ -205,4 +217,4 @@ def test_by_djangos_own_runner(database: str) -> None:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert "Ran 17 tests" in run.stderr
+    assert "Ran 18 tests" in run.stderr
