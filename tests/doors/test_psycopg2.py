@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from contextvars import Context
 from typing import Any
 from weakref import ref
@@ -22,6 +21,7 @@ from psycopg2.extras import DictCursor, NamedTupleCursor, RealDictCursor
 from atomicbatch import Batch, doors, guard
 from tests.doors.in_batches import batch_of, run_batch
 from tests.doors.test_sqlite import Nothing, refused
+from tests.doors.trips import Trips
 from tests.proxies import proxied
 from tests.stores import Store
 
@@ -78,37 +78,6 @@ def add(store: Store, name: str) -> None:
     with closing(psycopg2.connect(store.url)) as connection:
         connection.cursor().execute(ADD, [name])
         connection.commit()
-
-
-class Trips:
-    """Counts how often a client waits for a server: between two turns there is an answer."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._target = address
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listening.getsockname()[1]
-        self.count = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._listening.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listening.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self._target)
-            for pair in ((client, server, True), (server, client, False)):
-                threading.Thread(target=self._forward, args=pair, daemon=True).start()
-
-    def _forward(self, source: socket.socket, target: socket.socket, is_client: bool) -> None:
-        with source, suppress(OSError):
-            while data := source.recv(65536):
-                self.count += is_client
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture

@@ -127,8 +127,12 @@ class MysqlclientKind:
             options.pop(name, None)
         wire = plain.wire(**options)
         wire._atomicbatch_origin = origin
-        if wire.character_set_name() != connection.character_set_name():
-            wire.set_character_set(connection.character_set_name())
+        # Of the batch's own it is known: another thread may be using it, and it may not be asked.
+        wanted = getattr(connection, "_atomicbatch_characters", "")
+        wanted = wanted or connection.character_set_name()
+        if wire.character_set_name() != wanted:
+            wire.set_character_set(wanted)
+        wire._atomicbatch_characters = wanted
         return wire
 
     def adopt(self, wire: Any) -> None:
