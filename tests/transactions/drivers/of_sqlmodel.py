@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from tests.transactions.drivers.files import File, Store
 from tests.transactions.drivers.libraries import (
     DATABASES,
+    SERVERS,
     Handler,
     UndoError,
     early_of,
@@ -25,6 +26,7 @@ from tests.transactions.drivers.servers import Server
 HANDLERS: list[Handler] = []
 ASYNC: list[Handler] = []
 COUNT = sa.text("SELECT count(*) FROM item")
+INSERT = "INSERT INTO item (name, n) VALUES ('a', 1)"
 
 
 class Item(SQLModel, table=True):
@@ -161,6 +163,43 @@ def two_sessions(engine: Any) -> Any:
         return found.n
 
 
+# What no batch can do, on each driver -------------------------------------------------------------
+
+
+@handler(HANDLERS, because="SERIALIZABLE", on=SERVERS)
+def stricter_isolation(engine: Any) -> Any:
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="SERIALIZABLE")
+        connection.execute(sa.insert(Item), {"name": "a", "n": 1})
+        connection.commit()
+    return "done"
+
+
+@handler(HANDLERS, because="listens for notifications", on=("postgresql",))
+def listens(engine: Any) -> Any:
+    with engine.begin() as connection:
+        connection.execute(sa.text("LISTEN channel"))
+    return "done"
+
+
+@handler(HANDLERS, because="two-phase", on=("postgresql",))
+def two_phases(engine: Any) -> Any:
+    own = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with own.connect() as connection:
+        for text in ("BEGIN", INSERT, "PREPARE TRANSACTION 'it'", "COMMIT PREPARED 'it'"):
+            connection.execute(sa.text(text))
+    return "done"
+
+
+@handler(HANDLERS, because="two-phase", on=("mariadb",))
+def two_phases_of_mysql(engine: Any) -> Any:
+    own = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with own.connect() as connection:
+        for text in ("XA START 'it'", INSERT, "XA END 'it'", "XA PREPARE 'it'", "XA COMMIT 'it'"):
+            connection.execute(sa.text(text))
+    return "done"
+
+
 @handler(HANDLERS)
 def only_reads(engine: Any) -> Any:
     with Session(engine) as session:
@@ -235,6 +274,32 @@ async def read_after_write_async(engine: Any) -> Any:
         await session.commit()
         found = await session.exec(select(Item).order_by("name"))
         return [item.model_dump() for item in found]
+
+
+@handler(ASYNC, because="SERIALIZABLE", on=SERVERS)
+async def stricter_isolation_async(engine: Any) -> Any:
+    # Not an option of the engine: where that fails, SQLAlchemy loses the connection.
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="SERIALIZABLE")
+        await connection.execute(sa.insert(Item), {"name": "a", "n": 1})
+        await connection.commit()
+    return "done"
+
+
+@handler(ASYNC, because="listens for notifications", on=("postgresql",))
+async def listens_async(engine: Any) -> Any:
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("LISTEN channel"))
+    return "done"
+
+
+@handler(ASYNC, because="two-phase", on=("mariadb",))
+async def two_phases_of_mysql_async(engine: Any) -> Any:
+    own = engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with own.connect() as connection:
+        for text in ("XA START 'it'", INSERT, "XA END 'it'", "XA PREPARE 'it'", "XA COMMIT 'it'"):
+            await connection.execute(sa.text(text))
+    return "done"
 
 
 @handler(ASYNC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -30,6 +31,11 @@ T = TypeVar("T")
 R = TypeVar("R", bound=ServerReal)
 # Stands for what writes without a statement.
 _COPY = "COPY a FROM STDIN"
+_LISTENS = re.compile(r"\s*LISTEN\b", re.IGNORECASE)
+_LISTENING = (
+    "a handler listens for notifications (LISTEN), which would come to the batch's own connection; "
+    "listen outside of batches, on a connection of its own"
+)
 
 
 class Hall(ABC):
@@ -169,14 +175,17 @@ class ServerUse(ABC, Generic[R]):
 
     def _is_vain(self, sql: str) -> bool:
         """
-        Tell whether a statement only says how transactions are to be, and there will be none.
+        Tell whether a statement only says how transactions are to be, and there will be none, or
+        ends one where there is none.
 
         SQLAlchemy's pools reset the level as a connection comes back. If that fails, they lose it.
         """
         if self._hall.error is None:
             return False
         statement = read_statement(sql, self.kind.named.family)
-        return statement.kind is kinds.Kind.ISOLATION
+        kind = statement.kind
+        is_end = kind in (kinds.Kind.COMMIT, kinds.Kind.ROLLBACK)
+        return kind is kinds.Kind.ISOLATION or (is_end and self._has_nothing_to_end())
 
     def _lasts(self, checkout: Checkout, sql: str) -> bool:
         """
@@ -204,6 +213,8 @@ class ServerUse(ABC, Generic[R]):
         if transaction.family is Family.MYSQL and self._introduction is not None:
             text = switch(self.wire, self._introduction)
             return _after(transaction.connection, text, steps) if text else steps
+        if transaction.family is Family.POSTGRESQL and _LISTENS.match(sql):
+            self.refuse(_LISTENING)
         return steps
 
     def _note_introduction(self, introduction: Introduction) -> None:
