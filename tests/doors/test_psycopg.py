@@ -344,7 +344,8 @@ def test_a_connection_goes_back_as_it_was_taken(postgresql_store: Store) -> None
             pool.putconn(connection)
 
         def add() -> None:
-            with pool.connection() as connection:
+            forget()
+            with pool.connection() as connection:  # the same one again
                 connection.execute(ADD, ("kept",))
 
         assert run_batch(forget, add, forget).outcome == "committed"
