@@ -128,6 +128,11 @@ async def _in_batches(url: str, handlers: Any, size: int) -> list[Answer]:
         return answers
 
 
+def _drop(held: list[Any]) -> None:
+    held.clear()
+    gc.collect()
+
+
 def test_what_the_garbage_collector_finds(postgresql_store: Store) -> None:
     """A connection that is dropped in a call is ended by itself, and the batch goes on."""
 
@@ -138,8 +143,7 @@ def test_what_the_garbage_collector_finds(postgresql_store: Store) -> None:
             if used:
                 await held[0].execute(WRITE, "b")
             with pytest.warns(ResourceWarning):
-                held.clear()
-            gc.collect()
+                _drop(held)
         await pool.execute(WRITE, "c")
 
     (answer,) = in_batches(postgresql_store.url, drop)

@@ -80,14 +80,14 @@ def change_asyncpg(pool: ModuleType) -> None:
             exceptions=pool.exceptions,
         )
     for name, door in SENDING.items():
-        patches.change(protocol, name, door, why=WHY)
+        patches.change(protocol, name, door, why=WHY, as_it_is=True)
     patches.change(protocol, "set_connection", noting, why=WHY)
     patches.change(protocol, "connection_made", connecting, why=WHY)
     patches.change(connection, "_introspect_types", _introspecting, why=WHY)
-    patches.change(connection, "reset", _resetting, why=WHY)
+    patches.change(connection, "reset", _resetting, why=WHY, as_it_is=True)
     patches.change(connection, "close", _closing, why=WHY)
     patches.change(holder, "connect", _set_aside, why=WHY)
-    patches.change(holder, "release", _releasing, why=WHY)
+    patches.change(holder, "release", _releasing, why=WHY, as_it_is=True)
     patches.change(utils, "_connect", _set_aside, why=WHY)
 
 
@@ -145,18 +145,18 @@ def _closing(found: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _resetting(found: Callable[..., Any]) -> Callable[..., Any]:
-    async def reset(self: Any, **options: Any) -> Any:
+    async def reset(self: Any, *, timeout: Any = None) -> Any:
         watch = watching.get()
         side = side_of(self._protocol)
         if isinstance(side, Home) and side.skips_reset:
             return await self._reset()
         if watch is None or not watch.joins or isinstance(side, Abroad):
-            return await found(self, **options)
+            return await found(self, timeout=timeout)
         self._check_open()
         await _end(self)
         # The batch has left its session as it was; what the app has set before is reset.
         with aside():
-            return await found(self, **options)
+            return await found(self, timeout=timeout)
 
     return reset
 
@@ -164,19 +164,23 @@ def _resetting(found: Callable[..., Any]) -> Callable[..., Any]:
 def _releasing(found: Callable[..., Any]) -> Callable[..., Any]:
     """Around the return of a connection to its pool, which resets it by hooks of the app's."""
 
-    async def release(self: Any, timeout: Any) -> Any:
+    def release(self: Any, timeout: Any) -> Any:
         watch = watching.get()
         if watch is None or not watch.joins:
-            return await found(self, timeout)
-        connection = self._con
-        try:
-            await _end(connection)
-        finally:
-            with aside(), _skipping_reset(connection):
-                result = await found(self, timeout)
-        return result
+            return found(self, timeout)
+        return _release(found, self, timeout)
 
     return release
+
+
+async def _release(found: Callable[..., Any], holder: Any, timeout: Any) -> Any:
+    connection = holder._con
+    try:
+        await _end(connection)
+    finally:
+        with aside(), _skipping_reset(connection):
+            result = await found(holder, timeout)
+    return result
 
 
 @contextmanager

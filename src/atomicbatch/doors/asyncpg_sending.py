@@ -179,8 +179,8 @@ def _limit(home: Any, timeout: Any) -> Any:
 
 def _querying(found: Found) -> Found:
     def query(self: Any, query: Any, timeout: Any) -> Any:
-        watch = _watch_on(self)
-        if watch is None:
+        watch = watching.get()
+        if watch is None or (watch := _watch_on(self)) is None:
             return found(self, query, timeout)
         return _query(found, self, watch, query, timeout)
 
@@ -272,8 +272,12 @@ def _executing(found: Found) -> Found:
         return_extra: bool,
         timeout: Any,
     ) -> Any:
-        watch = _watch_on(self)
-        if watch is None and not _lacks(self, state):
+        watch = watching.get()
+        if watch is None:
+            side = getattr(self, ATTRIBUTE, None)
+            if side is None or not side.born or not side.lacks(state):
+                return found(self, state, args, portal_name, limit, return_extra, timeout)
+        elif (watch := _watch_on(self)) is None:
             return found(self, state, args, portal_name, limit, return_extra, timeout)
 
         async def perform(protocol: Any, seconds: Any) -> Any:
@@ -295,8 +299,12 @@ def _executing_many(found: Found) -> Found:
     def bind_execute_many(
         self: Any, state: Any, args: Any, portal_name: str, timeout: Any, return_rows: bool
     ) -> Any:
-        watch = _watch_on(self)
-        if watch is None and not _lacks(self, state):
+        watch = watching.get()
+        if watch is None:
+            side = getattr(self, ATTRIBUTE, None)
+            if side is None or not side.born or not side.lacks(state):
+                return found(self, state, args, portal_name, timeout, return_rows)
+        elif (watch := _watch_on(self)) is None:
             return found(self, state, args, portal_name, timeout, return_rows)
 
         async def perform(protocol: Any, seconds: Any) -> Any:
@@ -310,8 +318,12 @@ def _executing_many(found: Found) -> Found:
 
 def _binding(found: Found) -> Found:
     def bind(self: Any, state: Any, args: Any, portal_name: str, timeout: Any) -> Any:
-        watch = _watch_on(self)
-        if watch is None and not _lacks(self, state):
+        watch = watching.get()
+        if watch is None:
+            side = getattr(self, ATTRIBUTE, None)
+            if side is None or not side.born or not side.lacks(state):
+                return found(self, state, args, portal_name, timeout)
+        elif (watch := _watch_on(self)) is None:
             return found(self, state, args, portal_name, timeout)
 
         async def perform(protocol: Any, seconds: Any) -> Any:
@@ -475,12 +487,6 @@ def standing(watch: Watch, connection: Any) -> Use | None:
         with suppress(TransactionError):
             return use_of(watch, connection, KIND, executes=False)
     return None
-
-
-def _lacks(protocol: Any, state: Any) -> bool:
-    """Tell whether a statement was prepared in a batch, and not yet on its own connection."""
-    side = getattr(protocol, ATTRIBUTE, None)
-    return isinstance(side, Home) and bool(side.born) and side.lacks(state)
 
 
 SENDING = {

@@ -16,7 +16,7 @@ asyncpg's caches, and those of libraries above it, go on to be right on both sid
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 from weakref import ref
 
@@ -89,6 +89,7 @@ class Abroad:
     """
 
     __slots__ = ("_user", "ahead", "known", "sends_ahead")
+    born: Mapping[str, Any] = {}
 
     def __init__(self) -> None:
         self.known: dict[str, tuple[Any, Any]] = {}
