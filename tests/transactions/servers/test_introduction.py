@@ -92,3 +92,41 @@ def test_a_mariadb_schema_is_known_by_its_server_and_name(mariadb_store: Store) 
         assert of(kind, other) == wanted
         assert wanted.level == "SERIALIZABLE"
         assert wanted.settings["sql_mode"] == "ANSI_QUOTES"
+
+
+def test_what_only_the_other_session_has_set_is_reset(postgresql_store: Store) -> None:
+    url = postgresql_store.url
+    with (
+        psycopg.connect(url, autocommit=True) as one,
+        psycopg.connect(url, autocommit=True) as other,
+    ):
+        other.execute("SET TimeZone = 'Asia/Tokyo'")
+        wanted = of(Psycopg(), one)
+        for text in make_alike(wanted, of(Psycopg(), other), Psycopg.named.family):
+            other.execute(text)
+        for name in ("TimeZone", "statement_timeout"):
+            assert (
+                one.execute(f"SHOW {name}").fetchone() == other.execute(f"SHOW {name}").fetchone()
+            )
+
+
+def test_what_is_null_in_mariadb_is_told_as_well(mariadb_store: Store) -> None:
+    kind = PyMySQL()
+    server = mariadb_store.url.rpartition("/")[0]
+    with (
+        closing(connect_pymysql(mariadb_store.url)) as one,
+        closing(connect_pymysql(mariadb_store.url)) as other,
+        closing(connect_pymysql(f"{server}/")) as without,
+    ):
+        first = of(kind, other)
+        one.query("SET character_set_results = NULL")
+        wanted = of(kind, one)
+        assert wanted.key == first.key
+        assert wanted.level == first.level
+        assert wanted.settings == {**first.settings, "character_set_results": "NULL"}
+        for text in make_alike(wanted, first, kind.named.family):
+            other.query(text)
+        assert of(kind, other) == wanted
+        nowhere = of(kind, without)
+        assert nowhere.key == (*first.key[:-1], "")
+        assert nowhere.level == first.level

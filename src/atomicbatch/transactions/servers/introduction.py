@@ -42,7 +42,8 @@ _VARIABLES = (
 )
 _MYSQL = (
     # Its number, since sql_mode may say that a backslash is nothing but a backslash.
-    "SELECT CONCAT_WS(CHAR(10 USING utf8mb4), {system}, @@port, @@datadir, DATABASE(), "
+    "SELECT CONCAT_WS(CHAR(10 USING utf8mb4), {system}, @@port, @@datadir, "
+    "IFNULL(DATABASE(), ''), "
     "CURRENT_USER(), {level}"
 )
 # MariaDB has called it so until 11.1, and MySQL until 8.
@@ -58,7 +59,8 @@ class Introduction(NamedTuple):
         key: The database itself, whatever the URL: the same for all connections to it.
         user: By which role or account.
         level: The isolation level that its transactions have, as SQL has it.
-        settings: What its session has set, by name.
+        settings: What its session has set, by name. PostgreSQL does not tell of settings that an
+            app has made up (``shop.tenant``).
         defers: The database has constraints that are checked at COMMIT; and those that can be
             deferred are all deferred from the start.
     """
@@ -102,7 +104,8 @@ def _introduce_postgresql(place: Place | None) -> Asking:
 
 
 def _introduce_mysql() -> Asking:
-    names = ", ".join(f"CONCAT('{name}=', @@{name})" for name in _VARIABLES)
+    # CONCAT_WS would leave out what is NULL, as character_set_results may be.
+    names = ", ".join(f"CONCAT('{name}=', IFNULL(@@{name}, 'NULL'))" for name in _VARIABLES)
     query = f"{_MYSQL}, {names})".replace("{system}", "@@hostname")
     try:
         text = yield query.format(level=_OLD_LEVEL)
@@ -113,7 +116,6 @@ def _introduce_mysql() -> Asking:
         text = yield query.format(level=_NEW_LEVEL)
     if isinstance(text, bytes | bytearray):
         text = text.decode()
-    # DATABASE() is NULL where none is selected, and CONCAT_WS leaves it out.
     lines = text.split("\n")
     pairs = dict(line.partition("=")[::2] for line in lines[-len(_VARIABLES) :])
     *address, user, level = lines[: -len(_VARIABLES)]
@@ -129,7 +131,9 @@ def make_alike(wanted: Introduction, own: Introduction, family: Family) -> list[
         own: The batch's own.
         family: Of the database.
     """
-    texts = [
+    extra = own.settings.keys() - wanted.settings.keys()  # PostgreSQL's alone are not all told
+    texts = [f"RESET {name}" for name in sorted(extra)]
+    texts += [
         _set(name, value, family)
         for name, value in wanted.settings.items()
         if own.settings.get(name) != value and name != "role"
@@ -169,7 +173,8 @@ def _set(name: str, value: str, family: Family) -> str:
 
 def setting(name: str, value: str) -> str:
     """Write one of MySQL's settings, as a SET has it."""
-    return f"SESSION {name} = {value if value.isdigit() else _quoted(value)}"
+    is_bare = value.isdigit() or value == "NULL"
+    return f"SESSION {name} = {value if is_bare else _quoted(value)}"
 
 
 def _level(level: str, family: Family) -> str:
