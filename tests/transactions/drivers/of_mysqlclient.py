@@ -223,6 +223,16 @@ def forgotten_commit(world: World) -> Any:
 
 
 @handler(HANDLERS)
+def closed_without_commit(world: World) -> Any:
+    with world.connect() as one:
+        one.cursor().execute(INSERT, ("a", 1))
+    with world.connect() as other:
+        cursor = other.cursor()
+        cursor.execute(NAMES)
+        return cursor.fetchall()
+
+
+@handler(HANDLERS)
 def dropped_without_closing(world: World) -> Any:
     connection = world.connect()
     connection.cursor().execute(INSERT, ("a", 1))

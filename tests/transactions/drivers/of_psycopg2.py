@@ -260,6 +260,24 @@ def own_classes(world: World) -> Any:
         return [*told, connection.commits]
 
 
+class SetUp(psycopg2.extensions.connection):  # type: ignore[misc]
+    """An app's own class, which sets its connections up, outside of batches."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        with self.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            self.is_its_own = cursor.fetchone() == (self.get_backend_pid(),)
+            cursor.execute("SET TIME ZONE 'Asia/Tokyo'")
+        self.commit()
+
+
+@handler(HANDLERS)
+def set_up_by_its_class(world: World) -> Any:
+    with closing(psycopg2.connect(world.url, connection_factory=SetUp)) as connection:
+        return connection.is_its_own
+
+
 @handler(HANDLERS)
 def factories_that_are_functions(world: World) -> Any:
     extensions = psycopg2.extensions
