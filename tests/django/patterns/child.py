@@ -62,7 +62,7 @@ class Runner:
         failed = self._project.ask_batch("seed", name, "fail")
         if self._rows() != nothing or self._ran or failed.committed:
             return ["LEAK", f"{failed}\n{self._rows()} {self._ran}"]
-        if any(store.count_open() for store in self._stores):
+        if any(store.has_open() for store in self._stores):
             return ["OPEN", "a connection is left in a transaction"]
         return _compared(alone, answer, rows, ran, nothing)
 
