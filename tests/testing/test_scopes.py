@@ -324,6 +324,34 @@ async def test_tasks():
     assert project.stored() == []
 
 
+def test_after_commit(project: Project) -> None:
+    """What waits for the app's commit runs at the app's commit: of SQLAlchemy, and ours."""
+    project.write(
+        test_one=HEAD
+        + """
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from atomicbatch import on_commit
+
+engine = sa.create_engine("sqlite:///shop.sqlite")
+
+def test_one():
+    told = []
+    with Session(engine) as session:
+        sa.event.listen(session, "after_commit", lambda _: told.append("after_commit"))
+        session.execute(sa.text("INSERT INTO orders VALUES ('x')"))
+        assert told == []
+        session.commit()
+        assert told == ["after_commit"]
+    on_commit(told.append, "on_commit")
+    assert told == ["after_commit", "on_commit"]
+    engine.dispose()
+"""
+    )
+    project.run().assert_outcomes(passed=1)
+    assert project.stored() == []
+
+
 # What is refused ---------------------------------------------------------------------------------
 
 REFUSED = {

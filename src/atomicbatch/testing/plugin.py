@@ -177,5 +177,21 @@ def _checked(scopes: Scopes) -> Generator[None, Any, Any]:
     return result
 
 
+# What is refused is said for batches, by those who know best what it is.
+_FOR_TESTS = (
+    ("a handler", "the test or the app"),
+    ("handlers use", "the test and the app use"),
+    ("the handler", "the app"),
+    ("the batch", "the test"),
+    ("a batch", "a test"),
+    ("in this batch", "in this test"),
+    ("within the call", "within the test"),
+    ("outside=...", "atomicbatch_outside"),
+)
+
+
 def _said(problem: TransactionError) -> str:
-    return f"what was done here could not be rolled back: {problem}"
+    text = str(problem)
+    for of_batches, of_tests in _FOR_TESTS:
+        text = text.replace(of_batches, of_tests)
+    return f"what was done here could not be rolled back: {text}"

@@ -40,8 +40,8 @@ _PATIENCE_SECONDS = 60.0
 # How long code of the layer waits for a batch inside of it.
 _BATCH_SECONDS = 10.0
 _MEANWHILE = (
-    "the app uses the database outside of a batch while the batch runs, whose rollback would undo "
-    "that as well: in a test both share one transaction; let one end before the other begins"
+    "an AtomicBatch is at work, and something outside of it uses the database meanwhile, which its "
+    "rollback would undo as well: both share one transaction; let one end before the other begins"
 )
 
 
