@@ -382,6 +382,36 @@ def test_the_time_limit_ends_threads_that_wait_for_each_other(where: str, tmp_pa
     insert(file.path, "free", timeout=2)  # nobody has its lock any more
 
 
+@pytest.mark.parametrize("where", ["thread", "loop"])
+def test_only_what_keeps_the_event_loop_is_blamed(
+    where: str, file: File, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler goes on after the time limit, in a thread, or so that nothing else can run."""
+    is_answered = threading.Event()
+
+    def work(name: str) -> None:
+        def names() -> Iterator[tuple[str]]:
+            is_answered.wait(1.5)  # the statement does not end by being interrupted
+            yield (name,)
+
+        with closing(sqlite3.connect(file.path)) as connection:
+            connection.executemany(INSERT, names())
+
+    async def on_loop(name: str) -> None:
+        work(name)
+
+    app = AtomicBatch(
+        shop(act=work if where == "thread" else on_loop),
+        transaction=DriverTransaction(),
+        limits=Limits(timeout_seconds=0.3),
+    )
+    answer = batch(app, "/act/a")
+    is_answered.set()
+    assert answer.replies[0].status == 504, answer.body
+    assert ("the event loop stood still" in caplog.text) is (where == "loop")
+    assert len(file.rows()) == 2
+
+
 def test_a_thread_left_behind(file: File) -> None:
     """What a call has left running stores nothing that the batch has undone."""
     go_on = threading.Event()

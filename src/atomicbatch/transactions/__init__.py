@@ -7,6 +7,7 @@ One adapter per database library; what unmodified handlers see.
     sqlite/      the join of sqlite3's connections
     nested/      a transaction inside of a transaction: what a test stores, and batches in a test
     around.py    what batches are inside of
+    standstill.py  whether an event loop has stood still since the time limit
 """
 
 from __future__ import annotations

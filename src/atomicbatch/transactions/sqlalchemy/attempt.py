@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, NoReturn
@@ -24,7 +22,7 @@ from atomicbatch.errors import (
     TransactionError,
 )
 from atomicbatch.guard import aside, reaches
-from atomicbatch.guard.callers import caller, function_of
+from atomicbatch.guard.callers import caller
 from atomicbatch.join.acts import Act, Acts, Place
 from atomicbatch.join.checkout import OVER
 from atomicbatch.join.diagnosis import Used
@@ -45,6 +43,7 @@ from atomicbatch.transactions.sqlalchemy.options import Options
 from atomicbatch.transactions.sqlalchemy.real import Host, RealTransaction
 from atomicbatch.transactions.sqlalchemy.virtual import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
+from atomicbatch.transactions.standstill import Standstill
 
 logger = logging.getLogger("atomicbatch")
 
@@ -74,14 +73,14 @@ class SQLAlchemyAttempt(Host):
         # Of an async batch.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._memory: LoopMemory | None = None
-        # The loop has run anything since the limit; None: it was not asked.
-        self._loop_lives: bool | None = None
+        self._standstill: Standstill | None = None
 
     def enter_loop(self) -> None:
         """The batch's calls run on this thread's event loop; else in a thread that has none."""
         self._loop = asyncio.get_running_loop()
         self._memory = self.options.memory()
         self.thread = threading.get_ident()
+        self._standstill = Standstill(self._loop, self.thread)
 
     @property
     def is_sync(self) -> bool:
@@ -295,16 +294,13 @@ class SQLAlchemyAttempt(Host):
 
     def interrupt(self) -> None:
         """Stop the statement that is running, and let none begin any more; never blocks."""
-        if self._loop is not None and self._loop_lives is None:
-            with suppress(RuntimeError):  # the loop has been closed
-                self._loop_lives = False
-                self._loop.call_soon_threadsafe(self._take_sign_of_life)
+        if self._standstill is not None:
+            self._standstill.ask()
         self.stop()
 
     def sever(self) -> None:
         """Let go of the databases' locks: whoever waits for one goes on, with an error."""
-        if self._loop_lives is False:
-            self._blame_loop()
+        self._blame_loop()
         for real in self.cut_off():
             threads.ending.submit(real.undo)
 
@@ -315,13 +311,10 @@ class SQLAlchemyAttempt(Host):
             undo(self.rollback(), self._loop, greenlet_spawn)
         return sent
 
-    def _take_sign_of_life(self) -> None:
-        self._loop_lives = True
-
     def _blame_loop(self) -> None:
-        """Tell what the event loop has been doing since the limit."""
-        function = function_of(sys._current_frames().get(self.thread)) or "a library"
-        what = f"the time limit passed while the event loop stood still, in {function}"
+        """Tell what the event loop has been doing since the limit, where a handler keeps it."""
+        if self._standstill is None or not (what := self._standstill.told()):
+            return
         logger.warning("a batch is rolled back: %s", what)
         if isinstance(self.error, TimeoutExceededError):
             self.error.message = what

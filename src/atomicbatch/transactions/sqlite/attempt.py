@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import sqlite3
-import sys
 import threading
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from atomicbatch.doors.sqlite import Connection
 from atomicbatch.doors.sqlite_uses import taken
 from atomicbatch.errors import ConflictError, TimeoutExceededError, TransactionError
 from atomicbatch.guard import Allowed
-from atomicbatch.guard.callers import caller, function_of
+from atomicbatch.guard.callers import caller
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Act, Acts, Place
 from atomicbatch.join.checkout import OVER
@@ -36,6 +35,7 @@ from atomicbatch.transactions.sqlite.pragmas import State
 from atomicbatch.transactions.sqlite.real import Host, Real
 from atomicbatch.transactions.sqlite.turns import Turn
 from atomicbatch.transactions.sqlite.use import ConnectionUse
+from atomicbatch.transactions.standstill import Standstill
 
 logger = logging.getLogger("atomicbatch")
 
@@ -64,6 +64,7 @@ class SQLiteAttempt(Host):
         self._allowed = allowed
         self._loop = asyncio._get_running_loop()
         self._thread = threading.get_ident()
+        self._standstill = None if self._loop is None else Standstill(self._loop, self._thread)
         self._batch = batch
         self._wanted = memory.wanted(batch)
 
@@ -246,21 +247,22 @@ class SQLiteAttempt(Host):
 
     def interrupt(self) -> None:
         """Stop the statement that is running, and let none begin any more; never blocks."""
+        if self._standstill is not None:
+            self._standstill.ask()
         self.stop()
 
     def sever(self) -> None:
         """Let go of the databases' locks: whoever waits for one goes on, with an error."""
-        if self._loop is not None:
-            self._blame_loop()
+        self._blame_loop()
         for real in self.cut_off():
             threads.ending.submit(real.undo)
 
     def _blame_loop(self) -> None:
-        """Tell what the event loop is doing, where a handler keeps it."""
-        function = function_of(sys._current_frames().get(self._thread))
-        if function and isinstance(self.error, TimeoutExceededError):
-            what = f"the time limit passed while the event loop stood still, in {function}"
-            logger.warning("a batch is rolled back: %s", what)
+        """Tell what the event loop has been doing since the limit, where a handler keeps it."""
+        if self._standstill is None or not (what := self._standstill.told()):
+            return
+        logger.warning("a batch is rolled back: %s", what)
+        if isinstance(self.error, TimeoutExceededError):
             self.error.message = what
 
     def give_up(self) -> bool:
