@@ -62,8 +62,8 @@ class Runner:
         failed = self._project.ask_batch("seed", name, "fail")
         if self._rows() != nothing or self._ran or failed.committed:
             return ["LEAK", f"{failed}\n{self._rows()} {self._ran}"]
-        if any(store.has_open() for store in self._stores):
-            return ["OPEN", "a connection is left in a transaction"]
+        if left := [one for store in self._stores for one in store.open_transactions()]:
+            return ["OPEN", f"connections are left in transactions: {left}"]
         return _compared(alone, answer, rows, ran, nothing)
 
     def _rows(self) -> list[Rows]:

@@ -69,8 +69,8 @@ def problems(crowd: Crowd, store: Store) -> list[str]:
     """Compare what the clients were told with what is stored."""
     stored = sorted(name for kind, name, _ in store.rows() if kind == "patterns_item")
     found = [] if stored == sorted(crowd.stored) else [f"{stored} is not {sorted(crowd.stored)}"]
-    if store.has_open():
-        found.append("a connection is left in a transaction")
+    if left := store.open_transactions():
+        found.append(f"connections are left in transactions: {left}")
     if crowd.outcomes["committed"] < _THREADS or sum(crowd.outcomes.values()) < _THREADS * _ROUNDS:
         found.append(f"nothing was tried: {crowd.outcomes}")
     return found

@@ -64,35 +64,32 @@ class Store:
         """Store what the call ``seed`` stores."""
         self.run("INSERT INTO patterns_item (name, n, at) VALUES ('seed', 0, '2026-01-01')")
 
-    def has_open(self) -> bool:
+    def open_transactions(self) -> list[list[Any]]:
         """
-        Tell whether a transaction stays open that nobody works in; SQLite would not let us write.
+        Tell which transactions stay open that nobody works in; SQLite would not let us write.
 
-        A server ends what a client has closed when it gets to it, and InnoDB's list of transactions
-        may be a tenth of a second old.
+        A server ends what a client has closed when it gets to it. InnoDB's list of transactions is
+        an old one for as long as it is read more often than each tenth of a second.
         """
         until = time.monotonic() + 5
-        while self._count_open():
-            if time.monotonic() > until:
-                return True
-            time.sleep(0.02)
-        return False
+        while (found := self._open_now()) and time.monotonic() < until:
+            time.sleep(0.25)
+        return found
 
-    def _count_open(self) -> int:
+    def _open_now(self) -> list[list[Any]]:
         if self._driver in ("psycopg", "psycopg2"):
-            asked = (
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            return self.run(
+                "SELECT pid, query FROM pg_stat_activity WHERE datname = current_database() "
                 "AND state LIKE 'idle in%'"
             )
-        elif self._driver in ("pymysql", "mysqlclient"):
-            asked = (
-                "SELECT count(*) FROM information_schema.innodb_trx t JOIN "
+        if self._driver in ("pymysql", "mysqlclient"):
+            return self.run(
+                "SELECT p.id, p.command, p.time_ms, p.info, t.trx_state, t.trx_rows_modified, "
+                "t.trx_rows_locked, t.trx_is_read_only FROM information_schema.innodb_trx t JOIN "
                 "information_schema.processlist p ON p.id = t.trx_mysql_thread_id "
                 "WHERE p.db = database()"
             )
-        else:
-            return 0
-        return int(self.run(asked)[0][0])
+        return []
 
 
 def _connect(driver: str, target: str) -> Any:
