@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -202,3 +204,22 @@ def test_outside_of_batches_django_is_as_it_was() -> None:
         transaction.on_commit(lambda: called.append(str(1 // 0)))
     with pytest.raises(TypeError, match="must be a callable"):
         transaction.on_commit("not a function")
+
+
+def test_hooks_can_be_put_in_while_django_is_being_imported() -> None:
+    """As the pytest plugin does: nothing of ours then needs what Django has not defined yet."""
+    program = """
+import importlib, sys
+from atomicbatch import patches
+patches.when_imported("django.db", lambda _: importlib.import_module("atomicbatch.django"))
+import django.core.checks
+from django.db.backends.base.base import BaseDatabaseWrapper
+assert "atomicbatch.django" in sys.modules
+assert "atomicbatch.django.middleware" not in sys.modules
+changed = {change.owner for change in patches.changes()}
+assert BaseDatabaseWrapper in changed
+from atomicbatch.django import BatchMiddleware
+assert BatchMiddleware.__module__ == "atomicbatch.django.middleware"
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

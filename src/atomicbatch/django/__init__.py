@@ -18,10 +18,23 @@ Calls start below the middleware, so that each passes all others, in the order t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from atomicbatch.django import hooks
-from atomicbatch.django.middleware import BatchMiddleware
+
+if TYPE_CHECKING:
+    from atomicbatch.django.middleware import BatchMiddleware
 
 __all__ = ["BatchMiddleware"]
 
 # Before the first connection is opened.
 hooks.install()
+
+
+def __getattr__(name: str) -> Any:
+    """Import the middleware when it is asked for: Django itself may be half imported till then."""
+    if name == "BatchMiddleware":
+        from atomicbatch.django.middleware import BatchMiddleware
+
+        return BatchMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

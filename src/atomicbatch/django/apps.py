@@ -11,3 +11,7 @@ class AtomicBatchConfig(AppConfig):
     name = "atomicbatch.django"
     label = "atomicbatch"
     verbose_name = "Batches"
+
+    def ready(self) -> None:
+        """Bring the system checks, also where the middleware is not listed."""
+        from atomicbatch.django import checks  # noqa: F401  # it registers them
