@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import subprocess
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -111,3 +113,18 @@ def test_without_the_app_the_log_has_it(
     told = [record.getMessage() for record in caplog.records if record.name == "atomicbatch"]
     assert len(told) == 1
     assert told[0].startswith(f"atomicbatch.W001: {GZIP} comes before BatchMiddleware")
+
+
+def test_the_app_brings_the_checks() -> None:
+    """Also where the middleware is not listed, which is what one of them is about."""
+    program = """
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["atomicbatch.django"], MIDDLEWARE=[], DATABASES={})
+django.setup()
+from django.core.checks import run_checks
+print(*sorted(one.id for one in run_checks()))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "atomicbatch." in ran.stdout
