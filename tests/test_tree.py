@@ -103,6 +103,7 @@ THROUGH = {
     "cli/serve.py": "server/database/test_opening.py",
     "client/request_text.py": "client/test_http_file.py",
     "client/variables.py": "client/test_http_file.py",
+    "django/__init__.py": "django/test_hooks.py",
     "django/apps.py": "django/test_checks.py",
     "django/outer.py": "django/test_middleware.py",
     "doors/aiosqlite.py": "doors/test_sqlite.py",
