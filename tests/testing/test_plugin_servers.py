@@ -238,3 +238,77 @@ def test_threads_sessions_and_batches(project: ServerProject, driver: str) -> No
     project.write(test_shop=SYNC_TOGETHER.format(url=project.url))
     project.run().assert_outcomes(passed=5)
     assert project.stored() == []
+
+
+REFUSED = {
+    "postgresql+psycopg": {
+        "LISTEN told": "*LISTEN*",
+        "PREPARE TRANSACTION 'x'": "*",
+    },
+    "mysql+pymysql": {
+        "CREATE TABLE other (n INTEGER)": "*commit*",
+        "LOCK TABLES orders WRITE": "*",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("driver", "sql"), [(driver, sql) for driver, known in REFUSED.items() for sql in known]
+)
+def test_refused(project: ServerProject, driver: str, sql: str) -> None:
+    """What ends the transaction, or is not undone with it, is not sent, and fails the test."""
+    project.write(
+        test_shop=f"""
+import sqlalchemy as sa
+engine = sa.create_engine("{project.url}")
+
+def add(product):
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO orders VALUES (:one)"), {{"one": product}})
+
+def test_refused():
+    add("x")
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql({sql!r})
+    except Exception:
+        pass
+
+def test_next():
+    add("x")
+    engine.dispose()
+"""
+    )
+    result = project.run()
+    result.assert_outcomes(passed=1, failed=1)
+    said = REFUSED[driver][sql]
+    result.stdout.fnmatch_lines(
+        [f"E *NotRolledBackError: {said}(*test_shop.py:* in test_refused)*"]
+    )
+    assert project.stored() == []
+
+
+def test_two_drivers(pytester: pytest.Pytester, postgresql_url: str) -> None:
+    """A second driver on one database is refused, rather than waiting for the first for ever."""
+    url = sa.make_url(postgresql_url)
+    one = url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    project = ServerProject(pytester, one)
+    project.write(
+        test_shop=f"""
+import sqlalchemy as sa
+
+def add(url, product):
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO orders VALUES (:one)"), {{"one": product}})
+    engine.dispose()
+
+def test_two():
+    add({one!r}, "x")
+    add({one.replace("psycopg", "psycopg2")!r}, "x")
+"""
+    )
+    result = project.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *NotRolledBackError: *use one driver for one database*"])
+    assert project.stored() == []

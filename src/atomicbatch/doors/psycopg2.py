@@ -28,8 +28,8 @@ def change_psycopg2(module: ModuleType) -> None:
     plain.learn()
     prepare()
     Connection.cursor = _making_cursors(plain.connection.cursor)
-    Connection.commit = _ending("commit", watching.get, plain.connection.commit)
-    Connection.rollback = _ending("rollback", watching.get, plain.connection.rollback)
+    Connection.commit = _ending("commit", plain.connection.commit)
+    Connection.rollback = _ending("rollback", plain.connection.rollback)
     patches.change(module, "_connect", _connecting, why=WHY)
 
 
@@ -258,10 +258,10 @@ def _making_cursors(found: Callable[..., Any]) -> Callable[..., Any]:
     return cursor
 
 
-def _ending(how: str, get: Callable[[], Any], found: Callable[..., Any]) -> Callable[..., Any]:
+def _ending(how: str, found: Callable[..., Any]) -> Callable[..., Any]:
     def end(self: Any) -> None:
         """Commit, or roll back."""
-        if get() is None or self.closed or (use := _use_of(self)) is None:
+        if watching.get() is None or self.closed or (use := _use_of(self)) is None:
             found(self)
             return
         self._atomicbatch_mark += 1

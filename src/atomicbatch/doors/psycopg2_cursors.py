@@ -91,11 +91,11 @@ class Cursor:
         return _copy(self, "copy_expert", _READING if reads else sql, sql, *args, **options)
 
 
-def _executing(get: Callable[[], Any], found: Callable[..., Any]) -> Callable[..., Any]:
-    # Every statement of the process passes here: what it needs is at hand.
+def _executing(found: Callable[..., Any]) -> Callable[..., Any]:
+    # Asked by its name each time: in tests another variable stands there (testing/following.py).
     def execute(self: Any, query: Any, vars: Any = None) -> Any:  # noqa: A002  # as psycopg2's
         """Execute SQL."""
-        if get() is None or (use := _use_or_ask(self, query)) is None:
+        if watching.get() is None or (use := _use_or_ask(self, query)) is None:
             return found(self, query, vars)
         return _execute(self, use, query, vars)
 
@@ -104,7 +104,7 @@ def _executing(get: Callable[[], Any], found: Callable[..., Any]) -> Callable[..
 
 def prepare() -> None:
     """Make ready for psycopg2, which has just been imported."""
-    Cursor.execute = _executing(watching.get, plain.cursor.execute)
+    Cursor.execute = _executing(plain.cursor.execute)
 
 
 class Joined(Cursor):
