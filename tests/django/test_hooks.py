@@ -218,6 +218,8 @@ assert "atomicbatch.django" in sys.modules
 assert "atomicbatch.django.middleware" not in sys.modules
 changed = {change.owner for change in patches.changes()}
 assert BaseDatabaseWrapper in changed
+import sqlite3
+assert sqlite3 in changed
 from atomicbatch.django import BatchMiddleware
 assert BatchMiddleware.__module__ == "atomicbatch.django.middleware"
 """

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from atomicbatch import doors
 from atomicbatch.django import hooks
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchMiddleware"]
 
 # Before the first connection is opened.
+doors.install()
 hooks.install()
 
 
