@@ -54,9 +54,10 @@ class DriverTransaction:
             by a rollback. Paths of SQLite files; URLs of databases; names of libraries or drivers.
         isolation_level: What the transactions of servers are begun at, such as ``"SERIALIZABLE"``;
             None: what the app's connections have.
+        max_batches: How many batches may run at a time; None: 16. Others stand in line.
 
     Raises:
-        ValueError: There is no such isolation level.
+        ValueError: There is no such isolation level, or no batch could run.
     """
 
     def __init__(
@@ -64,7 +65,10 @@ class DriverTransaction:
         *,
         outside: Iterable[str | os.PathLike[str]] = (),
         isolation_level: str | None = None,
+        max_batches: int | None = None,
     ) -> None:
+        if max_batches is not None and max_batches < 1:
+            raise ValueError("max_batches is at least 1")
         self._level = (isolation_level or "").replace("_", " ").upper()
         if self._level not in ("", *LEVELS):
             raise ValueError(f"isolation_level is one of {', '.join(LEVELS)}")
@@ -72,7 +76,7 @@ class DriverTransaction:
             outside = tuple(outside)
         self._allowed = guard.Allowed(outside)  # says what is wrong with it
         self._outside: tuple[str | os.PathLike[str], ...] = tuple(outside)
-        self._memory = Memory()
+        self._memory = Memory(max_batches)
         doors.install()
 
     def begin(

@@ -21,14 +21,9 @@ class Slots:
     """
 
     def __init__(self, count: int) -> None:
-        self._count = self._free = count
+        self._free = count
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], bool]] = deque()
-
-    @property
-    def is_used(self) -> bool:
-        """Somebody has one."""
-        return self._free < self._count
 
     def take_now(self) -> bool:
         """Take a slot if one is free; tell whether it was."""

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -14,7 +15,7 @@ import psycopg
 import pytest
 
 from atomicbatch.doors.server_uses import NOT_SENT
-from atomicbatch.errors import ConflictError, NotBatchableError, TransactionError
+from atomicbatch.errors import BusyError, ConflictError, NotBatchableError, TransactionError
 from atomicbatch.guard.watch import aside
 from atomicbatch.model import Batch
 from atomicbatch.transactions import DriverTransaction
@@ -496,3 +497,67 @@ def test_a_constraint_that_is_not_deferred_from_the_start_stays_so(
             with pytest.raises(psycopg.errors.UniqueViolation):
                 do(use, "INSERT INTO line VALUES (999)")
         assert deferring() == []
+
+
+def test_batches_stand_in_line_before_they_hold_anything(postgresql_store: Store) -> None:
+    """More batches than may run, and one connection in the app's pool, which each call needs."""
+
+    async def go() -> None:
+        kind = Asyncpg(postgresql_store.url)
+        own = await asyncpg.connect(postgresql_store.url)
+        transaction = DriverTransaction()
+        pool = asyncio.Lock()
+
+        async def batch(number: int) -> None:
+            async with begin(transaction, 20) as attempt:
+                for call in range(2):
+                    async with attempt.call(), pool:
+                        use = attempt.server_use_of(own, kind, executes=True)
+                        text = insert(f"{number}-{call}")
+                        await use.perform_async(text, None, partial(_executed, text))
+
+        await asyncio.gather(*(batch(number) for number in range(20)))
+        await own.close()
+
+    asyncio.run(go())
+    assert len(postgresql_store.rows()) == 40
+
+
+async def _executed(text: str, wire: Any) -> None:
+    await wire.execute(text)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_who_stands_in_line_goes_on_when_another_batch_is_over(fails: bool, server: Any) -> None:
+    kind, connection, store = server
+    transaction = DriverTransaction(max_batches=1)
+    order: list[str] = []
+
+    def second() -> None:
+        with begin(transaction) as attempt, attempt.call():
+            order.append("second")
+            do(attempt.server_use_of(connection, kind, executes=True), insert("b"))
+
+    thread = threading.Thread(target=second)
+    with suppress(StopError), begin(transaction) as attempt:
+        with attempt.call():
+            do(attempt.server_use_of(connection, kind, executes=True), insert("a"))
+        thread.start()
+        assert not order
+        order.append("first")
+        if fails:
+            raise StopError
+    thread.join()
+    assert order == ["first", "second"]
+    assert store.rows() == (["b"] if fails else ["a", "b"])
+
+
+def test_who_stands_in_line_for_too_long_is_told_so() -> None:
+    transaction = DriverTransaction(max_batches=1)
+    with begin(transaction):
+        with pytest.raises(BusyError, match="too many batches"), begin(transaction, 0.1):
+            pass
+        with pytest.raises(ValueError, match="at least 1"):
+            DriverTransaction(max_batches=0)
+    with begin(transaction, 0.1):
+        pass

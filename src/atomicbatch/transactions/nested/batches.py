@@ -33,6 +33,8 @@ class NestedAttempt(DriverAttempt):
         deadline: When time is up, as time.monotonic() tells.
     """
 
+    stands_in_line = False
+
     def __init__(
         self, layer: Layer, memory: Memory, allowed: Allowed, batch: Batch, deadline: float
     ) -> None:

@@ -64,6 +64,8 @@ class Layer(DriverAttempt):
         batches: The transactions of batches inside of it that are open, by their databases.
     """
 
+    stands_in_line = False
+
     def __init__(self, allowed: Allowed, outer: Layer | None, wires: Wires) -> None:
         super().__init__(Memory(), allowed, Batch(()), 0.0)
         self.outer = outer

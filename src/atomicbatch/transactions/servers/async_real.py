@@ -66,6 +66,8 @@ class AsyncReal(ServerReal):
     async def _take_slot(self) -> None:
         attempt = self._attempt
         slots = attempt.slots(self.introduction.key)
+        if slots is None:
+            return
         if not await slots.take_async(self._give_up_at(), stopped=lambda: attempt.is_stopped):
             raise self._no_slot()
         self._slots = slots

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from inspect import isawaitable
-from typing import Any
+from typing import Any, NoReturn
 
 from atomicbatch.doors.server_uses import Kind
 from atomicbatch.drivers.driver import State
-from atomicbatch.errors import ConflictError, TransactionError
+from atomicbatch.errors import BusyError, ConflictError, TransactionError
 from atomicbatch.guard import Allowed
 from atomicbatch.guard.callers import caller, is_logging
 from atomicbatch.guard.watch import aside
+from atomicbatch.join.acts import Act, Acts, Place
 from atomicbatch.join.checkout import OVER
 from atomicbatch.model import Batch
 from atomicbatch.transactions.servers import async_real, sync_real
@@ -59,6 +60,7 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
         super().__init__(memory, allowed, batch, deadline)
         self.isolation_level = isolation_level
         self._spawn = spawn
+        self._place_in_line: Slots | None = None
         # By the identity of the app's connection, with a reference that tells whose it still is.
         self._introduced: dict[int, tuple[Callable[[], Any], Introduction]] = {}
 
@@ -70,8 +72,8 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
     def takes_part(self, connection: Any) -> bool:
         return self._is_wire(connection) or super().takes_part(connection)
 
-    def slots(self, key: tuple[str, ...]) -> Slots:
-        return self._memory.slots(key)
+    def slots(self, key: tuple[str, ...]) -> Slots | None:  # noqa: ARG002
+        return None  # it has stood in line before its first call
 
     @property
     def servers(self) -> tuple[ServerReal, ...]:
@@ -80,6 +82,45 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
 
     def _is_wire(self, connection: Any) -> bool:
         return any(real.wire is connection for real in self.servers)
+
+    # Its turn ----------------------------------------------------------------------------------
+
+    stands_in_line = True
+    """Only so many run at a time."""
+
+    def prepare(self) -> Acts:
+        if self.stands_in_line:
+            if self._memory.line.take_now():
+                self._place_in_line = self._memory.line
+            elif self._loop is None:
+                yield Act(Place.HERE, self._stand_in_line)
+            else:
+                yield Act(Place.LOOP, self._stand_in_line_async)
+        yield from super().prepare()
+
+    def _stand_in_line(self) -> None:
+        line = self._memory.line
+        if not line.take(self.deadline, stopped=lambda: self.is_stopped):
+            self._give_up_waiting()
+        self._place_in_line = line
+
+    async def _stand_in_line_async(self) -> None:
+        line = self._memory.line
+        if not await line.take_async(self.deadline, stopped=lambda: self.is_stopped):
+            self._give_up_waiting()
+        self._place_in_line = line
+
+    def _give_up_waiting(self) -> NoReturn:
+        self.check()
+        error = BusyError("too many batches are running")
+        self.doom(error)
+        raise error
+
+    def _forget(self) -> None:
+        super()._forget()
+        line, self._place_in_line = self._place_in_line, None
+        if line is not None:
+            line.give()
 
     # What doors ask ----------------------------------------------------------------------------
 

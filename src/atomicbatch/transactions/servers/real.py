@@ -42,8 +42,8 @@ class Host(Attempt[Any], ABC):
     isolation_level: str
 
     @abstractmethod
-    def slots(self, key: tuple[str, ...]) -> Slots:
-        """The line for the batch's own connections to a database."""
+    def slots(self, key: tuple[str, ...]) -> Slots | None:
+        """The line for a database of a server, where there is one."""
 
 
 class ServerReal(ABC):

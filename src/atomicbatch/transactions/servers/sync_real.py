@@ -77,6 +77,8 @@ class SyncReal(ServerReal):
     def _take_slot(self) -> None:
         attempt = self._attempt
         slots = attempt.slots(self.introduction.key)
+        if slots is None:
+            return
         if not slots.take(self._give_up_at(), stopped=lambda: attempt.is_stopped):
             raise self._no_slot()
         self._slots = slots

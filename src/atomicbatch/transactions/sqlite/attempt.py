@@ -281,8 +281,10 @@ class SQLiteAttempt(Host):
             self._forget()
 
     def rollback(self) -> Acts:
-        yield from super().rollback()
-        self._forget()
+        try:
+            yield from super().rollback()
+        finally:
+            self._forget()
 
     def _forget(self) -> None:
         if self in taken:

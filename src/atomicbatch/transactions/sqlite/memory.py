@@ -19,8 +19,8 @@ _REMEMBERED_SECONDS = 60.0
 _MOST_TURNS = 1000
 # Of batches that are not run again, since time is up.
 _MOST_WANTED = 1000
-# So many batches work on one database of a server at a time, each with a connection of its own.
-_MOST_CONNECTIONS = 16
+# Each has a connection of its own to each database that it uses.
+_MOST_BATCHES = 16
 Wanted = dict[Database, State]
 
 
@@ -29,16 +29,19 @@ class Memory:
     What all batches of one adapter share.
 
     Args:
-        max_batches: How many may work on one database of a server at a time; None: 16.
+        max_batches: How many batches may run at a time; None: 16. The others stand in line.
+
+    Attributes:
+        line: That line. Whoever stands there holds nothing yet: one who held a connection of the
+            app's pool would keep it from those who are to go on.
     """
 
     def __init__(self, max_batches: int | None = None) -> None:
-        self._most_connections = max_batches or _MOST_CONNECTIONS
+        self.line = Slots(max_batches or _MOST_BATCHES)
         self._lock = threading.Lock()
         self._turns: dict[object, Turn] = {}
         # By the batch's identity, which is kept, so that it is not used again.
         self._wanted: dict[int, tuple[Batch, Wanted]] = {}
-        self._slots: dict[tuple[str, ...], Slots] = {}
         self._conflicts: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
 
     def turn(self, database: Database) -> Turn:
@@ -50,16 +53,6 @@ class Memory:
                     self._turns = {key: one for key, one in self._turns.items() if one.is_in_use()}
                 turn = self._turns[database.key] = Turn()
             return turn
-
-    def slots(self, key: tuple[str, ...]) -> Slots:
-        """The line for the batches' own connections to a database of a server."""
-        with self._lock:
-            slots = self._slots.get(key)
-            if slots is None:
-                if len(self._slots) >= _MOST_TURNS:
-                    self._slots = {one: line for one, line in self._slots.items() if line.is_used}
-                slots = self._slots[key] = Slots(self._most_connections)
-            return slots
 
     def want(self, batch: Batch, database: Database, state: State) -> None:
         """A batch could not begin on the event loop without waiting; it is to begin before."""
