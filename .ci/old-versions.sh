@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 if [ $# -lt 2 ]; then
   # Two at a time: each takes one core. What a part prints comes when it has ended.
-  printf '%s\n' sqlalchemy-2.0 oldest fastapi-0.105.0 fastapi-0.121.0 |
+  printf '%s\n' sqlalchemy-2.0 oldest drivers fastapi-0.105.0 fastapi-0.121.0 |
     xargs -P 2 -I '{}' .ci/old-versions.sh "$1" '{}'
   exit
 fi
@@ -32,6 +32,15 @@ case $part in
     "$bin/python" -m pytest -q -p no:cacheprovider tests/client
     "$bin/python" -m pytest -q -p no:cacheprovider tests/transactions/sqlalchemy/test_oracle.py \
       -k "pysqlite or aiosqlite or asyncpg or asyncmy or (psycopg and not psycopg2)"
+    ;;
+  drivers) # Doors stand on names that drivers keep to themselves.
+    "$bin/pip" install -q --upgrade 'pip>=25.1'
+    "$bin/pip" install -q '.[all]' --group test
+    "$bin/pip" install -q 'asyncpg==0.30.0' 'psycopg[binary]==3.2.3' 'psycopg-pool==3.2.4' 'psycopg2-binary==2.9.10' \
+      'pymysql==1.1.1' 'aiosqlite==0.20.0'
+    for driver in asyncpg psycopg psycopg2 pymysql sqlite; do
+      "$bin/python" -m pytest -q -p no:cacheprovider "tests/doors/test_$driver.py"
+    done
     ;;
   fastapi-*) # The order of a response, its background tasks and the exit of dependencies has changed twice.
     "$bin/pip" install -q '.[sqlalchemy]' pytest hypothesis httpx litestar "fastapi==${part#fastapi-}" 'pydantic<2.13'

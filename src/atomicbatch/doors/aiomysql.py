@@ -29,6 +29,8 @@ from atomicbatch.guard.watch import Driver, Watch, aside, watching
 from atomicbatch.sql.kinds import Family
 
 WHY = "what takes no part in a batch is refused"
+# CLIENT_LOCAL_FILES of the protocol.
+_LOCAL_FILES = 128
 
 Found = Callable[..., Any]
 
@@ -168,6 +170,13 @@ class AioMySQL:
 KIND = AioMySQL()
 
 
+def _may_load(connection: Any) -> bool:
+    """Tell whether the app lets the server ask for files; aiomysql before 0.3 has but a flag."""
+    if hasattr(connection, "_local_infile"):
+        return bool(connection._local_infile)
+    return bool(connection.client_flag & _LOCAL_FILES)
+
+
 def change_aiomysql(module: ModuleType) -> None:
     """Let aiomysql's connections join, or ask."""
     change(module, KIND)
@@ -284,7 +293,7 @@ async def _perform(kind: AioMySQL, connection: Any, use: Use, sql: Any) -> list[
     elif text in sessions.ENDS:
         await (use.commit_async if text == "COMMIT" else use.rollback_async)()
     else:
-        if connection._local_infile and sessions.loads_local(text):
+        if _may_load(connection) and sessions.loads_local(text):
             use.refuse(sessions.READS_FILE)
         try:
             await use.perform_async(
