@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -44,6 +45,18 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _SHARED in config.stash:
         config.stash[_SHARED].stop()
+
+
+@pytest.fixture(autouse=True)
+def _forget_connections_from_before() -> Iterator[None]:
+    """What one test has opened before the doors were in does not make the next one's replies."""
+    yield
+    watch = sys.modules.get("atomicbatch.guard.watch")
+    earlier = sys.modules.get("atomicbatch.doors.earlier")
+    if watch is not None and watch.unwatched:
+        watch.unwatched.clear()
+    if earlier is not None and earlier.unseen:
+        earlier.unseen.clear()
 
 
 @contextlib.contextmanager
