@@ -281,6 +281,37 @@ def test_the_things_to_do_answer_plain_requests_as_before(todo: Program, tmp_pat
     assert [line for line in todo.stop() if line.startswith("well")] == ["well done: Rest"]
 
 
+# tortoise-stock --------------------------------------------------------------------------------
+
+
+def test_the_stock_moves_in_all_steps_or_in_none(tmp_path: Path, postgresql_url: str) -> None:
+    """By Tortoise on asyncpg: what is stored is asked by another driver."""
+    url = postgresql_url.replace("postgresql://", "asyncpg://")
+    with (
+        running("tortoise-stock", tmp_path, DATABASE_URL=url) as program,
+        psycopg.connect(postgresql_url, autocommit=True) as connection,
+    ):
+        status, output = program.send("move.http")
+        assert (status, output[-1]) == (0, "committed")
+        places = "SELECT name, crates FROM place ORDER BY name"
+        assert connection.execute(places).fetchall() == [("cellar", 7), ("shop", 3)]
+        status, output = program.send("too-many.http")
+        assert (status, output[-1]) == (1, "rolled-back; failed=2; status=409")
+        assert connection.execute(places).fetchall() == [("cellar", 7), ("shop", 3)]
+        assert connection.execute("SELECT count(*) FROM move").fetchone() == (2,)
+        one = {"source": "cellar", "target": "shop", "crates": 7}
+        assert program.ask("POST", "/moves", one, 201)["id"]
+        assert connection.execute(places).fetchall() == [("cellar", 0), ("shop", 10)]
+
+
+def test_the_stock_is_a_file_by_default(tmp_path: Path) -> None:
+    with running("tortoise-stock", tmp_path) as program:
+        assert program.send("move.http")[0] == 0
+        assert program.send("too-many.http")[0] == 1
+        stored = rows(tmp_path / "stock.sqlite", "SELECT name, crates FROM place ORDER BY name")
+        assert stored == [("cellar", 7), ("shop", 3)]
+
+
 # flask-shop ------------------------------------------------------------------------------------
 
 
