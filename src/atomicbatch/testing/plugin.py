@@ -16,7 +16,7 @@ import pytest
 
 from atomicbatch import doors, patches
 from atomicbatch.errors import TransactionError
-from atomicbatch.testing import everything
+from atomicbatch.testing import commit_hooks, everything
 
 if TYPE_CHECKING:
     from atomicbatch.testing.scopes import Scopes
@@ -44,6 +44,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=["session", "package", "module", "class", "function"],
     )
     parser.addini(
+        "atomicbatch_commit_hooks",
+        "Run functions that wait for a commit (atomicbatch's on_commit, and Django's) at the app's "
+        "commit; false: leave them out.",
+        type="bool",
+        default=True,
+    )
+    parser.addini(
         "atomicbatch_outside",
         "What is stored for good all the same: paths of SQLite files, URLs of databases, names of "
         "libraries or drivers.",
@@ -67,6 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _prepare(config: pytest.Config) -> None:
     doors.install()
     patches.when_imported("django.db", _change_django)
+    if not config.getini("atomicbatch_commit_hooks"):
+        commit_hooks.leave_out(lambda: _SCOPES in config.stash and bool(_scopes(config).current))
     manager = config.pluginmanager
     name = "atomicbatch-everything"
     if config.getini("atomicbatch_rollback") and not manager.has_plugin(name):
