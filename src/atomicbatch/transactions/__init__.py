@@ -3,7 +3,7 @@ One adapter per database library; what unmodified handlers see.
 
     contract.py  the contract in words
     sqlalchemy/  SQLAlchemyTransaction: handlers that use SQLAlchemy
-    drivers.py   DriverTransaction: handlers that use sqlite3, aiosqlite, or a library on them
+    drivers.py   DriverTransaction: handlers that use a driver, or a library on one
     sqlite/      the join of sqlite3's connections
     nested/      a transaction inside of a transaction: what a test stores, and batches in a test
     around.py    what batches are inside of
