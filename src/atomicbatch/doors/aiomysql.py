@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -101,7 +101,7 @@ class AioMySQL:
     async def ask(self, connection: Any, text: str) -> Any:
         """Ask, and end the transaction that reading a table has begun."""
         affected = connection._affected_rows
-        with aside(), reading(connection, self.plainly):
+        with aside(), sessions.reading(connection, self.plainly):
             await connection.query(text)
             rows = connection._result.rows
             if " FROM " in text.upper() and not self.is_auto(connection):
@@ -326,7 +326,7 @@ async def _read_all(
     if not sessions.are_alike(getattr(connection, kind.flags), getattr(wire, kind.flags)):
         use.refuse(sessions.UNLIKE)
     reads_by = {name: getattr(connection, name) for name in kind.reads_by}
-    with aside(), reading(wire, reads_by):
+    with aside(), sessions.reading(wire, reads_by):
         try:
             await wire.query(sql)
             results.append(wire._result)
@@ -341,19 +341,6 @@ async def _read_all(
             raise
         finally:
             wire._result = None
-
-
-@contextmanager
-def reading(connection: Any, reads_by: dict[str, Any]) -> Iterator[None]:
-    """Let a connection read its answers by others' attributes."""
-    before = {name: getattr(connection, name) for name in reads_by}
-    for name, value in reads_by.items():
-        setattr(connection, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(connection, name, value)
 
 
 async def _set_own(connection: Any, text: str) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from atomicbatch.sql.kinds import Family
@@ -309,3 +310,16 @@ def finish(kept: Any) -> None:
             setattr(kept, name, value)
         kept.unbuffered_active = False
         kept.rows = None
+
+
+@contextmanager
+def reading(connection: Any, reads_by: dict[str, Any]) -> Iterator[None]:
+    """Let a connection read its answers by others' attributes."""
+    before = {name: getattr(connection, name) for name in reads_by}
+    for name, value in reads_by.items():
+        setattr(connection, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(connection, name, value)

@@ -9,8 +9,8 @@ reads all of its answer, which then stands in the place of the methods that woul
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -76,7 +76,7 @@ class PyMySQL:
     def ask(self, connection: Any, text: str) -> Any:
         """Ask, and end the transaction that reading a table has begun."""
         affected = connection._affected_rows
-        with aside(), _reading(connection, self.plainly):
+        with aside(), sessions.reading(connection, self.plainly):
             connection.query(text)
             rows = connection._result.rows
             if " FROM " in text.upper() and not self.is_auto(connection):
@@ -255,7 +255,7 @@ def _read_all(wire: Any, connection: Any, use: Use, sql: Any, results: list[Any]
     if not sessions.are_alike(connection.client_flag, wire.client_flag):
         use.refuse(sessions.UNLIKE)
     reads_by = {name: getattr(connection, name) for name in _READS_BY}
-    with aside(), _reading(wire, reads_by):
+    with aside(), sessions.reading(wire, reads_by):
         try:
             wire.query(sql)
             results.append(wire._result)
@@ -270,17 +270,6 @@ def _read_all(wire: Any, connection: Any, use: Use, sql: Any, results: list[Any]
             raise
         finally:
             wire._result = None
-
-
-@contextmanager
-def _reading(connection: Any, reads_by: dict[str, Any]) -> Iterator[None]:
-    """Let a connection read its answers by others' attributes."""
-    before = {name: getattr(connection, name) for name in reads_by}
-    vars(connection).update(reads_by)
-    try:
-        yield
-    finally:
-        vars(connection).update(before)
 
 
 def _set_own(connection: Any, text: str) -> None:

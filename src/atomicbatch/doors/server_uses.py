@@ -154,16 +154,6 @@ class Use(Protocol):
 
     async def fetch_async(self, perform: Callable[[Any], Awaitable[T]]) -> T: ...
 
-    def copy(self, perform: Callable[[Any], T]) -> T:
-        """Do what writes without a statement that could be read; its end is that of ``perform``."""
-
-    async def copy_async(self, perform: Callable[[Any], Awaitable[T]]) -> T: ...
-
-    def before_copy(self) -> None:
-        """Make ready for what writes later, and whose end is not seen; it needs a transaction."""
-
-    async def before_copy_async(self) -> None: ...
-
     def commit(self) -> None:
         """The app commits."""
 

@@ -176,8 +176,10 @@ def test_an_async_driver(fails: bool, postgresql_store: Store) -> None:
         await run("BEGIN")
         await asyncio.gather(run(insert("undone")), run(insert("undone")))
         await use.rollback_async()
-        await use.copy_async(
-            lambda wire: wire.copy_records_to_table("t", records=[("b",)], columns=["name"])
+        await use.perform_async(
+            "COPY t (name) FROM STDIN",
+            None,
+            lambda wire: wire.copy_records_to_table("t", records=[("b",)], columns=["name"]),
         )
         await run("BEGIN")
         await run(insert("forgotten"))

@@ -29,8 +29,6 @@ from atomicbatch.transactions.servers.sync_real import SyncReal
 
 T = TypeVar("T")
 R = TypeVar("R", bound=ServerReal)
-# Stands for what writes without a statement.
-_COPY = "COPY a FROM STDIN"
 _LISTENS = re.compile(r"\s*LISTEN\b", re.IGNORECASE)
 _LISTENING = (
     "a handler listens for notifications (LISTEN), which would come to the batch's own connection; "
@@ -250,13 +248,6 @@ class SyncUse(ServerUse[SyncReal]):
         result: T = self._run(Checkout.fetch, perform)
         return result
 
-    def copy(self, perform: Callable[[Any], T]) -> T:
-        result: T = self.perform(_COPY, None, perform)
-        return result
-
-    def before_copy(self) -> None:
-        self._run(Checkout.before_copy)
-
     def commit(self) -> None:
         if not self._has_nothing_to_end():
             self._run(Checkout.commit)
@@ -335,13 +326,6 @@ class AsyncUse(ServerUse[AsyncReal]):
     async def fetch_async(self, perform: Callable[[Any], Awaitable[T]]) -> T:
         result: T = await self._run(Checkout.fetch, perform)
         return result
-
-    async def copy_async(self, perform: Callable[[Any], Awaitable[T]]) -> T:
-        result: T = await self.perform_async(_COPY, None, perform)
-        return result
-
-    async def before_copy_async(self) -> None:
-        await self._run(Checkout.before_copy)
 
     async def commit_async(self) -> None:
         if not self._has_nothing_to_end():
