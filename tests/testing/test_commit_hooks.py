@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,5 +57,9 @@ def test_functions_that_wait_for_a_commit(runs: str, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", make], cwd=tmp_path, check=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio"]
     plugin = ["-p", "atomicbatch.testing.plugin"]
-    ran = subprocess.run([*command, *plugin], cwd=tmp_path, capture_output=True, text=True)
+    # Whether this environment has the entry point or not, it is loaded once.
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    ran = subprocess.run(
+        [*command, *plugin], cwd=tmp_path, env=alone, capture_output=True, text=True
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
