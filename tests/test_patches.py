@@ -124,6 +124,29 @@ def test_for_the_length_of_a_block(shop: Any) -> None:
     assert not hasattr(shop, "color")
 
 
+def test_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All who have imported a function have ours; who imports it later has the same, once."""
+    own, earlier, later = (types.ModuleType(f"ab_{name}") for name in ("own", "earlier", "later"))
+    for module in (own, earlier, later):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    own.price = earlier.cost = lambda _: "price"  # type: ignore[attr-defined]
+
+    def prices() -> list[str]:
+        return [one(None) for one in (own.price, earlier.cost, later.price)]
+
+    patches.change_everywhere(own.price, louder, why="test")
+    later.price = ours = own.price  # type: ignore[attr-defined]
+    for _ in range(2):
+        patches.change_everywhere(own.price, louder, why="test")
+        assert prices() == ["ours(price)"] * 3
+        assert later.price is ours
+    patches.undo("test")
+    assert prices() == ["price"] * 3
+    patches.change_everywhere(own.price, louder, why="test")
+    assert prices() == ["ours(price)"] * 3
+    patches.undo("test")
+
+
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A package that can be imported and has not been yet."""

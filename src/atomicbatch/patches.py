@@ -90,6 +90,10 @@ class Change:
                 setattr(self.owner, self.name, self._found)
             self._ours = self._found = _NOTHING
 
+    def is_by(self, value: Any) -> bool:
+        """Tell whether a value is what this change has put there."""
+        return self._ours is value
+
     def _replacement(self) -> Any:
         # By getattr, since wrapt's wrappers can only be called as an attribute gives them.
         found = getattr(self.owner, self.name, None)
@@ -145,8 +149,11 @@ def change_everywhere(function: Any, make: Callable[[Any], Any], *, why: str) ->
     """
     Change a function under every name that modules have for it.
 
-    Other modules may have imported it by ``from ... import``, and call it without its module.
+    Other modules may have imported it by ``from ... import``, and call it without its module. Who
+    imports it later gets what stands in its place, which is not changed once more.
     """
+    if any(one.installed and one.is_by(function) for one in tuple(_changes.values())):
+        return  # to look through all modules takes 30 ms, and apps are built often in tests
     made: dict[int, Any] = {}
 
     def make_once(found: Any) -> Any:
