@@ -6,6 +6,8 @@ SHOP ?= shop.sqlite
 PORT ?= 8000
 # Tests wait for databases, time limits and sockets more than they compute.
 JOBS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
+# They start hundreds of processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run example test prove lint types fuzz bench page clean
 

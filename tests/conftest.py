@@ -23,6 +23,10 @@ pytest_plugins = ["tests.stores", "pytester"]
 # Here, before any test imports them.
 pytest.register_assert_rewrite("tests.endpoints", "tests.transactions.sqlalchemy.oracle")
 
+# PyMySQL and HTTP clients read all certificates of the machine each time they connect, which takes
+# longer than most tests. This one is nobody's. Processes that tests start have it too.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("nobody.pem"))
+
 _SHARED = pytest.StashKey[servers.SharedServers]()
 _numbers = itertools.count(1)
 
@@ -141,11 +145,20 @@ def mysql_url(mariadb_server: str, worker_name: str) -> str:
     return _mysql_database(mariadb_server, f"{worker_name}_{next(_numbers)}")
 
 
+@pytest.fixture(scope="session")
+def _mariadb_alone(pytestconfig: pytest.Config) -> Iterator[str]:
+    with _server(pytestconfig, "mariadb", alone=True) as url:
+        yield url
+
+
 @pytest.fixture
-def mysql_url_alone(pytestconfig: pytest.Config) -> Iterator[str]:
-    """An empty database of a MariaDB server of this test alone, which may change the server."""
-    with _server(pytestconfig, "mariadb", alone=True) as server:
-        yield _mysql_database(server, "test")
+def mysql_url_alone(_mariadb_alone: str) -> str:
+    """
+    An empty database of a MariaDB server that no other test uses at the same time.
+
+    A test may change the server, and puts back what it has changed.
+    """
+    return _mysql_database(_mariadb_alone, f"alone_{next(_numbers)}")
 
 
 def _mysql_database(server: str, name: str) -> str:
@@ -157,6 +170,7 @@ def _mysql_database(server: str, name: str) -> str:
                 port=url.port or 0,
                 user=url.username,
                 password=url.password or "",
+                ssl_disabled=True,
             )
         ) as connection,
         connection.cursor() as cursor,

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -77,8 +78,9 @@ def _folder(user: str | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _server(
-    command: Sequence[str], user: str | None, log: Path
+    command: Sequence[str], user: str | None, log: Path, end: signal.Signals = signal.SIGTERM
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server; ``end`` is what it is told at the end, when nobody needs its data any more."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -92,7 +94,7 @@ def _server(
     try:
         yield process
     finally:
-        process.terminate()
+        process.send_signal(end)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
@@ -149,7 +151,8 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
         command = [str(programs / "postgres"), "-D", str(data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        with _server(command, user, scratch / "log") as process:
+        # It waits for its clients when it is told to terminate, and tests leave some of them.
+        with _server(command, user, scratch / "log", signal.SIGQUIT) as process:
             url = f"postgresql://postgres@127.0.0.1:{port}"
 
             def probe() -> None:
@@ -245,7 +248,7 @@ def mariadb(*, durable: bool = False) -> Iterator[str]:
             *("--innodb-buffer-pool-size=64M", "--max-connections=300"),
             *(() if durable else unsynced),
         ]
-        with _server(command, user, scratch / "log") as process:
+        with _server(command, user, scratch / "log", signal.SIGKILL) as process:
 
             def probe() -> None:
                 socket_name = str(scratch / "socket")
