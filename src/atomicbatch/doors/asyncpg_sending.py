@@ -17,6 +17,7 @@ from typing import Any
 from atomicbatch.doors import asyncpg_statements as statements
 from atomicbatch.doors.asyncpg_kind import ASYNCPG, KIND
 from atomicbatch.doors.asyncpg_sides import ATTRIBUTE, Abroad, Home, side_of
+from atomicbatch.doors.custom_settings import note_custom
 from atomicbatch.doors.server_uses import NOT_SENT, Use, use_of
 from atomicbatch.errors import TransactionError
 from atomicbatch.guard.places import Place
@@ -181,6 +182,7 @@ def _querying(found: Found) -> Found:
     def query(self: Any, query: Any, timeout: Any) -> Any:
         watch = watching.get()
         if watch is None or (watch := _watch_on(self)) is None:
+            note_custom(query)
             return found(self, query, timeout)
         return _query(found, self, watch, query, timeout)
 
@@ -276,6 +278,7 @@ def _executing(found: Found) -> Found:
         if watch is None:
             side = getattr(self, ATTRIBUTE, None)
             if side is None or not side.born or not side.lacks(state):
+                note_custom(state.query, args)
                 return found(self, state, args, portal_name, limit, return_extra, timeout)
         elif (watch := _watch_on(self)) is None:
             return found(self, state, args, portal_name, limit, return_extra, timeout)

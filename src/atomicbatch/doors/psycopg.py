@@ -25,6 +25,7 @@ from typing import Any
 
 from atomicbatch import patches
 from atomicbatch.doors import psycopg_cursors, psycopg_operations
+from atomicbatch.doors.custom_settings import note_custom
 from atomicbatch.doors.psycopg_copies import copying, copying_async
 from atomicbatch.doors.psycopg_kinds import PSYCOPG, kind_of
 from atomicbatch.doors.psycopg_operations import AT, Operation, Seeming
@@ -166,6 +167,7 @@ def _executing(found: Found) -> Found:
             options = {"prepare": prepare, "binary": binary}
             plan = psycopg_operations.execute(self, use, found, query, params, options)
             return Operation(use, plan)
+        note_custom(query, params)
         return found(self, query, params, prepare=prepare, binary=binary)
 
     return execute

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
+from atomicbatch.doors.custom_settings import note_custom
 from atomicbatch.doors.psycopg2_inner import Inner, NamedInner, Names, declaration, inner_of
 from atomicbatch.doors.psycopg2_kind import KIND, PSYCOPG2, plain
 from atomicbatch.doors.server_uses import NOT_SENT, Use, use_of
@@ -73,6 +74,7 @@ class Cursor:
             use = _use_or_ask(self, "CALL procedure")
             if use is not None:
                 return _call(self, use, procname, parameters)
+        note_custom(_as_call(procname, parameters), parameters)
         return plain.cursor.callproc(self, procname, parameters)
 
     def copy_from(self, *args: Any, **options: Any) -> Any:
@@ -96,6 +98,7 @@ def _executing(found: Callable[..., Any]) -> Callable[..., Any]:
     def execute(self: Any, query: Any, vars: Any = None) -> Any:  # noqa: A002  # as psycopg2's
         """Execute SQL."""
         if watching.get() is None or (use := _use_or_ask(self, query)) is None:
+            note_custom(query, vars)
             return found(self, query, vars)
         return _execute(self, use, query, vars)
 
@@ -336,7 +339,7 @@ def _execute(cursor: Any, use: Use, query: Any, parameters: Any) -> Any:
 
 
 def _values(parameters: Any) -> Iterable[Any] | None:
-    return list(parameters.values()) if isinstance(parameters, dict) else parameters
+    return (parameters,) if isinstance(parameters, dict) else parameters
 
 
 def _execute_many(cursor: Any, use: Use, query: Any, sets: Iterable[Any]) -> Any:
@@ -359,14 +362,19 @@ def _execute_many(cursor: Any, use: Use, query: Any, sets: Iterable[Any]) -> Any
 def _call(cursor: Any, use: Use, name: Any, parameters: Any) -> Any:
     if cursor.name is not None:
         return plain.cursor.callproc(cursor, name, parameters)  # which refuses it
-    marks = ", ".join(["%s"] * len(parameters or ()))
     return _perform(
         cursor,
         use,
-        f"SELECT * FROM {text_of(name)}({marks})",  # noqa: S608  # it is read, not sent
+        _as_call(name, parameters),
         lambda inner: plain.cursor.callproc(inner, name, parameters),
         parameters=_values(parameters),
     )
+
+
+def _as_call(name: Any, parameters: Any) -> str:
+    """Write what the driver sends for a call of a function; ours is read, not sent."""
+    marks = ", ".join(["%s"] * len(parameters or ()))
+    return f"SELECT * FROM {text_of(name)}({marks})"  # noqa: S608
 
 
 def _copy(cursor: Any, method: str, reads_as: Any, *args: Any, **options: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from atomicbatch.drivers.ahead import NotReachedError
@@ -232,6 +232,17 @@ class Checkout:
         if self._settings is None:
             self._settings = OwnSettings(self.transaction.settings)
         return self._settings
+
+    def own_settings(self, values: Mapping[str, str], of_all: Mapping[str, str]) -> None:
+        """
+        Take note of settings that its own connection has, unlike the batch's.
+
+        Args:
+            values: Its own, by name.
+            of_all: What they are on the batch's; empty, where they are not among these.
+        """
+        if values:
+            self._own_settings().bring(values, of_all)
 
     def _has_begun(self) -> bool:
         """Tell whether sqlite3 itself, where it begins late, would have begun a transaction."""

@@ -75,6 +75,12 @@ class Settings:
         for name in roles:
             yield from self._make(name, wanted[name])
 
+    def note_first(self, names: Iterable[str], of_all: Mapping[str, str]) -> None:
+        """Take note of what settings are on the connection that nobody of the batch has made."""
+        for name in names:
+            if name not in self._first:
+                self._first[name] = self._actual[name] = of_all.get(name, "")
+
     def remember(self, names: Iterable[str], *, lasting: bool) -> Steps[frozenset[str]]:
         """Take note of what settings are that are about to be made; tell which are new."""
         new = frozenset(names) - self._first.keys()
@@ -144,6 +150,12 @@ class OwnSettings:
         self._committed: dict[str, str] = {}
         # The first two as they were at each savepoint of the session's own.
         self._saved: list[tuple[str, dict[str, str], dict[str, str]]] = []
+
+    def bring(self, values: Mapping[str, str], of_all: Mapping[str, str]) -> None:
+        """The session comes with settings of its own; ``of_all`` has those of the connection."""
+        self._connection.note_first(values, of_all)
+        for settings in (self._now, self._staying, self._committed):
+            settings.update(values)
 
     def apply(self) -> Steps[None]:
         """Make the connection's settings the session's."""

@@ -22,12 +22,14 @@ _ARGUMENTS = re.compile(
     rf"|(?:\b[eE]'|['\"]|{DOLLARS}).*",
     re.IGNORECASE | re.DOTALL,
 )
-_LITERAL = re.compile(r"\s*+'([^']+)'\s*+")
-_TRUTH = re.compile(
+LITERAL = re.compile(r"\s*+'([^']+)'\s*+")
+"""An argument that is a text without quotes in it."""
+IS_LOCAL = re.compile(
     r"\s*(?:(true|'(?:t|true|y|yes|on|1)')|false|'(?:f|false|n|no|off|0)')"
     r"\s*(?:::\s*bool(?:ean)?\s*)?",
     re.IGNORECASE,
 )
+"""The last argument of set_config(); its group is there where that is true."""
 # SET has other words for some settings than their names.
 _SETTINGS = {
     "time": "timezone",
@@ -78,15 +80,15 @@ def _refused_setting(name: str) -> str:
 
 def read_set_config(sql: str) -> Statement:
     """Tell what the calls of set_config() in a query do; the rest of the query is not looked at."""
-    calls = _set_config_calls(sql)
-    literals = [_LITERAL.fullmatch(sql, *arguments[0]) for arguments in calls]
+    calls = set_config_calls(sql)
+    literals = [LITERAL.fullmatch(sql, *arguments[0]) for arguments in calls]
     names = tuple(literal[1].lower() for literal in literals if literal is not None)
     if names and len(names) < len(calls):
         return refused(refusals.SOME_NAMED)
     for name in names:
         if why := _refused_setting(name):
             return refused(why)
-    truths = [_TRUTH.fullmatch(sql, *arguments[-1]) for arguments in calls]
+    truths = [IS_LOCAL.fullmatch(sql, *arguments[-1]) for arguments in calls]
     lasting = {truth[1] is None for truth in truths if truth is not None}
     if len(lasting) > 1:
         return refused(refusals.TWO_KINDS)
@@ -100,8 +102,8 @@ def read_set_config(sql: str) -> Statement:
     )
 
 
-def _set_config_calls(sql: str) -> list[list[tuple[int, int]]]:
-    """Find where the arguments of each call of set_config() begin and end."""
+def set_config_calls(sql: str) -> list[list[tuple[int, int]]]:
+    """Find where the arguments of each call of set_config() begin and end, in SQL."""
     calls: list[list[tuple[int, int]]] = []
     # The open brackets: the arguments so far (None: not of set_config), and where this one begins.
     brackets: list[tuple[list[tuple[int, int]] | None, int]] = []

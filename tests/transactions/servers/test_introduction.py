@@ -8,11 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from atomicbatch.doors.custom_settings import seen
 from atomicbatch.transactions.servers.introduction import (
     Introduction,
     difference,
     introduce,
     make_alike,
+    other_custom,
 )
 from atomicbatch.transactions.servers.sync_real import asked
 from tests.stores import Store
@@ -108,6 +110,32 @@ def test_what_only_the_other_session_has_set_is_reset(postgresql_store: Store) -
             assert (
                 one.execute(f"SHOW {name}").fetchone() == other.execute(f"SHOW {name}").fetchone()
             )
+
+
+def test_custom_settings_are_told_by_name(
+    postgresql_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are set are set elsewhere. Those of a loaded extension are listed."""
+    monkeypatch.setattr(seen, "_names", frozenset(("shop.tenant", "shop.gone", "plpgsql.a_b")))
+    url = postgresql_store.url
+    with (
+        psycopg.connect(url, autocommit=True) as one,
+        psycopg.connect(url, autocommit=True) as other,
+    ):
+        one.execute("SET shop.tenant = 'it''s'")
+        other.execute("SET shop.gone = '7'")
+        other.execute("DO 'BEGIN END'")
+        seen.add(["plpgsql.extra_errors"])
+        one.execute("DO 'BEGIN END'; SET plpgsql.extra_errors = 'too_many_rows'")
+        wanted, own = of(Psycopg(), one), of(Psycopg(), other)
+        assert wanted.custom == {"shop.tenant": "it's"}
+        assert wanted.settings["plpgsql.extra_errors"] == "too_many_rows"
+        assert other_custom(wanted, own) == {"shop.tenant": "it's", "shop.gone": ""}
+        (text,) = make_alike(wanted, own, Psycopg.named.family)
+        other.execute(text)
+        assert of(Psycopg(), other) == wanted._replace(custom={**wanted.custom, "shop.gone": ""})
+        assert make_alike(wanted, of(Psycopg(), other), Psycopg.named.family) == []
+        assert difference(wanted, own._replace(settings=wanted.settings)) == ""
 
 
 def test_what_is_null_in_mariadb_is_told_as_well(mariadb_store: Store) -> None:

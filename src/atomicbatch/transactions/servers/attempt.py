@@ -7,6 +7,7 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any, NoReturn
 
+from atomicbatch.doors.custom_settings import MOST_NAMES, seen
 from atomicbatch.doors.server_uses import Kind
 from atomicbatch.drivers.driver import State
 from atomicbatch.errors import BusyError, ConflictError, TransactionError
@@ -16,6 +17,7 @@ from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Act, Acts, Place
 from atomicbatch.join.checkout import OVER
 from atomicbatch.model import Batch
+from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers import async_real, sync_real
 from atomicbatch.transactions.servers.async_real import AsyncReal
 from atomicbatch.transactions.servers.introduction import Introduction, introduce
@@ -211,6 +213,7 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
 
     def find_sync(self, connection: Any, kind: Kind) -> SyncReal:
         self.check_place(kind)
+        self._check_custom(kind)
         known = self.introduction_of(connection)
         if known is None:
             place = kind.named.place(connection)
@@ -222,6 +225,7 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
 
     async def find_async(self, connection: Any, kind: Kind) -> AsyncReal:
         self.check_place(kind)
+        self._check_custom(kind)
         known = self.introduction_of(connection)
         if known is None:
             place = kind.named.place(connection)
@@ -254,6 +258,14 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
     def introduction_of(self, connection: Any) -> Introduction | None:
         owner, known = self._introduced.get(id(connection), (None, None))
         return known if owner is not None and owner() is connection else None
+
+    def _check_custom(self, kind: Kind) -> None:
+        if kind.named.family is Family.POSTGRESQL and seen.are_too_many:
+            self.refuse(
+                f"the app has made settings of its own of more than {MOST_NAMES} names (such as "
+                f"{next(iter(seen), 'shop.tenant')}), or longer ones than 200 characters, so that "
+                f"a batch cannot have them; use fewer names"
+            )
 
     def _real_of(self, introduction: Introduction, kind: Kind, make: type[ServerReal]) -> Any:
         with self._lock:

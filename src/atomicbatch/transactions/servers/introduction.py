@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from atomicbatch.doors.custom_settings import seen
 from atomicbatch.drivers.answers import answer_of
 from atomicbatch.guard.places import Place
 from atomicbatch.sql.kinds import Family
@@ -17,10 +18,15 @@ SELECT json_build_object(
   'system', {system}, 'database', current_database(), 'user', session_user,
   'level', current_setting('default_transaction_isolation'),
   'defers', (SELECT count(*) > 0 AND bool_and(condeferred) FROM pg_constraint WHERE condeferrable),
-  'settings', (SELECT coalesce(json_object_agg(name, setting), '{{}}') FROM pg_settings
-               WHERE source = 'session')
-    ::jsonb || jsonb_build_object('role', current_setting('role')))::text
+  'settings', settings, 'custom', {custom})::text
+FROM (SELECT coalesce(json_object_agg(name, setting) FILTER (WHERE source = 'session'), '{{}}')
+        ::jsonb || jsonb_build_object('role', current_setting('role')) AS settings,
+      array_agg(lower(name)) AS names FROM pg_settings) AS listed
 """
+# Those of an extension that is loaded are among the others. NULL: the session knows none of it.
+_CUSTOM = """(
+  SELECT json_object_agg(name, current_setting(name, true))
+  FROM unnest(ARRAY[{names}]) AS name WHERE name <> ALL (names))"""
 # Of MySQL's many, those that change what a statement means or is given back as.
 _VARIABLES = (
     "sql_mode",
@@ -59,8 +65,9 @@ class Introduction(NamedTuple):
         key: The database itself, whatever the URL: the same for all connections to it.
         user: By which role or account.
         level: The isolation level that its transactions have, as SQL has it.
-        settings: What its session has set, by name. PostgreSQL does not tell of settings that an
-            app has made up (``shop.tenant``).
+        settings: What its session has set, by name.
+        custom: What settings are that the app has made up (``shop.tenant``), of those whose names
+            doors have seen: PostgreSQL does not list them.
         defers: The database has constraints that are checked at COMMIT; and those that can be
             deferred are all deferred from the start.
     """
@@ -70,6 +77,7 @@ class Introduction(NamedTuple):
     level: str
     settings: Mapping[str, str]
     defers: bool = False
+    custom: Mapping[str, str] = {}
 
 
 Asking = Generator[str, Any, Introduction]
@@ -90,17 +98,20 @@ def introduce(family: Family, place: Place | None) -> Asking:
 
 
 def _introduce_postgresql(place: Place | None) -> Asking:
+    names = ", ".join(map(_quoted, seen))
+    asked = _CUSTOM.format(names=names) if names else "NULL"
     try:
-        text = yield _POSTGRESQL.format(system=_SYSTEM)
+        text = yield _POSTGRESQL.format(system=_SYSTEM, custom=asked)
     except Exception as error:
         if answer_of(error) is None:
             raise  # the connection is lost, or closed
-        text = yield _POSTGRESQL.format(system="NULL")
+        text = yield _POSTGRESQL.format(system="NULL", custom=asked)
     told = json.loads(text)
     system = told["system"] or f"{place.host}:{place.port}" if place else told["system"] or ""
     level = told["level"].upper()
     key = ("postgresql", system, told["database"])
-    return Introduction(key, told["user"], level, told["settings"], bool(told["defers"]))
+    custom = {name: value for name, value in (told["custom"] or {}).items() if value is not None}
+    return Introduction(key, told["user"], level, told["settings"], bool(told["defers"]), custom)
 
 
 def _introduce_mysql() -> Asking:
@@ -133,11 +144,16 @@ def make_alike(wanted: Introduction, own: Introduction, family: Family) -> list[
     """
     extra = own.settings.keys() - wanted.settings.keys()  # PostgreSQL's alone are not all told
     texts = [f"RESET {name}" for name in sorted(extra)]
-    texts += [
-        _set(name, value, family)
+    changes = [
+        (name, value)
         for name, value in wanted.settings.items()
         if own.settings.get(name) != value and name != "role"
     ]
+    # Nobody can make a session forget that there is one: it is empty.
+    custom = {name: "" for name, value in own.custom.items() if value}
+    custom.update(wanted.custom)
+    changes += [(name, value) for name, value in custom.items() if own.custom.get(name) != value]
+    texts += _set(changes, family)
     if own.level != wanted.level:
         texts.append(_level(wanted.level, family))
     role = wanted.settings.get("role", "none")
@@ -164,11 +180,25 @@ def difference(wanted: Introduction, own: Introduction) -> str:
     return ""
 
 
-def _set(name: str, value: str, family: Family) -> str:
+def other_custom(wanted: Introduction, own: Introduction) -> dict[str, str]:
+    """Tell which custom settings of a session are otherwise in another one; give its values."""
+    names = wanted.custom.keys() | own.custom.keys()
+    return {
+        name: wanted.custom.get(name, "")
+        for name in names
+        if wanted.custom.get(name, "") != own.custom.get(name, "")
+    }
+
+
+def _set(changes: Sequence[tuple[str, str]], family: Family) -> list[str]:
+    """Write what makes settings, in as few statements as can be."""
+    if not changes:
+        return []
     if family is Family.MYSQL:
-        return f"SET {setting(name, value)}"
+        return [f"SET {', '.join(setting(name, value) for name, value in changes)}"]
     # Lists such as search_path are read as lists by it, unlike by SET.
-    return f"SELECT set_config({_quoted(name)}, {_quoted(value)}, false)"
+    made = (f"set_config({_quoted(name)}, {_quoted(value)}, false)" for name, value in changes)
+    return [f"SELECT {', '.join(made)}"]
 
 
 def setting(name: str, value: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from weakref import ref
 
 from atomicbatch.doors import server_uses
+from atomicbatch.doors.custom_settings import note_custom
 from atomicbatch.doors.server_uses import Kind
 from atomicbatch.errors import TransactionError
 from atomicbatch.guard.watch import aside
@@ -22,7 +23,7 @@ from atomicbatch.sql import kinds
 from atomicbatch.sql.kinds import CHANGES_DATA, Family
 from atomicbatch.sql.statements import read_statement
 from atomicbatch.transactions.servers.async_real import AsyncReal
-from atomicbatch.transactions.servers.introduction import Introduction
+from atomicbatch.transactions.servers.introduction import Introduction, other_custom
 from atomicbatch.transactions.servers.real import ServerReal
 from atomicbatch.transactions.servers.speakers import note_settings, switch
 from atomicbatch.transactions.servers.sync_real import SyncReal
@@ -155,6 +156,9 @@ class ServerUse(ABC, Generic[R]):
         checkout.closed = self._is_stale
         self._real, self._checkout = real, checkout
         self._introduction = self._hall.introduction_of(self._owner())
+        if self._introduction is not None:
+            own = other_custom(self._introduction, real.introduction)
+            checkout.own_settings(own, real.introduction.custom)
         return real, checkout
 
     def _make_ready(self, checkout: Checkout) -> None:
@@ -240,6 +244,7 @@ class SyncUse(ServerUse[SyncReal]):
             steps = self._steps(checkout, sql, parameters)
             result = run(steps, real.link, partial(perform, real.wire))
         if lasts and (owner := self._owner()) is not None:
+            note_custom(sql, parameters)
             with aside():
                 return perform(owner)
         return server_uses.NOT_SENT if result is NOT_SENT else result
@@ -319,6 +324,7 @@ class AsyncUse(ServerUse[AsyncReal]):
             steps = self._steps(checkout, sql, parameters)
             result = await run_async(steps, real.link, partial(perform, real.wire))
         if lasts and (owner := self._owner()) is not None:
+            note_custom(sql, parameters)
             with aside():
                 return await perform(owner)
         return server_uses.NOT_SENT if result is NOT_SENT else result
