@@ -106,7 +106,6 @@ THROUGH = {
     "django/__init__.py": "django/test_hooks.py",
     "django/apps.py": "django/test_checks.py",
     "django/outer.py": "django/test_middleware.py",
-    "doors/aiosqlite.py": "doors/test_sqlite.py",
     "doors/asyncpg_*.py": "doors/test_asyncpg.py",
     # What they are for is seen in the oracle of drivers.
     "doors/mysqlclient_*.py": "doors/test_mysqlclient.py",

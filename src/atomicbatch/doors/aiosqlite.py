@@ -1,27 +1,27 @@
 """
 The door of aiosqlite, whose connections do their work in a thread of their own.
 
-The thread belongs to the connection, not to the batch that may have started it. So what it does is
-watched, or joined, for the task that has asked for it.
+The thread belongs to the connection, not to the batch that may have started it. So it starts
+without a batch, and what it does is watched, or joined, for the task that has asked for it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from atomicbatch import patches
 from atomicbatch.doors.sqlite import (
     SQLITE3,
-    Connection,
     is_scratch,
     place_of,
     readable,
 )
-from atomicbatch.doors.sqlite_connect import WHY, note_memory
+from atomicbatch.doors.sqlite_connect import WHY
 from atomicbatch.guard.watch import Driver, Watch, watching
 from atomicbatch.sql.kinds import Family
 
@@ -35,23 +35,61 @@ AIOSQLITE = Driver(
 
 def change_aiosqlite(module: ModuleType) -> None:
     """Let aiosqlite's connections ask, in the task that has something for their thread to do."""
-    patches.change(module.Connection, "_execute", _executing, why=WHY)
+    kind = module.Connection
+    # Every statement of the process passes it, so that nothing more may stand around it.
+    patches.change(kind, "_execute", _executing, why=WHY, as_it_is=True)
+    patches.change(kind, "__await__", _starting, why=WHY)
+    patches.change(kind, "_connect", _connecting, why=WHY)
+
+
+# The thread -------------------------------------------------------------------------------------
+
+
+def _starting(found: Callable[..., Any]) -> Callable[..., Any]:
+    def start(self: Any) -> Any:
+        # A call would give its context to the thread, which would have it for ever.
+        return found(self) if watching.get() is None else Context().run(found, self)
+
+    return start
+
+
+def _connecting(found: Callable[..., Any]) -> Callable[..., Any]:
+    async def connect(self: Any) -> Any:
+        if watching.get() is None:
+            return await found(self)
+        connector = self._connector
+        self._connector = partial(copy_context().run, connector)
+        try:
+            return await found(self)
+        finally:
+            self._connector = connector
+
+    return connect
+
+
+# Statements -------------------------------------------------------------------------------------
 
 
 def _executing(found: Callable[..., Any]) -> Callable[..., Any]:
-    async def execute(self: Any, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    # No coroutine function: outside of batches that would be one more to go through.
+    def execute(self: Any, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
         watch = watching.get()
         if watch is None:
-            # The thread may have been started by a call, whose context it then has for ever.
-            return await found(self, _unwatched, None, fn, *args, **options)
+            return found(self, fn, *args, **options)
         if watch.joins:
-            if type(getattr(self, "_connection", None)) is sqlite3.Connection:
-                fn = await _reopened(found, self, fn)
-            return await found(self, copy_context().run, fn, *args, **options)
+            return _joined(found, self, fn, args, options)
         _ask(self, watch, fn, args, options)
-        return await found(self, _unwatched, watch, fn, *args, **options)
+        return found(self, fn, *args, **options)
 
     return execute
+
+
+async def _joined(
+    found: Callable[..., Any], connection: Any, fn: Callable[..., Any], args: Any, options: Any
+) -> Any:
+    if type(getattr(connection, "_connection", None)) is sqlite3.Connection:
+        fn = await _reopened(found, connection, fn)
+    return await found(connection, copy_context().run, fn, *args, **options)
 
 
 def _ask(
@@ -67,17 +105,6 @@ def _ask(
     is_statement = args and isinstance(args[0], str) and name.strip("_").startswith("execute")
     if is_statement and not is_scratch(inner, watch, args[0]):
         watch.sends(connection, AIOSQLITE, args[0])
-
-
-def _unwatched(watch: Any, fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    token = watching.set(None)
-    try:
-        result = fn(*args, **options)
-    finally:
-        watching.reset(token)
-    if watch is not None and isinstance(result, Connection):
-        note_memory(result, watch)
-    return result
 
 
 async def _reopened(found: Callable[..., Any], connection: Any, fn: Any) -> Any:
@@ -101,7 +128,7 @@ async def _reopened(found: Callable[..., Any], connection: Any, fn: Any) -> Any:
         old.close()
         return new
 
-    new = connection._connection = await found(connection, _unwatched, None, reopen)
+    new = connection._connection = await found(connection, reopen)
     if getattr(fn, "__self__", None) is old:
         return getattr(new, fn.__name__)
     return fn

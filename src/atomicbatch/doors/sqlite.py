@@ -64,6 +64,8 @@ class Connection(sqlite3.Connection):
         """Execute SQL."""
         cursor = _cursor(self, Cursor)
         try:
+            if watching.get() is None and not taken:
+                return _execute(cursor, sql, *args)
             return cursor.execute(sql, *args)
         except BaseException:
             cursor.close()
@@ -73,6 +75,8 @@ class Connection(sqlite3.Connection):
         """Execute SQL once for each set of parameters."""
         cursor = _cursor(self, Cursor)
         try:
+            if watching.get() is None and not taken:
+                return _executemany(cursor, sql, *args)
             return cursor.executemany(sql, *args)
         except BaseException:
             cursor.close()
