@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pymysql
@@ -204,10 +205,61 @@ def pgbouncer(server: str, *, connections: int) -> Iterator[str]:
             yield url
 
 
+class _Programs(NamedTuple):
+    """
+    How a server of the family of MySQL is made and run.
+
+    Attributes:
+        install: Makes its data.
+        server: Runs it.
+        unsynced: Options of both by which nothing waits for the disk: in tests a server is killed,
+            never unplugged.
+        only_server: Options of ``server`` alone.
+    """
+
+    install: Sequence[str]
+    server: Sequence[str]
+    unsynced: Sequence[str]
+    only_server: Sequence[str] = ()
+
+
+# innodb_flush_method and the like, which both have.
+_UNSYNCED = (
+    "--innodb-flush-method=nosync",
+    "--skip-innodb-doublewrite",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-file-per-table=0",
+)
+
+
+def _mariadb_programs() -> _Programs:
+    path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+    server = shutil.which("mariadbd", path=path)
+    install = shutil.which("mariadb-install-db", path=path)
+    if server is None or install is None:
+        raise MissingServerError("no MariaDB: install mariadb-server")
+    return _Programs(
+        (
+            *(install, "--no-defaults", "--skip-test-db", "--skip-name-resolve"),
+            "--auth-root-authentication-method=normal",
+        ),
+        (server, "--no-defaults"),
+        (*_UNSYNCED, "--debug-no-sync"),
+    )
+
+
+def _mysql_programs(program: str) -> _Programs:
+    server = (program, "--no-defaults", "--secure-file-priv=NULL")
+    only_server = ("--mysqlx=OFF", "--skip-log-bin")
+    return _Programs((*server, "--initialize-insecure"), server, _UNSYNCED, only_server)
+
+
 @contextlib.contextmanager
 def mariadb(*, durable: bool = False) -> Iterator[str]:
     """
-    Run MariaDB; gives the URL of its server, without a database.
+    Run MariaDB, or the ``mysqld`` that ATOMICBATCH_TEST_MYSQL names; gives the URL of its server.
+
+    The URL names no database.
 
     Args:
         durable: Wait for the disk at COMMIT, as servers do unless told otherwise.
@@ -215,11 +267,8 @@ def mariadb(*, durable: bool = False) -> Iterator[str]:
     Raises:
         MissingServerError: There is none on this machine.
     """
-    path = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
-    server = shutil.which("mariadbd", path=path)
-    install = shutil.which("mariadb-install-db", path=path)
-    if server is None or install is None:
-        raise MissingServerError("no MariaDB: install mariadb-server")
+    other = os.environ.get("ATOMICBATCH_TEST_MYSQL")
+    programs = _mysql_programs(other) if other else _mariadb_programs()
     user = _account("mysql", "nobody")
     with _folder(user) as scratch:
         data, port = scratch / "data", free_port()
@@ -228,25 +277,13 @@ def mariadb(*, durable: bool = False) -> Iterator[str]:
         own.mkdir()
         if user is not None:
             shutil.chown(own, user)
-        # In tests it is killed, never unplugged: nothing waits for the disk.
-        unsynced = (
-            *("--debug-no-sync", "--innodb-flush-method=nosync", "--skip-innodb-doublewrite"),
-            *("--innodb-flush-log-at-trx-commit=0", "--innodb-file-per-table=0"),
-        )
-        _run(
-            [
-                *(install, "--no-defaults", f"--datadir={data}", "--skip-test-db"),
-                f"--tmpdir={own}",
-                *("--auth-root-authentication-method=normal", "--skip-name-resolve", *unsynced),
-            ],
-            user,
-        )
+        folders = (f"--datadir={data}", f"--tmpdir={own}")
+        _run([*programs.install, *folders, *programs.unsynced], user)
         command = [
-            *(server, "--no-defaults", f"--datadir={data}", f"--port={port}"),
+            *(*programs.server, *programs.only_server, *folders, f"--port={port}"),
             *("--bind-address=127.0.0.1", f"--socket={scratch / 'socket'}", "--skip-name-resolve"),
-            f"--tmpdir={own}",
             *("--innodb-buffer-pool-size=64M", "--max-connections=300"),
-            *(() if durable else unsynced),
+            *(() if durable else programs.unsynced),
         ]
         with _server(command, user, scratch / "log", signal.SIGKILL) as process:
 

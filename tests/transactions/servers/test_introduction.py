@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 import psycopg
+import pymysql
 import pytest
 
 from atomicbatch.doors.custom_settings import seen
@@ -94,6 +95,24 @@ def test_a_mariadb_schema_is_known_by_its_server_and_name(mariadb_store: Store) 
         assert of(kind, other) == wanted
         assert wanted.level == "SERIALIZABLE"
         assert wanted.settings["sql_mode"] == "ANSI_QUOTES"
+
+
+def test_the_level_is_asked_by_either_name(mariadb_store: Store) -> None:
+    """At once where the server reads comments of its version, else by the name that it knows."""
+    with closing(connect_pymysql(mariadb_store.url)) as one:
+        names = {1064: "@@tx_isolation", 1193: "@@transaction_isolation"}
+        for number, name in names.items():
+            asking = introduce(PyMySQL.named.family, None)
+            text = next(asking)
+            one.query(text)
+            assert "REPEATABLE-READ" in one._result.rows[0][0]
+            again = asking.throw(pymysql.ProgrammingError(number, "it is not known"))
+            assert name in again
+            assert "*" not in again
+        other = introduce(PyMySQL.named.family, None)
+        next(other)
+        with pytest.raises(pymysql.OperationalError):
+            other.throw(pymysql.OperationalError(1142, "SELECT command denied"))
 
 
 def test_what_only_the_other_session_has_set_is_reset(postgresql_store: Store) -> None:

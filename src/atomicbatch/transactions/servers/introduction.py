@@ -52,9 +52,11 @@ _MYSQL = (
     "IFNULL(DATABASE(), ''), "
     "CURRENT_USER(), {level}"
 )
-# MariaDB has called it so until 11.1, and MySQL until 8.
-_OLD_LEVEL, _NEW_LEVEL = "@@tx_isolation", "@@transaction_isolation"
-_UNKNOWN_VARIABLE = "1193"
+# The isolation level has two names. MySQL reads the first of these comments from 5.7.20 on, which
+# knows the new name; MariaDB reads the second one, and knows the old name also where it has both.
+_LEVEL = "/*!50720 @@transaction_isolation *//*M! @@tx_isolation */"
+# Who reads neither: an older MySQL, which misses a value, and a MariaDB without the old name.
+_OTHER_LEVELS = {1064: "@@tx_isolation", 1193: "@@transaction_isolation"}
 
 
 class Introduction(NamedTuple):
@@ -119,12 +121,13 @@ def _introduce_mysql() -> Asking:
     names = ", ".join(f"CONCAT('{name}=', IFNULL(@@{name}, 'NULL'))" for name in _VARIABLES)
     query = f"{_MYSQL}, {names})".replace("{system}", "@@hostname")
     try:
-        text = yield query.format(level=_OLD_LEVEL)
+        text = yield query.format(level=_LEVEL)
     except Exception as error:
         answer = answer_of(error)
-        if answer is None or _UNKNOWN_VARIABLE not in str(error):
+        other = None if answer is None else _OTHER_LEVELS.get(answer.number or 0)
+        if other is None:
             raise
-        text = yield query.format(level=_NEW_LEVEL)
+        text = yield query.format(level=other)
     if isinstance(text, bytes | bytearray):
         text = text.decode()
     lines = text.split("\n")
