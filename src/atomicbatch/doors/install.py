@@ -35,7 +35,9 @@ _DOORS = {
     "aiomysql.connection": aiomysql.change_aiomysql,
     "asyncmy.connection": asyncmy.change_asyncmy,
     "MySQLdb.connections": mysqlclient.change_mysqlclient,
-    "concurrent.futures.process": processes.change_pools,
+    "concurrent.futures.process": processes.change_executors,
+    "multiprocessing.pool": processes.change_pools,
+    "multiprocessing.process": processes.change_processes,
 }
 
 
@@ -54,3 +56,6 @@ def begin_batch() -> None:
     """Before a batch: see to what was imported or opened unnoticed."""
     patches.catch_up()
     look_once()
+
+
+processes.prepare = install

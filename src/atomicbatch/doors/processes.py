@@ -1,30 +1,80 @@
 """
-Pools of processes, which an app has for computing.
+Processes that a call starts, or gives work to, have no part in its batch.
 
-A process that a call forks copies the call's context, but takes no part in its batch. Workers of a
-pool outlive the batch that has started them, so they start without that context. What a call gives
-them to do is watched in the worker.
+One that is forked copies the call's context, and the guard in it: ``guard/watch.py`` sees to those.
+One that is started anew (``spawn``, ``forkserver``) is told here to whose batch it belongs. Workers
+of a pool outlive the batch that has started them, so they start without its context, and what a
+call gives them to do is watched in the worker. What is refused there comes back as the job's
+error, and fails the batch as it arrives: whoever waits for the job may hide it.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
+import os
 from collections.abc import Callable
 from contextvars import Context
-from functools import partial
+from functools import partial, wraps
 from types import ModuleType
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from atomicbatch import patches
+from atomicbatch.errors import NotBatchableError
+from atomicbatch.guard.children import Children
 from atomicbatch.guard.places import Allowed
 from atomicbatch.guard.watch import Watch, watching
 
 T = TypeVar("T")
 WHY = "what takes no part in a batch is refused"
+logger = logging.getLogger("atomicbatch")
+# Of multiprocessing.pool.Pool; apply(), map() and starmap() come down to these.
+_POOL = ("apply_async", "_map_async", "imap", "imap_unordered")
+
+
+def _nothing() -> None:
+    """Nothing."""
+
+
+prepare: Callable[[], None] = _nothing
+"""Puts the doors into a process that may have none; ``install.py`` knows."""
+
+
+# Pools -------------------------------------------------------------------------------------------
+
+
+def change_executors(module: ModuleType) -> None:
+    """Let pools of ``concurrent.futures`` watch what calls give them to do."""
+    patches.change(module.ProcessPoolExecutor, "submit", _submit, why=WHY)
 
 
 def change_pools(module: ModuleType) -> None:
-    """Let pools of processes watch what calls give them to do."""
-    patches.change(module.ProcessPoolExecutor, "submit", _submit, why=WHY)
+    """Let pools of ``multiprocessing`` watch what calls give them to do."""
+
+    def given(found: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(found)
+        def give(self: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            watch = watching.get()
+            if watch is not None and watch.restrains and not isinstance(self, module.ThreadPool):
+                func = partial(_watched, _name_of(watch), watch.allowed, func)
+            return found(self, func, *args, **kwargs)
+
+        return give
+
+    def started(found: Callable[..., None]) -> Callable[..., None]:
+        @wraps(found)
+        def start(self: Any, *args: Any, **kwargs: Any) -> None:
+            if watching.get() is None or isinstance(self, module.ThreadPool):
+                found(self, *args, **kwargs)
+            else:
+                Context().run(found, self, *args, **kwargs)
+
+        return start
+
+    patches.change(module.Pool, "__init__", started, why=WHY)
+    for name in _POOL:
+        patches.change(module.Pool, name, given, why=WHY)
 
 
 def _submit(found: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,16 +83,121 @@ def _submit(found: Callable[..., Any]) -> Callable[..., Any]:
         if watch is None:
             return found(self, fn, *args, **kwargs)
         if watch.restrains:
-            fn = partial(_watched, watch.allowed, fn)
+            fn = partial(_watched, _name_of(watch), watch.allowed, fn)
         return Context().run(found, self, fn, *args, **kwargs)
 
     return submit
 
 
-def _watched(allowed: Allowed, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """In the worker, which has doors if it was forked from this process or has the app itself."""
-    token = watching.set(Watch(allowed).elsewhere())
+def _watched(
+    batch: tuple[int, int], allowed: Allowed, fn: Callable[..., T], *args: Any, **kwargs: Any
+) -> T:
+    """In the worker: do a call's work, and tell what was refused, also where the work hides it."""
+    prepare()
+    watch = Watch(allowed)
+    watch.go_elsewhere()
+    token = watching.set(watch)
     try:
-        return fn(*args, **kwargs)
+        result = fn(*args, **kwargs)
+    except Exception as error:
+        if watch.error is None:
+            raise
+        raise RefusedElsewhereError(batch, str(watch.error)) from error
     finally:
         watching.reset(token)
+    if watch.error is not None:
+        raise RefusedElsewhereError(batch, str(watch.error))
+    return result
+
+
+class RefusedElsewhereError(NotBatchableError):
+    """
+    What a worker was refused. Where it arrives by pickle it fails the batch.
+
+    Args:
+        batch: Names the batch.
+        what: The message.
+    """
+
+    def __init__(self, batch: tuple[int, int], what: str) -> None:
+        super().__init__(what)
+        self._batch = batch
+
+    def __reduce__(self) -> Any:
+        return _told, (self._batch, str(self))
+
+
+_watches: WeakValueDictionary[tuple[int, int], Watch] = WeakValueDictionary()
+_numbers = itertools.count()
+
+
+def _name_of(watch: Watch) -> tuple[int, int]:
+    """Name the batch of a watch, in all processes."""
+    if watch.name is None:
+        watch.name = os.getpid(), next(_numbers)
+        _watches[watch.name] = watch
+    return watch.name
+
+
+def _told(batch: tuple[int, int], what: str) -> NotBatchableError:
+    error = NotBatchableError(what)
+    watch = _watches.get(batch)
+    if watch is not None and watch.restrains:
+        watch.doom(error)
+    elif batch[0] == os.getpid():
+        logger.warning("work that a call has left to a pool was refused after its batch: %s", what)
+    return error
+
+
+# Processes that are started anew -----------------------------------------------------------------
+
+
+def change_processes(module: ModuleType) -> None:
+    """Let processes that a call starts anew know that they do not belong to the batch."""
+    patches.change(module.BaseProcess, "start", _start, why=WHY)
+
+
+def _start(found: Callable[[Any], None]) -> Callable[[Any], None]:
+    def start(self: Any) -> None:
+        watch = watching.get()
+        if watch is None or not watch.restrains or not _is_anew(self):
+            return found(self)
+        children = watch.children()
+        if children is None:
+            watch.check()
+        self.run = _Run(self, watch.allowed, children)
+        try:
+            found(self)
+        finally:
+            del self.run
+        return None
+
+    return start
+
+
+def _is_anew(process: Any) -> bool:
+    """Tell whether a process is not forked; its class, or its context, says how it starts."""
+    method = getattr(process, "_start_method", None)
+    if method is None:
+        from multiprocessing import get_start_method
+
+        method = get_start_method()
+    return os.name == "posix" and method in ("spawn", "forkserver")
+
+
+class _Run:
+    """Takes the place of a process's ``run``, in the process."""
+
+    def __init__(self, process: Any, allowed: Allowed, children: Children | None) -> None:
+        self._process = process
+        self._allowed = allowed
+        self._children = children
+
+    def __call__(self) -> None:
+        prepare()
+        watch = Watch(self._allowed)
+        watch.go_elsewhere(self._children)
+        watching.set(watch)
+        process = self._process
+        del process.run
+        process.run()

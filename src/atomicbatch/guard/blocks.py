@@ -139,3 +139,4 @@ def watched(joined: Any, allowed: Allowed) -> Iterator[Watch | None]:
         yield watch
     finally:
         watching.reset(token)
+        watch.hear(last=True)

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    contextmanager,
-    nullcontext,
-)
-from contextvars import Context, ContextVar, Token, copy_context
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from contextlib import contextmanager, nullcontext
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, NamedTuple, NoReturn
 
 from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
 from atomicbatch.guard.callers import Caller, caller
+from atomicbatch.guard.calls import WatchedCall
+from atomicbatch.guard.children import Children, Fate
 from atomicbatch.guard.places import Allowed, Place
 from atomicbatch.guard.reach import reaches
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.writing import verb_of
 
-B = TypeVar("B")
-C = TypeVar("C")
 logger = logging.getLogger("atomicbatch")
+_LOCKS = re.compile(r"\s*BEGIN\s+(?:IMMEDIATE|EXCLUSIVE)\b", re.IGNORECASE)
 
 unwatched: list[str] = []
 """Connections that write without being seen, by name; see ``earlier.py``."""
@@ -59,18 +56,23 @@ class Watch:
             tells whether a driver's connection works in the batch's transaction.
         error: Why the batch cannot be committed, or None.
         wrote_outside: The call that runs, or ran last, has written what is allowed by name.
+        name: Names the batch in other processes that it has given work to; None: there are none.
     """
 
     def __init__(self, allowed: Allowed) -> None:
         self.joined: Any = None
         self.error: TransactionError | None = None
         self.wrote_outside = False
+        self.name: tuple[int, int] | None = None
         self.allowed = allowed
         # The transaction is being begun: what works now is what begins it.
         self._entering = True
         self._active = True
         self._undone = False
+        # This process is not the batch's, and who is to hear of what is refused here.
         self._is_elsewhere = False
+        self._children: Children | None = None
+        self._kept: object = None
         # Identities must not be reused while the batch runs, so the connections are kept.
         self._own: list[Any] = []
         # What the adapter has set in context variables on entering; it may hold connections.
@@ -95,6 +97,8 @@ class Watch:
             verb = verb_of(operation, driver.family)
             if verb:
                 verb = verb_of(driver.readable(connection, operation), driver.family)
+            elif self._is_elsewhere:
+                verb = _lock_of(operation, driver.family)
             if verb:
                 self._writes(connection, driver, verb)
 
@@ -147,19 +151,43 @@ class Watch:
 
     def call(self) -> WatchedCall:
         """Make what one call runs inside of, around it what the transaction has for calls."""
-        return WatchedCall(self, getattr(self.joined, "call", nullcontext)())
+        return WatchedCall(self, getattr(self.joined, "call", nullcontext)(), watching)
+
+    def hear(self, *, last: bool = False) -> TransactionError | None:
+        """
+        Tell why the batch cannot be committed, also where another process knows that.
+
+        Args:
+            last: From now on no other process is listened to.
+        """
+        if (children := self._children) is not None:
+            told = children.close() if last else children.told
+            if told:
+                self.doom(NotBatchableError(told))
+        return self.error
 
     def check(self) -> None:
         """Refuse to commit, if there is a reason."""
-        if self.error is not None:
-            raise self.error
+        if (error := self.hear(last=True)) is not None:
+            raise error
+
+    def doom(self, error: TransactionError) -> None:
+        """Fail the batch. The first reason counts."""
+        if self.error is None:
+            self.error = error
+            doom = getattr(self.joined, "doom", None)
+            if doom is not None:
+                doom(error)
 
     def took_part(self) -> bool | None:
         """Tell of the call that ran last what :func:`~atomicbatch.transactions.contract` says."""
         told: Callable[[], bool | None] | None = getattr(self.joined, "took_part", None)
         took_part = told() if told is not None else None
         # What it wrote outside stays, so nobody may say that all of it is undone.
-        return None if took_part and (self.wrote_outside or unwatched) else took_part
+        return None if took_part and (self._wrote_outside() or unwatched) else took_part
+
+    def _wrote_outside(self) -> bool:
+        return self.wrote_outside or (self._children is not None and self._children.wrote_outside)
 
     def end(self, *, undone: bool) -> None:
         """The attempt is over; the contexts of what calls have left running still hold it."""
@@ -167,6 +195,8 @@ class Watch:
         self.joined = None
         self._own.clear()
         self._set.clear()
+        if self._children is not None:
+            self._children.end(Fate.UNDONE if undone else Fate.COMMITTED)
 
     @property
     def joins(self) -> bool:
@@ -178,17 +208,41 @@ class Watch:
         """Whether what its code writes on connections of its own is refused."""
         return self._active or self._undone
 
-    def elsewhere(self) -> Watch:
-        """
-        Make what watches code of this call in another process, which has no part in the batch.
+    # Other processes ---------------------------------------------------------------------------
 
-        What has been left behind there goes on as it would here.
+    def children(self) -> Children | None:
         """
-        if not self._active:
-            return self
-        watch = Watch(self.allowed)
-        watch._entering, watch._is_elsewhere = False, True
-        return watch
+        Give what processes that a call starts share with the batch.
+
+        None: the batch is over, or has failed since it cannot hear of them.
+        """
+        if self._active and self._children is None:
+            try:
+                self._children = Children()
+            except OSError as error:
+                self.doom(
+                    NotBatchableError(
+                        f"a handler starts a process, and nothing could be shared with it to hear "
+                        f"what it is refused ({error}); allow more open files"
+                    )
+                )
+        return self._children
+
+    def go_elsewhere(self, children: Children | None = None) -> None:
+        """
+        This process has no part in the batch: refuse what it writes.
+
+        What has been left behind here goes on as it would in the batch's process.
+
+        Args:
+            children: What it shares with the batch, where it was not forked.
+        """
+        if self._active and not self._is_elsewhere:
+            self._is_elsewhere, self._entering = True, False
+            self._children = children or self._children
+            # Kept, since whoever collects a connection here would end that of the batch.
+            self._kept = self.joined, self._own, self._set
+            self.joined, self._own, self._set = None, [], []
 
     # Decisions ---------------------------------------------------------------------------------
 
@@ -213,7 +267,7 @@ class Watch:
     def _stranger(self, connection: Any, driver: Driver) -> Caller | None:
         """Tell who writes by a connection, if that is of the batch's business."""
         if any(reaches(one, connection) for one in self._passing):
-            self.wrote_outside = True
+            self._note_outside()
             return None
         if self._active and self._takes_part(connection):
             self._own.append(connection)
@@ -221,9 +275,14 @@ class Watch:
         who = caller()
         names = (*who.libraries, driver.name)
         if who.is_logging or self.allowed.allows(names, driver.place(connection)):
-            self.wrote_outside = True
+            self._note_outside()
             return None
         return who
+
+    def _note_outside(self) -> None:
+        self.wrote_outside = True
+        if self._is_elsewhere and self._children is not None:
+            self._children.note_outside()
 
     def _writes(self, connection: Any, driver: Driver, verb: str) -> None:
         who = self._stranger(connection, driver)
@@ -232,11 +291,12 @@ class Watch:
         if not self._active:
             _refuse_left_behind()
         if self._is_elsewhere:
-            self._refuse(
+            self._refuse_elsewhere(
                 f"{said(who, connection, driver, verb)}, in another process: that takes no part "
                 f"in the batch, whose rollback could not undo it; write in the handler's own "
                 f"process, or do it in on_commit()"
             )
+            return
         self._refuse(
             f"{said(who, connection, driver, verb)}: that connection takes no part in the batch, "
             f"whose rollback could not undo it; use the batch's own connections (those of an "
@@ -244,16 +304,18 @@ class Watch:
             f'rolled back, allow it by name: outside=("{library_of(who, driver)}",)'
         )
 
+    def _refuse_elsewhere(self, what: str) -> None:
+        fate = Fate.RUNNING if self._children is None else self._children.report(what)
+        if fate is Fate.RUNNING:
+            self._refuse(what)
+        self._active, self._undone = False, fate is Fate.UNDONE
+        if self._undone:
+            _refuse_left_behind()
+
     def _refuse(self, what: str) -> NoReturn:
         error = NotBatchableError(what)
-        self._doom(error)
+        self.doom(error)
         raise error
-
-    def _doom(self, error: TransactionError) -> None:
-        self.error = self.error or error
-        doom = getattr(self.joined, "doom", None)
-        if doom is not None:
-            doom(error)
 
 
 def library_of(who: Caller, driver: Driver) -> str:
@@ -270,6 +332,13 @@ def said(who: Caller, connection: Any, driver: Driver, verb: str) -> str:
     return f"a handler writes ({verb}){to} by {by}{at}"
 
 
+def _lock_of(operation: Any, family: Family) -> str:
+    """Name what would wait in another process for ever: SQLite's lock, which the batch has."""
+    is_sqlite = family is Family.SQLITE and isinstance(operation, str)
+    found = _LOCKS.match(operation) if is_sqlite else None
+    return " ".join(found[0].split()).upper() if found else ""
+
+
 def _refuse_left_behind() -> NoReturn:
     logger.warning(
         "a thread or a task that outlives a batch which was rolled back is refused a database"
@@ -278,49 +347,6 @@ def _refuse_left_behind() -> NoReturn:
         "the batch of this call was rolled back, and what it has left running may store nothing; "
         "start workers when the app starts, not in a call"
     )
-
-
-class WatchedCall(AbstractAsyncContextManager[None], AbstractContextManager[None]):
-    """
-    One call's block, sync or async as what the transaction has for calls is.
-
-    Args:
-        watch: On the attempt.
-        around: What the transaction has for calls.
-    """
-
-    __slots__ = ("_around", "_token", "_watch")
-
-    def __init__(self, watch: Watch, around: Any) -> None:
-        self._watch = watch
-        self._around = around
-        self._token: Token[Watch | None]
-
-    def __enter__(self) -> None:
-        self._watch.wrote_outside = False
-        self._around.__enter__()
-        self._token = watching.set(self._watch)
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
-        watching.reset(self._token)
-        swallowed: bool | None = self._around.__exit__(kind, error, traceback)
-        # Also where the handler has swallowed it, or a task of an earlier call has met it.
-        if self._watch.error is not None and (kind is None or swallowed):
-            raise self._watch.error
-        return swallowed
-
-    async def __aenter__(self) -> None:
-        self._watch.wrote_outside = False
-        await self._around.__aenter__()
-        self._token = watching.set(self._watch)
-
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> bool | None:
-        watching.reset(self._token)
-        swallowed: bool | None = await self._around.__aexit__(kind, error, traceback)
-        # Also where the handler has swallowed it, or a task of an earlier call has met it.
-        if self._watch.error is not None and (kind is None or swallowed):
-            raise self._watch.error
-        return swallowed
 
 
 @contextmanager
@@ -340,12 +366,18 @@ def let_pass(connection: Any) -> None:
         watch.let_pass(connection)
 
 
+def _before_fork() -> None:
+    watch = watching.get()
+    if watch is not None:
+        watch.children()
+
+
 def _in_child() -> None:
     """A process that a call has forked has a copy of everything, but is not the batch."""
     watch = watching.get()
     if watch is not None:
-        watching.set(watch.elsewhere())
+        watch.go_elsewhere()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_child=_in_child)

@@ -91,7 +91,7 @@ class Layer(DriverAttempt):
     @property
     def problem(self) -> TransactionError | None:
         """Why something could not be kept to be undone; None: all is well so far."""
-        return self.error or self.watch.error or self.watch.told_by_child()
+        return self.error or self.watch.hear()
 
     def end(self) -> None:
         """
