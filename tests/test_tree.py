@@ -118,6 +118,7 @@ THROUGH = {
     "drivers/*_codes.py": "drivers/test_verdicts.py",
     "drivers/*.py": "drivers/test_driver.py",
     "guard/blocks.py": "guard/test_watch.py",
+    "guard/calls.py": "guard/test_watch.py",
     "guard/reach.py": "guard/test_watch.py",
     # A checkout is what they are for.
     "join/*.py": "join/test_checkout.py",
