@@ -21,4 +21,5 @@ take a driver's own connection. In reading order::
     conflicts.py    which errors mean "run the batch again", which "the connection is lost"
     commit_errors.py  after a COMMIT that failed: which errors prove that nothing is stored
     endings.py      what the failure of one of our savepoints means for the transaction
+    openings.py     why a connection could not be opened
 """

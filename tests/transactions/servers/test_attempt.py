@@ -563,3 +563,21 @@ def test_who_stands_in_line_for_too_long_is_told_so() -> None:
             DriverTransaction(max_batches=0)
     with begin(transaction, 0.1):
         pass
+
+
+@pytest.mark.parametrize("server", ["postgresql"], indirect=True)
+def test_a_connection_that_cannot_be_opened_fails_its_call(server: Any) -> None:
+    """The batch is not run again, as after a connection that was lost."""
+    kind, connection, store = server
+    role = f"barred_{store.url.rpartition('_')[2]}"
+    connection.execute(f"DROP ROLE IF EXISTS {role}")
+    connection.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+    url = store.url.replace("postgres@", f"{role}@")
+    with (
+        closing(connected_psycopg(url)) as only,
+        pytest.raises(BusyError, match="allows no more connections"),
+        begin() as attempt,
+        attempt.call(),
+    ):
+        do(attempt.server_use_of(only, kind, executes=True), "SELECT 1")
+    connection.execute(f"DROP ROLE {role}")

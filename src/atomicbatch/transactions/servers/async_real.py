@@ -8,6 +8,7 @@ from typing import Any
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
 from atomicbatch.join.awaiting import run_async
+from atomicbatch.join.connection import opening
 from atomicbatch.join.steps import Steps
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers.inside import TaskInside
@@ -73,10 +74,11 @@ class AsyncReal(ServerReal):
         self._slots = slots
 
     async def _open(self, owner: Any) -> None:
-        adopt, opening = opened(self.kind, owner)
-        self.wire = bare(await opening)
-        if adopt is not None:
-            await adopt(self.wire)
+        with opening():
+            adopt, coming = opened(self.kind, owner)
+            self.wire = bare(await coming)
+            if adopt is not None:
+                await adopt(self.wire)
         self._stopper = self._make_stopper()
         self._attempt.check()
         family = self.transaction.family

@@ -8,6 +8,7 @@ from typing import Any
 
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
+from atomicbatch.join.connection import opening
 from atomicbatch.join.steps import Steps, run
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers.introduction import (
@@ -84,10 +85,11 @@ class SyncReal(ServerReal):
         self._slots = slots
 
     def _open(self, owner: Any) -> None:
-        adopt, wire = opened(self.kind, owner)
-        self.wire = bare(wire)
-        if adopt is not None:
-            adopt(self.wire)
+        with opening():
+            adopt, wire = opened(self.kind, owner)
+            self.wire = bare(wire)
+            if adopt is not None:
+                adopt(self.wire)
         self._stopper = self._make_stopper()
         self._attempt.check()
         family = self.transaction.family

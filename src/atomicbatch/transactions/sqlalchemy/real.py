@@ -21,7 +21,7 @@ from atomicbatch.errors import BusyError, ConflictError, TransactionError, kind_
 from atomicbatch.join.acts import Place
 from atomicbatch.join.attempt import Attempt
 from atomicbatch.join.checkout import OVER
-from atomicbatch.join.connection import begin_error
+from atomicbatch.join.connection import begin_error, opening
 from atomicbatch.join.status import Health, Stage
 from atomicbatch.join.steps import run
 from atomicbatch.join.transaction import Transaction
@@ -206,7 +206,8 @@ class RealTransaction:
     def _take(self, slots: Slots | None, *, at_once: bool = False) -> None:
         attempt = self.attempt
         try:
-            self.fairy = self._pool.connect()
+            with opening():
+                self.fairy = self._pool.connect()
             attempt.fairies.append(self.fairy)
             try:
                 self._stopper = stopper_of(self.dialect, self._pool, self.fairy)
