@@ -22,7 +22,7 @@ from atomicbatch.doors.server_uses import NOT_SENT, Use, use_of
 from atomicbatch.errors import TransactionError
 from atomicbatch.guard.places import Place
 from atomicbatch.guard.watch import Watch, watching
-from atomicbatch.sql.kinds import Family, Kind
+from atomicbatch.sql.kinds import Family, Kind, Statement
 from atomicbatch.sql.statements import read_statement
 
 Found = Callable[..., Any]
@@ -35,6 +35,11 @@ _LISTENS = re.compile(r"\s*(?:UN)?LISTEN\b", re.IGNORECASE)
 _LISTENING = (
     "a handler listens for notifications, or stops to, which is a matter of its own connection and "
     "not of the batch's transaction; listen when the app starts"
+)
+_UTF8 = re.compile(r"['\"\s]utf-?8\b|\Autf-?8\Z", re.IGNORECASE)
+_ENCODING = (
+    "a handler changes the client encoding of its connection, by which asyncpg reads what all of "
+    "the batch's connections share; leave it UTF8, or set it before, outside of batches"
 )
 _COPYING = (
     "a handler uses the database while it copies, but both share the batch's connection; do the "
@@ -98,6 +103,8 @@ async def _send(home: Any, watch: Watch, sql: str, parameters: Any, perform: Per
         use.refuse(_LISTENING)
     statement = read_statement(sql, Family.POSTGRESQL)
     side = getattr(home, ATTRIBUTE)
+    if statement.settings and _changes_encoding(connection, sql, statement, parameters):
+        use.refuse(_ENCODING)
     if statement.lasting:
         side.settings.update(statement.settings)
     if statement.kind in (Kind.COMMIT, Kind.ROLLBACK) and side.portals:
@@ -108,6 +115,16 @@ async def _send(home: Any, watch: Watch, sql: str, parameters: Any, perform: Per
         return NOT_SENT
     by = _by(connection, perform)
     return await one_at_a_time(use, home, lambda: use.perform_async(sql, parameters, by))
+
+
+def _changes_encoding(connection: Any, sql: str, statement: Statement, parameters: Any) -> bool:
+    """Tell whether a statement makes another client encoding, or may do so."""
+    given = [one for one in parameters or () if isinstance(one, str)]
+    names = statement.settings if statement.settings != ("?",) else map(str.lower, given)
+    if "client_encoding" not in names:
+        return False
+    is_utf8 = connection.get_settings().client_encoding.upper() == "UTF8"
+    return not (is_utf8 and any(map(_UTF8.search, (sql, *given))))
 
 
 async def _close_portals(use: Use, side: Home, *, is_commit: bool) -> None:

@@ -461,6 +461,33 @@ async def read_committed(pool: asyncpg.Pool) -> Any:
     return "done"
 
 
+@handler(BY_POOL)
+async def deferred_and_violated(pool: asyncpg.Pool) -> Any:
+    async with pool.acquire() as connection:
+        try:
+            async with connection.transaction():
+                await connection.execute(INSERT, "a", 1)
+                await connection.execute("INSERT INTO line (item) VALUES (999)")
+        except asyncpg.ForeignKeyViolationError as error:
+            told = [str(error), connection.is_in_transaction()]
+        await connection.execute(INSERT, "b", 1)
+        return told
+
+
+@handler(BY_POOL, because="changes the client encoding")
+async def changes_the_encoding(pool: asyncpg.Pool) -> Any:
+    async with pool.acquire() as connection:
+        await connection.execute("SET NAMES 'LATIN1'")
+        return await connection.fetchval("SELECT $1::text", "\xe9")
+
+
+@handler(BY_POOL)
+async def says_its_encoding_again(pool: asyncpg.Pool) -> Any:
+    async with pool.acquire() as connection:
+        await connection.execute("SET client_encoding TO 'utf-8'")
+        return await connection.fetchval("SELECT $1::text", "\xe9")
+
+
 @handler(BY_POOL, because="listens for notifications")
 async def listens(pool: asyncpg.Pool) -> Any:
     async with pool.acquire() as connection:

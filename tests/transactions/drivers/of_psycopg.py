@@ -703,6 +703,20 @@ def deferred(take: Take) -> Any:
 
 
 @handler(EVERYWHERE)
+def deferred_and_violated(take: Take) -> Any:
+    with take() as connection:
+        try:
+            with connection.transaction():
+                connection.execute(INSERT, ("a", 1))
+                connection.execute("INSERT INTO line (item) VALUES (999)")
+        except psycopg.errors.ForeignKeyViolation as error:
+            told = [str(error), state_of(connection)]
+        with connection.transaction():
+            connection.execute(INSERT, ("b", 1))
+        return told
+
+
+@handler(EVERYWHERE)
 def types_of_the_server(take: Take) -> Any:
     with take() as connection:
         with connection.transaction():

@@ -39,6 +39,15 @@ class World:
         self.connection = connection
 
 
+def failed(act: Callable[[], Any]) -> str:
+    """Say what an act has failed with."""
+    try:
+        act()
+    except psycopg2.Error as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
 def add(world: World, name: str) -> Any:
     with world.connection() as connection, connection, connection.cursor() as cursor:
         cursor.execute(INSERT, (name, 0))
@@ -596,6 +605,21 @@ def deferred_constraint(world: World) -> Any:
         cursor.execute("INSERT INTO line (item) SELECT id FROM item WHERE name = 'a'")
         connection.commit()
     return "done"
+
+
+@handler(HANDLERS)
+def deferred_and_violated(world: World) -> Any:
+    """It is told at the handler's own commit, or at the end of a statement that commits."""
+    with world.connection() as connection, connection.cursor() as cursor:
+        cursor.execute(INSERT, ("a", 1))
+        cursor.execute("INSERT INTO line (item) VALUES (999)")
+        told = [failed(connection.commit), connection.get_transaction_status()]
+        connection.autocommit = True
+        told.append(failed(lambda: cursor.execute("INSERT INTO line (item) VALUES (999)")))
+        connection.autocommit = False
+        cursor.execute(INSERT, ("b", 1))
+        connection.commit()
+        return told
 
 
 @handler(HANDLERS)
