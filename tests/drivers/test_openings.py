@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,8 @@ import pymysql
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from atomicbatch.drivers.openings import reason_of
+from atomicbatch.drivers.openings import opening, reason_of
+from atomicbatch.errors import BusyError, NotBatchableError
 from tests.databases import free_port
 
 FULL = "the server allows no more connections"
@@ -96,3 +98,16 @@ def test_anything_else_is_named_by_its_kind() -> None:
     assert reason_of(psycopg.OperationalError('role "secret" is odd')) == "OperationalError"
     assert reason_of(TimeoutError()) == "the server did not answer in time (TimeoutError)"
     assert reason_of(ValueError("secret")) == "ValueError"
+
+
+def test_a_connection_that_cannot_be_opened_is_no_conflict() -> None:
+    """A conflict runs the batch again, at once; nothing has been begun that could be lost."""
+    told = r"could not be opened within 0\.\d\d seconds: no server"
+    with pytest.raises(BusyError, match=told), opening():
+        raise ConnectionRefusedError
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorname = "SQLITE_BUSY"
+    for passed in (NotBatchableError("no such database"), busy):
+        with pytest.raises(type(passed)) as caught, opening():
+            raise passed
+        assert caught.value is passed

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from atomicbatch.errors import BrokenTransactionError, BusyError, ConflictError, NotBatchableError
-from atomicbatch.join.connection import Connection, begin_error, opening
+from atomicbatch.join.connection import Connection, begin_error
 from atomicbatch.join.status import Health, Status
 from atomicbatch.sql.kinds import Family
 from tests.join.links import SQLiteLink
@@ -74,16 +74,3 @@ def test_what_an_error_of_begin_means() -> None:
     busy.sqlite_errorname = "SQLITE_BUSY"
     assert isinstance(begin_error(busy), ConflictError)
     assert isinstance(begin_error(OSError("no more files")), BusyError)
-
-
-def test_a_connection_that_cannot_be_opened_is_no_conflict() -> None:
-    """A conflict runs the batch again, at once; nothing has been begun that could be lost."""
-    told = r"could not be opened within 0\.\d\d seconds: no server"
-    with pytest.raises(BusyError, match=told), opening():
-        raise ConnectionRefusedError
-    busy = sqlite3.OperationalError("database is locked")
-    busy.sqlite_errorname = "SQLITE_BUSY"
-    for passed in (NotBatchableError("no such database"), busy):
-        with pytest.raises(type(passed)) as caught, opening():
-            raise passed
-        assert caught.value is passed

@@ -1,11 +1,15 @@
-"""Openings: why a server could not be connected to, by its code, or by libpq's text without one."""
+"""Openings: what it means that a connection could not be opened, and why that was."""
 
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from atomicbatch.drivers.answers import answer_of, causes
-from atomicbatch.errors import kind_of
+from atomicbatch.drivers.conflicts import is_conflict
+from atomicbatch.errors import BusyError, TransactionError, kind_of
 
 _FULL = "the server allows no more connections"
 _FORBIDDEN = "the server does not let it log in"
@@ -24,6 +28,31 @@ _TEXTS = (
     (re.compile(r"[Cc]onnection refused|No such file|could not translate host"), _NOBODY),
     (re.compile(r"timeout expired|[Tt]imed out"), _LATE),
 )
+
+
+@contextmanager
+def opening() -> Iterator[None]:
+    """
+    Around what opens the batch's own connection, or waits for one of a pool.
+
+    Raises:
+        BusyError: It could not be opened. To run the batch again would help in a moment at best, so
+            the client is told to come back.
+        ConflictError: Another transaction was in the way of what the app does to new connections.
+    """
+    start = time.monotonic()
+    try:
+        yield
+    except TransactionError:
+        raise
+    except Exception as error:
+        if is_conflict(error, by_driver=True):
+            raise
+        seconds = time.monotonic() - start
+        raise BusyError(
+            f"the batch's transaction could not be begun, since its connection to the database "
+            f"could not be opened within {seconds:.2f} seconds: {reason_of(error)}"
+        ) from error
 
 
 def reason_of(error: BaseException) -> str:

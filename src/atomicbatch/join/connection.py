@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NoReturn
 
 from atomicbatch.drivers.ahead import NotReachedError
-from atomicbatch.drivers.conflicts import is_conflict, statement_error
+from atomicbatch.drivers.conflicts import statement_error
 from atomicbatch.drivers.endings import CANCELLED, savepoint_failed, says_gone
-from atomicbatch.drivers.openings import reason_of
 from atomicbatch.errors import (
     BrokenTransactionError,
     BusyError,
@@ -170,31 +167,6 @@ class Connection:
         # the connection, which is next, makes asyncpg forget to.
         if self.family is not Family.SQLITE:
             self.state.interrupt()
-
-
-@contextmanager
-def opening() -> Iterator[None]:
-    """
-    Around what opens the batch's own connection, or waits for one of a pool.
-
-    Raises:
-        BusyError: It could not be opened. To run the batch again would help in a moment at best, so
-            the client is told to come back.
-        ConflictError: Another transaction was in the way of what the app does to new connections.
-    """
-    start = time.monotonic()
-    try:
-        yield
-    except TransactionError:
-        raise
-    except Exception as error:
-        if is_conflict(error, by_driver=True):
-            raise
-        seconds = time.monotonic() - start
-        raise BusyError(
-            f"the batch's transaction could not be begun, since its connection to the database "
-            f"could not be opened within {seconds:.2f} seconds: {reason_of(error)}"
-        ) from error
 
 
 def begin_error(error: Exception) -> TransactionError:

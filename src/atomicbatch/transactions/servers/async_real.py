@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from atomicbatch.drivers.openings import opening
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
 from atomicbatch.join.awaiting import run_async
-from atomicbatch.join.connection import opening
 from atomicbatch.join.steps import Steps
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers.inside import TaskInside

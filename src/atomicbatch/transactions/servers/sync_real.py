@@ -6,9 +6,9 @@ import threading
 import time
 from typing import Any
 
+from atomicbatch.drivers.openings import opening
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
-from atomicbatch.join.connection import opening
 from atomicbatch.join.steps import Steps, run
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers.introduction import (

@@ -16,12 +16,13 @@ from sqlalchemy.pool.base import ResetStyle
 from sqlalchemy.util import await_only
 
 from atomicbatch.drivers import aiosqlite
+from atomicbatch.drivers.openings import opening
 from atomicbatch.drivers.stopper import Stopper
 from atomicbatch.errors import BusyError, ConflictError, TransactionError, kind_of
 from atomicbatch.join.acts import Place
 from atomicbatch.join.attempt import Attempt
 from atomicbatch.join.checkout import OVER
-from atomicbatch.join.connection import begin_error, opening
+from atomicbatch.join.connection import begin_error
 from atomicbatch.join.status import Health, Stage
 from atomicbatch.join.steps import run
 from atomicbatch.join.transaction import Transaction
