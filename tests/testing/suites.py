@@ -104,13 +104,18 @@ class Project:
         rolled_back: bool | None = True,
         outside: Sequence[str] = (),
         scopes: str = "",
+        before: str = "",
     ) -> pytest.RunResult:
         """Run its tests in this process, with the settings that :meth:`configure` takes."""
-        self.configure(rolled_back, outside, scopes)
+        self.configure(rolled_back, outside, scopes, before)
         return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", plugins=PLUGINS)
 
     def configure(
-        self, rolled_back: bool | None = True, outside: Sequence[str] = (), scopes: str = ""
+        self,
+        rolled_back: bool | None = True,
+        outside: Sequence[str] = (),
+        scopes: str = "",
+        before: str = "",
     ) -> None:
         """
         Write its settings.
@@ -119,6 +124,7 @@ class Project:
             rolled_back: The setting of that name; None: it is not there.
             outside: The setting of that name.
             scopes: The setting ``atomicbatch_rollback_scopes``; empty: it is not there.
+            before: Likewise ``atomicbatch_before``.
         """
         settings = [
             "[pytest]",
@@ -131,6 +137,8 @@ class Project:
             settings.append(f"atomicbatch_rollback = {str(rolled_back).lower()}")
         if scopes:
             settings.append(f"atomicbatch_rollback_scopes = {scopes}")
+        if before:
+            settings.append(f"atomicbatch_before = {before}")
         if outside:
             settings.append("atomicbatch_outside =")
             settings += [f"    {name}" for name in outside]

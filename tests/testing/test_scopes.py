@@ -167,6 +167,42 @@ def test_one(kept, n):
     assert project.stored() == ["kept"]
 
 
+def test_what_comes_before(project: Project) -> None:
+    """What is set up before anything is rolled back stays, until it ends by itself."""
+    project.write(
+        conftest=HEAD
+        + """
+import sqlite3
+
+@pytest.fixture(scope="session")
+def migrated():
+    with sqlite3.connect("shop.sqlite") as connection:
+        connection.execute("CREATE TEMP TABLE other (n)")
+        connection.execute("INSERT INTO orders VALUES ('migrated')")
+    yield
+    with sqlite3.connect("shop.sqlite") as connection:
+        connection.execute("INSERT INTO orders VALUES ('ended')")
+""",
+        test_one=HEAD
+        + """
+@pytest.mark.parametrize("n", range(2))
+def test_one(n):
+    add("x")
+    assert (every(), stored()) == (["migrated", "x"], ["migrated"])
+""",
+    )
+    project.run(before="migrated").assert_outcomes(passed=2)
+    assert project.stored() == ["migrated", "ended"]
+
+
+def test_what_comes_before_must_be_there(project: Project) -> None:
+    """A name that no fixture has is an error of each test, and says so."""
+    project.write(test_one="def test_one():\n    pass\n")
+    result = project.run(before="wrong")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*UsageError: atomicbatch_before names the fixture 'wrong'*"])
+
+
 def test_too_early(project: Project) -> None:
     """A fixture that stores for longer what would be undone with a module's data is refused."""
     project.write(

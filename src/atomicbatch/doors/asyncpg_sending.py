@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from atomicbatch.doors import asyncpg_statements as statements
+from atomicbatch.doors.asyncpg_ends import at_home
 from atomicbatch.doors.asyncpg_kind import ASYNCPG, KIND
 from atomicbatch.doors.asyncpg_sides import ATTRIBUTE, Abroad, Home, side_of
 from atomicbatch.doors.custom_settings import note_custom
@@ -454,7 +455,7 @@ def _copying_by(found: Found) -> Found:
 
 
 async def _copy(found: Found, home: Any, watch: Watch, copy_stmt: str, args: Any) -> Any:
-    *others, timeout = args
+    *others, timeout = map(at_home, args)
     limit = _limit(home, timeout)
 
     async def perform(protocol: Any) -> Any:

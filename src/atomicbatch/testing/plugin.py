@@ -16,7 +16,7 @@ import pytest
 
 from atomicbatch import doors, patches
 from atomicbatch.errors import TransactionError
-from atomicbatch.testing import commit_hooks, everything
+from atomicbatch.testing import before, commit_hooks, everything
 
 if TYPE_CHECKING:
     from atomicbatch.testing.scopes import Scopes
@@ -42,6 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "Of which scopes; all, if it is left out.",
         type="args",
         default=["session", "package", "module", "class", "function"],
+    )
+    parser.addini(
+        "atomicbatch_before",
+        "Fixtures of the session that are set up before anything is rolled back: what they store "
+        "stays.",
+        type="args",
+        default=[],
     )
     parser.addini(
         "atomicbatch_commit_hooks",
@@ -106,6 +113,8 @@ def _scopes(config: pytest.Config) -> Scopes:
 def _undone(request: pytest.FixtureRequest) -> Iterator[None]:
     __tracebackhide__ = True
     scopes = _scopes(request.config)
+    if not scopes.are_open:
+        before.set_up(request, request.config.getini("atomicbatch_before"))
     layer = scopes.open(request.scope)
     yield
     told = scopes.problem()
@@ -172,35 +181,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def _checked(scopes: Scopes) -> Generator[None, Any, Any]:
     __tracebackhide__ = True
-    before = scopes.problem()
+    known = scopes.problem()
     try:
         result = yield
     except Exception as error:
         problem = scopes.problem()
-        if problem is None or problem is before or isinstance(error, NotRolledBackError):
+        if problem is None or problem is known or isinstance(error, NotRolledBackError):
             raise
         raise NotRolledBackError(_said(problem)) from error
     problem = scopes.problem()
-    if problem is not None and problem is not before:
+    if problem is not None and problem is not known:
         raise NotRolledBackError(_said(problem)) from problem
     return result
 
 
-# What is refused is said for batches, by those who know best what it is.
-_FOR_TESTS = (
-    ("a handler", "the test or the app"),
-    ("handlers use", "the test and the app use"),
-    ("the handler", "the app"),
-    ("the batch", "the test"),
-    ("a batch", "a test"),
-    ("in this batch", "in this test"),
-    ("within the call", "within the test"),
-    ("outside=...", "atomicbatch_outside"),
-)
-
-
 def _said(problem: TransactionError) -> str:
-    text = str(problem)
-    for of_batches, of_tests in _FOR_TESTS:
-        text = text.replace(of_batches, of_tests)
-    return f"what was done here could not be rolled back: {text}"
+    return f"what was done here could not be rolled back: {problem}"

@@ -43,6 +43,11 @@ class Scopes:
         self._current_call = Following(calls.current_call)
 
     @property
+    def are_open(self) -> bool:
+        """Tell whether anything is rolled back now."""
+        return bool(self._open)
+
+    @property
     def current(self) -> Layer | None:
         """The layer that code belongs to which runs now."""
         most = len(SCOPES) - 1 if not self._setting_up else SCOPES.index(self._setting_up[-1])

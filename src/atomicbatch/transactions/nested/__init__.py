@@ -11,6 +11,8 @@ fixtures around it and those of batches inside of it. In reading order::
     wires.py    the event loop on which connections of async drivers live meanwhile
     watch.py    what cannot be undone is refused, and said
     covered.py  what would end with a transaction inside is refused
+    dropped.py  connections that the app drops without closing them
+    words.py    which is said in words for tests
     layers.py   a layer: everything that is stored for a time, and undone at its end
     batches.py  one attempt at a batch inside of a layer
 """

@@ -7,6 +7,7 @@ from typing import Any
 from atomicbatch.doors.server_uses import Kind
 from atomicbatch.errors import TransactionError
 from atomicbatch.guard import Allowed
+from atomicbatch.guard.watch import watching
 from atomicbatch.join.checkout import OVER
 from atomicbatch.model import Batch
 from atomicbatch.transactions.nested.files import NestedFile
@@ -46,7 +47,8 @@ class NestedAttempt(DriverAttempt):
         return self._layer.line(key)
 
     def use_of(self, connection: Any, *, executes: bool) -> Any:
-        connection._atomicbatch.opened_in = None
+        if connection._atomicbatch.opened_in is not watching.get():
+            connection._atomicbatch.opened_in = None  # the test's, to which the batch belongs
         return super().use_of(connection, executes=executes)
 
     def check_place(self, kind: Kind) -> None:

@@ -12,17 +12,24 @@ from typing import Any
 
 from atomicbatch.doors.server_uses import Kind
 from atomicbatch.doors.sqlite_origins import Origin
-from atomicbatch.errors import TransactionError, kind_of
+from atomicbatch.errors import (
+    BrokenTransactionError,
+    NotBatchableError,
+    TransactionError,
+    kind_of,
+)
 from atomicbatch.guard import Allowed
 from atomicbatch.guard.callers import caller
 from atomicbatch.join.checkout import OVER
 from atomicbatch.join.status import Phase
 from atomicbatch.model import Batch
 from atomicbatch.transactions.nested.covered import CoveredSavepoints
+from atomicbatch.transactions.nested.dropped import Dropped
 from atomicbatch.transactions.nested.files import NestedFile, Opened
 from atomicbatch.transactions.nested.servers import NestedAsync, NestedSync, Wired, WiredUse
 from atomicbatch.transactions.nested.watch import LayerWatch
 from atomicbatch.transactions.nested.wires import Wires
+from atomicbatch.transactions.nested.words import for_tests
 from atomicbatch.transactions.servers.attempt import DriverAttempt, Uses
 from atomicbatch.transactions.servers.introduction import Introduction
 from atomicbatch.transactions.servers.real import ServerReal
@@ -76,6 +83,7 @@ class Layer(DriverAttempt):
         self.whole = self.call()
         self.batches: Opened = {}
         self._lines: dict[Hashable, Slots] = {}
+        self._dropped = Dropped()
         if outer is not None:
             outer.inner = self
 
@@ -111,10 +119,18 @@ class Layer(DriverAttempt):
         if self.outer is not None:
             self.outer.inner = None
 
+    def refusal(self, what: str) -> NotBatchableError:
+        return super().refusal(for_tests(what))
+
+    def escaped(self, what: str) -> BrokenTransactionError:
+        return super().escaped(for_tests(what))
+
     # What doors ask ----------------------------------------------------------------------------
 
     def use_of(self, connection: Any, *, executes: bool) -> ConnectionUse | None:
         origin: Origin = connection._atomicbatch
+        if origin.opened_in is self.watch and origin.thread not in (None, self._thread):
+            return None  # in memory, and a thread's own, which alone can use it
         # A database in memory: it may be there for longer than this layer.
         origin.opened_in = None
         use = super().use_of(connection, executes=executes)
@@ -123,6 +139,8 @@ class Layer(DriverAttempt):
         return use
 
     def server_use_of(self, connection: Any, kind: Kind, *, executes: bool) -> Uses | None:
+        if executes and self._dropped and not kind.is_async:
+            self._dropped.close()
         use = super().server_use_of(connection, kind, executes=executes)
         if use is not None and use._real is not None and executes and self.batches:
             self._let_batch_end(use._real.introduction.key)
@@ -130,8 +148,11 @@ class Layer(DriverAttempt):
 
     def _make_use(self, connection: Any, kind: Kind) -> Uses:
         if kind.is_async:
-            return WiredUse(self, connection, kind, self.wires)
-        return super()._make_use(connection, kind)
+            use: Uses = WiredUse(self, connection, kind, self.wires, self._dropped)
+        else:
+            use = super()._make_use(connection, kind)
+        self._dropped.follow(connection, use)
+        return use
 
     def check_place(self, kind: Kind) -> None:
         """Anywhere: nobody else is there who would have to wait, and wires have their own loop."""

@@ -13,6 +13,7 @@ from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.savepoints import Savepoints
 from atomicbatch.join.status import Health, Stage
 from atomicbatch.join.steps import Steps, run
+from atomicbatch.transactions.nested.dropped import Dropped
 from atomicbatch.transactions.nested.files import GONE, Opened
 from atomicbatch.transactions.nested.links import NestedAsyncLink, NestedLink
 from atomicbatch.transactions.nested.wires import Wires
@@ -184,11 +185,20 @@ class WiredUse(AsyncUse):
         owner: The app's connection, which belongs to the app's event loop.
         kind: Of its driver.
         wires: The loop of the wire.
+        dropped: Connections that have to be ended before something is sent.
     """
 
-    def __init__(self, hall: Hall, owner: Any, kind: Kind, wires: Wires) -> None:
+    def __init__(
+        self,
+        hall: Hall,
+        owner: Any,
+        kind: Kind,
+        wires: Wires,
+        dropped: Dropped | None = None,
+    ) -> None:
         super().__init__(hall, owner, kind)
         self._wires = wires
+        self._dropped = dropped
 
     async def perform_async(
         self, sql: str, parameters: Iterable[Any] | None, perform: Callable[[Any], Awaitable[T]]
@@ -205,6 +215,8 @@ class WiredUse(AsyncUse):
 
     async def _find(self) -> None:
         """Ask the app's connection where it leads, on its own event loop."""
+        if self._dropped:
+            await self._dropped.close_async()
         if self._checkout is None:
             real = await self._hall.find_async(self._owner(), self.kind)
             # Another task may have been faster.

@@ -7,6 +7,7 @@ from typing import Any
 from atomicbatch.guard import Allowed, Watch
 from atomicbatch.guard.callers import Caller, caller
 from atomicbatch.guard.watch import Driver, library_of, said
+from atomicbatch.transactions.nested.words import for_tests
 
 
 class LayerWatch(Watch):
@@ -36,7 +37,7 @@ class LayerWatch(Watch):
         who = self._stranger(connection, driver)
         if who is None:
             return
-        what, name = said(who, connection, driver, verb), library_of(who, driver)
+        what, name = for_tests(said(who, connection, driver, verb)), library_of(who, driver)
         if self._is_elsewhere:
             self._refuse_elsewhere(
                 f"{what}, in another process, which has no part in the transaction of the test; "
