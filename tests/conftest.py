@@ -95,12 +95,19 @@ def _do_without(error: databases.MissingServerError) -> NoReturn:
 
 
 @pytest.fixture
-def pooled_url(postgresql_url: str) -> Iterator[str]:
-    """The database of ``postgresql_url``, through PgBouncer, which has two connections to it."""
+def pooled_url(request: pytest.FixtureRequest, postgresql_url: str) -> Iterator[str]:
+    """
+    The database of ``postgresql_url``, through PgBouncer, which has a few connections to it.
+
+    A parameter says its mode: ``transaction``, or ``session``, in which a client keeps one.
+    """
     server, _, name = postgresql_url.rpartition("/")
     with ExitStack() as stack:
         try:
-            url = stack.enter_context(databases.pgbouncer(server, connections=2))
+            mode = getattr(request, "param", "transaction")
+            connections = 2 if mode == "transaction" else 4
+            bouncer = databases.pgbouncer(server, connections=connections, mode=mode)
+            url = stack.enter_context(bouncer)
         except databases.MissingServerError as error:
             _do_without(error)
         yield f"{url}/{name}"

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,12 +123,15 @@ def _postgresql_programs(scratch: Path) -> Path:
 
 
 @contextlib.contextmanager
-def postgresql(*, durable: bool = False) -> Iterator[str]:
+def postgresql(
+    *, durable: bool = False, prepare: Callable[[Path], Iterable[str]] | None = None
+) -> Iterator[str]:
     """
     Run PostgreSQL; gives the URL of its server, without a database.
 
     Args:
         durable: Wait for the disk at COMMIT, as servers do unless told otherwise.
+        prepare: Called with the folder of its data; gives more settings, ``name=value`` each.
 
     Raises:
         MissingServerError: There is none on this machine.
@@ -152,6 +155,8 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
         command = [str(programs / "postgres"), "-D", str(data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
+        for setting in () if prepare is None else prepare(data):
+            command += ["-c", setting]
         # It waits for its clients when it is told to terminate, and tests leave some of them.
         with _server(command, user, scratch / "log", signal.SIGQUIT) as process:
             url = f"postgresql://postgres@127.0.0.1:{port}"
@@ -164,13 +169,14 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def pgbouncer(server: str, *, connections: int) -> Iterator[str]:
+def pgbouncer(server: str, *, connections: int, mode: str = "transaction") -> Iterator[str]:
     """
-    Run PgBouncer in transaction mode before a PostgreSQL server; gives its URL.
+    Run PgBouncer before a PostgreSQL server; gives its URL.
 
     Args:
         server: URL of the server, without a database.
         connections: How many it opens to each database.
+        mode: For how long it gives a client one of them: ``transaction`` or ``session``.
 
     Raises:
         MissingServerError: There is none on this machine.
@@ -188,7 +194,7 @@ def pgbouncer(server: str, *, connections: int) -> Iterator[str]:
             "unix_socket_dir": "",
             "auth_type": "trust",
             "auth_file": scratch / "users",
-            "pool_mode": "transaction",
+            "pool_mode": mode,
             "default_pool_size": connections,
         }
         (scratch / "users").write_text('"postgres" ""\n')
