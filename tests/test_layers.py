@@ -38,7 +38,7 @@ ALLOWED = {
     "wsgi": CORE | {"patches", "guard", "doors", "exchange", "problems", "engine"},
     # It is one endpoint more, by the other two, and knows which adapter its projects want.
     "django": CORE
-    | {"patches", "guard", "doors", "exchange", "engine", "asgi", "wsgi", "transactions"},
+    | {"patches", "sql", "guard", "doors", "exchange", "engine", "asgi", "wsgi", "transactions"},
     "testing": CORE | {"patches", "engine", "wire", "guard", "doors", "transactions", "django"},
     "server": CORE
     | {"openapi", "asgi", "exchange", "problems", "engine", "transactions", "drivers"},

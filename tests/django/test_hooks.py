@@ -16,12 +16,14 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
 from django.http import HttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from atomicbatch import patches
 from atomicbatch.django import hooks
+from atomicbatch.django.drivers import unwrapped
 from atomicbatch.doors.openers import opener_of
 from tests.django.asking import Project
 from tests.django.shop.models import Item
@@ -189,14 +191,16 @@ def test_proxies_are_looked_through() -> None:
     class Proxy:
         __wrapped__ = connection
 
-    assert hooks._unwrapped(Proxy()) is connection
-    assert hooks._unwrapped(connection) is connection
+    assert unwrapped(Proxy()) is connection
+    assert unwrapped(connection) is connection
 
 
 def test_outside_of_batches_django_is_as_it_was() -> None:
     """What is changed is on the list of changes, and passes everything on."""
     names = [change.name for change in patches.changes() if change.owner is BaseDatabaseWrapper]
     assert sorted(names) == sorted(hooks._CHANGES)
+    names = [change.name for change in patches.changes() if change.owner is CursorWrapper]
+    assert sorted(names) == sorted(hooks._CHANGES_OF_CURSORS)
     called: list[str] = []
     transaction.on_commit(lambda: called.append("at once"))
     assert called == ["at once"]

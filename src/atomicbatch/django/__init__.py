@@ -8,7 +8,8 @@ In reading order::
     outer.py        the batch request as the endpoints of asgi/ and wsgi/ take it; their response
     handlers.py     one call -> a request of Django's own -> the middleware below -> its response
     transaction.py  what calls work in: the drivers' doors, or the transaction of a test
-    hooks.py        the five places where Django's own database layer has to know of a batch
+    hooks.py        the places where Django's own database layer has to know of a batch
+    drivers.py      which drivers have doors; what is written by others is refused
     checks.py       system checks: what is misconfigured, and what would surprise
     apps.py         for INSTALLED_APPS, so that the checks run with ``manage.py check``
 

@@ -17,13 +17,12 @@ from django.core import checks
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from atomicbatch.django.drivers import driver_of, has_door
 from atomicbatch.django.options import SETTING, problems_of
 from atomicbatch.guard.places import of_file
 
 logger = logging.getLogger("atomicbatch")
 _OURS = "atomicbatch.django.BatchMiddleware"
-# PyMySQL stands in for MySQLdb where a project says so.
-_DRIVERS = ("sqlite3", "psycopg", "psycopg2", "MySQLdb", "pymysql")
 # Their connections are made by C: a door has to be there before they are opened.
 _C_DRIVERS = ("sqlite3", "psycopg2")
 _told: list[bool] = []
@@ -95,10 +94,10 @@ def _is_ours(path: str) -> bool:
 def _about_databases() -> Iterator[checks.CheckMessage]:
     for alias in connections:
         connection = connections[alias]
-        driver = _driver_of(connection)
-        if driver not in _DRIVERS:
+        if not has_door(connection):
+            driver = driver_of(connection) or connection.vendor
             yield checks.Warning(
-                f"the driver of the database {alias!r} ({driver or connection.vendor}) cannot take "
+                f"the driver of the database {alias!r} ({driver}) cannot take "
                 f"part in a batch: one that writes there is refused",
                 hint=f'Name it in {SETTING}["OUTSIDE"], if what is written there may stay when '
                 f"the batch is rolled back.",
@@ -119,12 +118,6 @@ def _about_databases() -> Iterator[checks.CheckMessage]:
                 "in the settings.",
                 id="atomicbatch.W004",
             )
-
-
-def _driver_of(connection: Any) -> str:
-    """Name the driver's package; empty where the backend does not say."""
-    name: str = getattr(getattr(connection, "Database", None), "__name__", "")
-    return name.partition(".")[0]
 
 
 def _is_in_memory(name: object) -> bool:

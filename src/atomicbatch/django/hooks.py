@@ -1,5 +1,5 @@
 """
-Hooks: the five places where Django's database layer has to know of a batch.
+Hooks: the places where Django's database layer has to know of a batch.
 
 Django's connections join a batch by their drivers' doors: ``DatabaseWrapper`` is told nothing, and
 its autocommit, its atomic blocks and its savepoints are Django's own. What a door cannot know is
@@ -15,6 +15,8 @@ changed here, on ``BaseDatabaseWrapper``:
 ``close``                        rows that a handler loses by closing fail the batch
 ===============================  ==================================================================
 
+``CursorWrapper`` asks the guard before it sends, where the driver has no door: see ``drivers.py``.
+
 Outside of batches each passes everything on.
 """
 
@@ -27,6 +29,7 @@ from types import ModuleType
 from typing import Any
 
 from atomicbatch import patches
+from atomicbatch.django.drivers import calling, executing, unwrapped
 from atomicbatch.doors.openers import note_opener
 from atomicbatch.engine.current import Place, current_place
 from atomicbatch.guard.watch import aside, watching
@@ -44,13 +47,18 @@ _LOSES = (
 
 def install() -> None:
     """Change Django's database layer, as soon as it is imported; once."""
-    patches.when_imported("django.db.backends.base.base", _change)
+    patches.when_imported("django.db.backends.base.base", _change_connections)
+    patches.when_imported("django.db.backends.utils", _change_cursors)
 
 
-def _change(module: ModuleType) -> None:
-    wrapper = module.BaseDatabaseWrapper
+def _change_connections(module: ModuleType) -> None:
     for name, make in _CHANGES.items():
-        patches.change(wrapper, name, make, why=WHY)
+        patches.change(module.BaseDatabaseWrapper, name, make, why=WHY)
+
+
+def _change_cursors(module: ModuleType) -> None:
+    for name, make in _CHANGES_OF_CURSORS.items():
+        patches.change(module.CursorWrapper, name, make, why=WHY)
 
 
 # Functions for after COMMIT ----------------------------------------------------------------------
@@ -128,7 +136,7 @@ def _connecting(found: Callable[[Any], None]) -> Callable[[Any], None]:
             found(self)
         # Not with the wrapper in hand, which has the connection: neither would ever be freed.
         opener = partial(_open, found, type(self), self.settings_dict, self.alias)
-        note_opener(_unwrapped(self.connection), opener)
+        note_opener(unwrapped(self.connection), opener)
 
     return connect
 
@@ -140,14 +148,7 @@ def _open(
     options = {name: value for name, value in settings["OPTIONS"].items() if name != "pool"}
     twin = wrapper({**settings, "OPTIONS": options}, alias)
     connect(twin)
-    return _unwrapped(twin.connection)
-
-
-def _unwrapped(connection: Any) -> Any:
-    """Return the driver's own object, where somebody has put a proxy around it."""
-    while (inner := getattr(connection, "__wrapped__", None)) is not None:
-        connection = inner
-    return connection
+    return unwrapped(twin.connection)
 
 
 def _closing_the_obsolete(found: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -177,7 +178,7 @@ def _closing(found: Callable[[Any], None]) -> Callable[[Any], None]:
             and self.in_atomic_block
             and not self.closed_in_transaction
             and self.connection is not None
-            and watch.joined.has_written(_unwrapped(self.connection))
+            and watch.joined.has_written(unwrapped(self.connection))
         ):
             watch.joined.refuse(_LOSES)
         found(self)
@@ -191,4 +192,9 @@ _CHANGES: dict[str, Callable[[Any], Callable[..., None]]] = {
     "connect": _connecting,
     "close_if_unusable_or_obsolete": _closing_the_obsolete,
     "close": _closing,
+}
+_CHANGES_OF_CURSORS: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    "_execute": executing,
+    "_executemany": executing,
+    "callproc": calling,
 }

@@ -24,9 +24,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
+from atomicbatch.django.drivers import place_of
 from atomicbatch.engine import Replay
 from atomicbatch.exchange import EndpointOptions, OptionNames
 from atomicbatch.guard import Allowed
+from atomicbatch.guard.places import Place
 from atomicbatch.limits import EndpointLimits, Limits
 
 SETTING = "ATOMICBATCH"
@@ -37,7 +39,7 @@ class Options(NamedTuple):
 
     endpoint: OptionNames
     """The arguments of ``AtomicBatch``."""
-    outside: tuple[str | os.PathLike[str], ...]
+    outside: tuple[str | os.PathLike[str] | Place, ...]
     """The argument of ``DriverTransaction``."""
 
 
@@ -118,23 +120,25 @@ def _bounds(kind: type[Any]) -> Callable[[Any], Any]:
     return read
 
 
-def _outside(value: Any) -> tuple[str | os.PathLike[str], ...]:
+def _outside(value: Any) -> tuple[str | os.PathLike[str] | Place, ...]:
     if isinstance(value, str | bytes | os.PathLike) or not isinstance(value, Iterable):
         raise TypeError(f"a list of databases and libraries, not {value!r}")
     names = tuple(_database(one) if one in settings.DATABASES else one for one in value)
     for name in names:
-        if not isinstance(name, str | os.PathLike):
+        if not isinstance(name, str | os.PathLike | Place):
             raise TypeError(f"not the name of a database or a library: {name!r}")
     Allowed(names)  # says what is wrong with an URL
     return names
 
 
-def _database(alias: str) -> str | Path:
+def _database(alias: str) -> str | Path | Place:
     """Write one of the project's databases as ``outside=`` has it."""
     connection = connections[alias]
     given = connection.settings_dict
     if connection.vendor == "sqlite":
         return Path(given["NAME"])
+    if connection.vendor not in ("postgresql", "mysql"):
+        return place_of(connection)
     where = urlencode({"host": given["HOST"], "port": given["PORT"]})
     return f"{connection.vendor}:///{quote(given['NAME'], safe='')}?{where}"
 

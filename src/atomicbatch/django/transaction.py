@@ -16,7 +16,6 @@ from contextlib import (
     nullcontext,
 )
 from contextvars import ContextVar
-from os import PathLike
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -24,7 +23,7 @@ from django.db import connections, transaction
 
 from atomicbatch.errors import BrokenTransactionError, NotBatchableError
 from atomicbatch.model import Batch
-from atomicbatch.transactions.drivers import DriverTransaction
+from atomicbatch.transactions.drivers import DriverTransaction, Outside
 
 _adopted: ContextVar[tuple[Any, ...]] = ContextVar("atomicbatch_adopted", default=())
 
@@ -56,7 +55,7 @@ class DjangoTransaction:
         outside: What batches leave alone, as ``DriverTransaction`` takes it.
     """
 
-    def __init__(self, *, outside: Iterable[str | PathLike[str]] = ()) -> None:
+    def __init__(self, *, outside: Iterable[Outside] = ()) -> None:
         self._drivers = DriverTransaction(outside=outside)
 
     def begin(self, batch: Batch, *, deadline: float) -> Any:
@@ -84,7 +83,7 @@ class DjangoTransaction:
         return self._drivers.wants_alone()
 
     @property
-    def outside(self) -> tuple[str | PathLike[str], ...]:
+    def outside(self) -> tuple[Outside, ...]:
         """What batches leave alone."""
         return self._drivers.outside
 

@@ -97,8 +97,8 @@ class Allowed:
     What batches leave alone, by name.
 
     Args:
-        names: Paths of SQLite files, URLs of databases (host, port and database count), and names
-            of libraries or drivers. Whatever else is among them (engines, say) is skipped.
+        names: Paths of SQLite files, URLs of databases (host, port and database count), names of
+            libraries or drivers, and places. Whatever else is among them (engines, say) is skipped.
 
     Raises:
         TypeError: One name instead of several.
@@ -118,6 +118,8 @@ class Allowed:
         for name in names:
             if isinstance(name, os.PathLike):
                 places.add(of_file(name))
+            elif isinstance(name, Place):
+                places.add(name)
             elif not isinstance(name, str):
                 continue
             elif "://" in name:

@@ -41,6 +41,8 @@ class Driver(NamedTuple):
     """Tells which database a connection leads to, or None where that is not known."""
     readable: Callable[[Any, Any], Any] = _as_it_is
     """Given a connection and SQL, gives it without what the connection knows to be harmless."""
+    allowed_as: str = ""
+    """By which name the operator may allow it; empty: by the library's or the driver's."""
 
 
 class Watch:
@@ -297,11 +299,12 @@ class Watch:
                 f"process, or do it in on_commit()"
             )
             return
+        name = driver.allowed_as or library_of(who, driver)
         self._refuse(
             f"{said(who, connection, driver, verb)}: that connection takes no part in the batch, "
             f"whose rollback could not undo it; use the batch's own connections (those of an "
             f"SQLAlchemy engine, say), do it in on_commit(), or, if it may stay when the batch is "
-            f'rolled back, allow it by name: outside=("{library_of(who, driver)}",)'
+            f'rolled back, allow it by name: outside=("{name}",)'
         )
 
     def _refuse_elsewhere(self, what: str) -> None:

@@ -12,6 +12,7 @@ from atomicbatch import doors, guard
 from atomicbatch.doors.earlier import are_any_unseen, unseen
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.guard.blocks import watched
+from atomicbatch.guard.places import Place
 from atomicbatch.guard.watch import Watch
 from atomicbatch.join.acts import Acts
 from atomicbatch.join.status import Phase
@@ -24,6 +25,7 @@ from atomicbatch.transactions.servers.attempt import DriverAttempt, spawn
 from atomicbatch.transactions.sqlite.memory import Memory
 
 _NAMES = (str, os.PathLike)
+Outside = str | os.PathLike[str] | Place
 D = TypeVar("D", bound=DriverAttempt)
 
 
@@ -63,7 +65,7 @@ class DriverTransaction:
     def __init__(
         self,
         *,
-        outside: Iterable[str | os.PathLike[str]] = (),
+        outside: Iterable[Outside] = (),
         isolation_level: str | None = None,
         max_batches: int | None = None,
     ) -> None:
@@ -75,7 +77,7 @@ class DriverTransaction:
         if not isinstance(outside, _NAMES):
             outside = tuple(outside)
         self._allowed = guard.Allowed(outside)  # says what is wrong with it
-        self._outside: tuple[str | os.PathLike[str], ...] = tuple(outside)
+        self._outside: tuple[Outside, ...] = tuple(outside)
         self._memory = Memory(max_batches)
         doors.install()
 
@@ -126,7 +128,7 @@ class DriverTransaction:
         return loop is not None and self._memory.has_conflicts(loop)
 
     @property
-    def outside(self) -> tuple[str | os.PathLike[str], ...]:
+    def outside(self) -> tuple[Outside, ...]:
         """What batches leave alone."""
         return self._outside
 
@@ -138,7 +140,7 @@ class DriverTransaction:
     def beside_engines(
         self,
         *,
-        outside: Iterable[str | os.PathLike[str]],
+        outside: Iterable[Outside],
         isolation_level: str | None,
         max_batches: int | None,
     ) -> DriverTransaction:
