@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "atomicbatch"
-CORE = {"model", "errors", "limits", "big_bytes"}
+CORE = {"model", "errors", "limits", "big_bytes", "advice"}
 ALLOWED = {
     "model": {"errors"},
     "errors": set[str](),
     "limits": set[str](),
+    "advice": set[str](),
     "big_bytes": set[str](),
     "patches": set[str](),
     # These never meet.

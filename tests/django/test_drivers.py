@@ -17,6 +17,7 @@ from django.urls import path
 
 from atomicbatch.django.drivers import driver_of, has_door, place_of, verb_of
 from tests.django.asking import Project
+from tests.django.patterns.expected import NOT_DJANGOS
 from tests.django.shop.models import Item
 
 ALIAS = "strange"
@@ -116,7 +117,8 @@ def test_what_is_written_is_refused(shop: Project, strange: Strange, name: str) 
     answer = shop.batch("POST /here", f"POST /{name}")
     assert answer.outcome == "rolled-back; failed=2; status=501"
     assert b"takes no part in the batch" in answer.replies[1].body
-    assert b"strange" in answer.replies[1].body
+    assert rb"name it in ATOMICBATCH[\"OUTSIDE\"]: \"strange\"" in answer.replies[1].body
+    assert not NOT_DJANGOS.search(answer.replies[1].body.decode())
     assert (shop.rows(), strange.rows()) == ([], [("old", 0)])
     assert shop.plain(f"POST /{name}").status == 200
     assert strange.rows() != [("old", 0)]

@@ -38,6 +38,23 @@ def test_first_word(sql: str, expected: bool, family: Family) -> None:
     assert statement == Statement(WRITE, is_dml=expected)
 
 
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("ANALYZE SELECT a FROM t", WRITE),
+        ("analyze format=json UPDATE t SET a = 1", WRITE),
+        ("ANALYZE FORMAT = JSON (SELECT 1)", WRITE),
+        ("ANALYZE TABLE t", REFUSED),
+        ("ANALYZE NO_WRITE_TO_BINLOG TABLE t", REFUSED),
+        ("ANALYZE LOCAL TABLE `select`", REFUSED),
+        ("ANALYZE SELECT GET_LOCK('a', 1)", REFUSED),
+    ],
+)
+def test_analyze(sql: str, expected: Kind) -> None:
+    """MariaDB's runs a statement and tells how it was done; that of a table commits."""
+    assert kind(sql, MYSQL) is expected
+
+
 def test_lock() -> None:
     """LOCK TABLE holds a lock on PostgreSQL, and commits on MySQL."""
     assert kind("LOCK TABLE t IN EXCLUSIVE MODE", POSTGRESQL) is HOLD

@@ -121,7 +121,7 @@ class AtomicBatch:
 
     async def _batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request to the endpoint."""
-        begin_batch()
+        begin_batch(self._allowed.advice)
         held = Held(self._holding)
         running = RunningBatch(held.take_threads)
         endpoint = BatchEndpoint(

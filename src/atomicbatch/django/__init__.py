@@ -10,6 +10,7 @@ In reading order::
     transaction.py  what calls work in: the drivers' doors, or the transaction of a test
     hooks.py        the places where Django's own database layer has to know of a batch
     drivers.py      which drivers have doors; what is written by others is refused
+    advice.py       what messages say to do instead: by settings, not by arguments
     checks.py       system checks: what is misconfigured, and what would surprise
     apps.py         for INSTALLED_APPS, so that the checks run with ``manage.py check``
 

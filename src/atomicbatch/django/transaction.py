@@ -21,6 +21,8 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
+from atomicbatch.advice import Advice
+from atomicbatch.django.advice import SETTINGS
 from atomicbatch.errors import BrokenTransactionError, NotBatchableError
 from atomicbatch.model import Batch
 from atomicbatch.transactions.drivers import DriverTransaction, Outside
@@ -56,7 +58,7 @@ class DjangoTransaction:
     """
 
     def __init__(self, *, outside: Iterable[Outside] = ()) -> None:
-        self._drivers = DriverTransaction(outside=outside)
+        self._drivers = DriverTransaction(outside=outside, advice=SETTINGS)
 
     def begin(self, batch: Batch, *, deadline: float) -> Any:
         """
@@ -81,6 +83,11 @@ class DjangoTransaction:
     def wants_alone(self) -> bool:
         """See ``transactions/contract.py``."""
         return self._drivers.wants_alone()
+
+    @property
+    def advice(self) -> Advice:
+        """What to do instead of what is refused."""
+        return self._drivers.advice
 
     @property
     def outside(self) -> tuple[Outside, ...]:

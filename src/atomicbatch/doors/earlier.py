@@ -23,6 +23,7 @@ import sys
 from functools import partial
 from typing import Any
 
+from atomicbatch.advice import ARGUMENTS, Advice
 from atomicbatch.doors import sqlite
 from atomicbatch.doors.psycopg2 import give_door
 from atomicbatch.doors.psycopg2_cursors import give_cursor_door
@@ -40,32 +41,33 @@ belong to other threads, and those of psycopg2's own class.
 """
 
 
-def look_once() -> None:
+def look_once(advice: Advice = ARGUMENTS) -> None:
     """Look for such connections; again does nothing. Takes some ten milliseconds."""
     if "others" not in _looked:
-        look()
+        look(advice)
 
 
-def are_any_unseen() -> bool:
+def are_any_unseen(advice: Advice = ARGUMENTS) -> bool:
     """
     Tell whether anything may be written without being seen; looks again if there was.
 
     Who asks has the doors of drivers only: SQLAlchemy's pools count as well.
     """
     if "pools" not in _looked:
-        look(in_pools=True)
+        look(advice, in_pools=True)
     if unseen:
         unseen.clear()
-        look()
-        look(in_pools=True)
+        look(advice)
+        look(advice, in_pools=True)
     return bool(unseen)
 
 
-def look(*, in_pools: bool = False) -> None:
+def look(advice: Advice = ARGUMENTS, *, in_pools: bool = False) -> None:
     """
     Look for such connections among all objects that the garbage collector knows.
 
     Args:
+        advice: What the log says to do about them.
         in_pools: For those in SQLAlchemy's pools, which have doors of their own; else for all
             others.
     """
@@ -77,10 +79,11 @@ def look(*, in_pools: bool = False) -> None:
     if names:
         unwatched.extend(names)
         logger.warning(
-            "connections that were opened before AtomicBatch was made are not watched; what a "
-            "call of a batch writes on them stays when the batch is rolled back: %s; make "
-            "AtomicBatch before they are opened",
+            "connections that were opened before %s are not watched; what a call of a batch writes "
+            "on them stays when the batch is rolled back: %s; %s",
+            advice.watched_since,
             ", ".join(names),
+            advice.watch_first,
         )
 
 

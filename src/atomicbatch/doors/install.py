@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atomicbatch import patches
+from atomicbatch.advice import ARGUMENTS, Advice
 from atomicbatch.doors import (
     aiomysql,
     aiosqlite,
@@ -52,10 +53,15 @@ def uninstall() -> None:
     patches.undo(WHY)
 
 
-def begin_batch() -> None:
-    """Before a batch: see to what was imported or opened unnoticed."""
+def begin_batch(advice: Advice = ARGUMENTS) -> None:
+    """
+    Before a batch: see to what was imported or opened unnoticed.
+
+    Args:
+        advice: What the log says to do about it.
+    """
     patches.catch_up()
-    look_once()
+    look_once(advice)
 
 
 processes.prepare = install

@@ -22,13 +22,10 @@ from atomicbatch import patches
 from atomicbatch.doors.mysql_sessions import UNLIKE, are_alike, sets_auto, sets_session, text_of
 from atomicbatch.doors.mysqlclient_kind import KIND, MYSQLCLIENT, Origin, flags_of, plain
 from atomicbatch.doors.server_uses import NOT_SENT, Use, use_of
-from atomicbatch.guard.watch import watching
+from atomicbatch.guard.watch import Watch, watching
 
 WHY = "what takes no part in a batch is refused"
-_EARLY = (
-    "a handler uses a connection of MySQLdb that was opened before DriverTransaction was "
-    "imported; import it first"
-)
+_EARLY = "a handler uses a connection of MySQLdb that was opened before {since}; {first}"
 _CHARACTERS = (
     "a handler changes the character set of its connection, which the batch's connections share; "
     "set it before, outside of batches"
@@ -75,7 +72,7 @@ def _querying(found: Callable[..., Any]) -> Callable[..., Any]:
         if watch is not None:
             use = use_of(watch, self, KIND, executes=True)
             if use is not None and self.open:
-                return _query(self, use, query)
+                return _query(self, watch, use, query)
             if use is None:
                 watch.sends(self, MYSQLCLIENT, query)
         self._atomicbatch_sent = True
@@ -84,11 +81,12 @@ def _querying(found: Callable[..., Any]) -> Callable[..., Any]:
     return query
 
 
-def _query(connection: Any, use: Use, query: Any) -> None:
+def _query(connection: Any, watch: Watch, use: Use, query: Any) -> None:
     """Run a statement on the batch's own connection, and show its answer."""
     text = text_of(query, connection.encoding)
     if not hasattr(connection, "_atomicbatch_origin"):
-        use.refuse(_EARLY)
+        advice = watch.allowed.advice
+        use.refuse(_EARLY.format(since=advice.joins_since, first=advice.join_first))
     if (on := sets_auto(text)) is not None:
         connection.autocommit(on)
         show(connection, _nothing())

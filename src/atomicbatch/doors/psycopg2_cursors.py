@@ -43,9 +43,9 @@ _ASYNCHRONOUS = (
     "use an ordinary one"
 )
 _EARLY = (
-    "a handler uses a connection of psycopg2 that was opened before DriverTransaction was "
-    "imported, or by a function of the app's that takes psycopg2's own class (connection_factory); "
-    "import it first, or let psycopg2.connect() open connections"
+    "a handler uses a connection of psycopg2 that was opened before {since}, or by a function of "
+    "the app's that takes psycopg2's own class (connection_factory); {first}, or let "
+    "psycopg2.connect() open connections"
 )
 _ENCODING = (
     "handlers use connections to one database that differ in their client encoding; in a batch "
@@ -257,7 +257,8 @@ def _use_or_ask(cursor: Any, query: Any) -> Use | None:
     elif connection.async_:
         use.refuse(_ASYNCHRONOUS)
     elif not hasattr(connection, "_atomicbatch_mark"):
-        use.refuse(_EARLY)
+        advice = watch.allowed.advice
+        use.refuse(_EARLY.format(since=advice.joins_since, first=advice.join_first))
     return use
 
 

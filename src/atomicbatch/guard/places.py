@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from atomicbatch.advice import ARGUMENTS, Advice
+
 _FAMILIES = {
     "postgres": "postgresql",
     "cockroachdb": "postgresql",
@@ -99,6 +101,7 @@ class Allowed:
     Args:
         names: Paths of SQLite files, URLs of databases (host, port and database count), names of
             libraries or drivers, and places. Whatever else is among them (engines, say) is skipped.
+        advice: What to do instead of what is refused.
 
     Raises:
         TypeError: One name instead of several.
@@ -107,10 +110,10 @@ class Allowed:
 
     @classmethod
     def of(cls, transaction: object) -> Allowed:
-        """Read the attribute ``outside`` of an adapter, if it has one."""
-        return cls(getattr(transaction, "outside", ()))
+        """Read the attributes ``outside`` and ``advice`` of an adapter, where it has them."""
+        return cls(getattr(transaction, "outside", ()), getattr(transaction, "advice", ARGUMENTS))
 
-    def __init__(self, names: Iterable[object] = ()) -> None:
+    def __init__(self, names: Iterable[object] = (), advice: Advice = ARGUMENTS) -> None:
         if isinstance(names, str | bytes | os.PathLike):
             raise TypeError(f"outside= takes a tuple of names: ({os.fspath(names)!r},)")
         libraries: set[str] = set()
@@ -130,6 +133,7 @@ class Allowed:
                 libraries.add(name.lower())
             else:
                 places.add(of_file(name))
+        self.advice = advice
         self.libraries = frozenset(libraries)
         self.places = frozenset(places)
 

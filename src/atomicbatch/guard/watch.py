@@ -123,10 +123,11 @@ class Watch:
         if who is not None:
             # That counts more than any other reason: a conflict would run the batch again.
             escaped = getattr(self.joined, "escaped", BrokenTransactionError)
+            advice = self.allowed.advice
             self.error = escaped(
                 f"{said(who, connection, driver, verb)}: that connection was opened before "
-                f"AtomicBatch was made and takes no part in the batch, so that it may be stored; "
-                f"make AtomicBatch before it is opened, or use the batch's own connections"
+                f"{advice.watched_since} and takes no part in the batch, so that it may be stored; "
+                f"{advice.watch_first}, or {advice.use_own}"
             )
 
     def let_pass(self, connection: Any) -> None:
@@ -299,12 +300,11 @@ class Watch:
                 f"process, or do it in on_commit()"
             )
             return
-        name = driver.allowed_as or library_of(who, driver)
+        advice, name = self.allowed.advice, driver.allowed_as or library_of(who, driver)
         self._refuse(
             f"{said(who, connection, driver, verb)}: that connection takes no part in the batch, "
-            f"whose rollback could not undo it; use the batch's own connections (those of an "
-            f"SQLAlchemy engine, say), do it in on_commit(), or, if it may stay when the batch is "
-            f'rolled back, allow it by name: outside=("{name}",)'
+            f"whose rollback could not undo it; {advice.use_own}, do it in on_commit(), or, if it "
+            f"may stay when the batch is rolled back, {advice.allow.format(name=name)}"
         )
 
     def _refuse_elsewhere(self, what: str) -> None:

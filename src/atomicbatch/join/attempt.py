@@ -225,8 +225,8 @@ class Attempt(Status, Generic[R]):
         """Fail the batch: two databases were changed."""
         self.doom(
             NotBatchableError(
-                "the batch has changed two databases, which cannot be committed as one; "
-                "keep a batch to one of them, or give the other as outside=..."
+                f"the batch has changed two databases, which cannot be committed as one; "
+                f"keep a batch to one of them, or {self.advice.give_other}"
             )
         )
 

@@ -267,7 +267,8 @@ class Checkout:
     def _control(self, statement: Statement) -> Steps[Any]:
         kind = statement.kind
         if kind is Kind.REFUSED:
-            self.refuse(f"a call cannot be part of a batch: {statement.refusal}")
+            why = self.transaction.status.advice.refusal(statement.refusal)
+            self.refuse(f"a call cannot be part of a batch: {why}")
         elif kind in (Kind.COMMIT, Kind.ROLLBACK):
             yield from self._end(commit=kind is Kind.COMMIT)
             if statement.chains:

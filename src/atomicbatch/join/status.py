@@ -15,6 +15,7 @@ from collections.abc import Callable
 from enum import Enum, IntEnum
 from typing import NoReturn
 
+from atomicbatch.advice import ARGUMENTS
 from atomicbatch.errors import (
     BrokenTransactionError,
     NotBatchableError,
@@ -79,6 +80,7 @@ class Status:
         error: Why it cannot be committed, or None.
         has_escaped: Something of it may be stored, although it cannot be committed.
         is_stopped: Time is up, or nobody waits for the batch any more.
+        advice: What to do instead of what is refused.
 
     Args:
         place: Names the app's function that runs now, for messages; empty: nobody knows.
@@ -89,6 +91,7 @@ class Status:
         self.error: TransactionError | None = None
         self.has_escaped = False
         self.is_stopped = False
+        self.advice = ARGUMENTS
         self._place = place
 
     @property

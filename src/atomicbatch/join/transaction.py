@@ -129,7 +129,7 @@ class Transaction:
         if real not in LEVELS or LEVELS.index(wanted) > LEVELS.index(real):
             self.status.refuse(
                 f"a handler asks for {wanted}, but the batch runs at {real or 'another level'}; "
-                f'give the transaction isolation_level="{wanted}"'
+                f"{self.status.advice.set_level.format(level=wanted)}"
             )
 
     # Begin and end -----------------------------------------------------------------------------

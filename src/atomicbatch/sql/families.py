@@ -161,6 +161,10 @@ _COMMITTING_SET = re.compile(
 _TEMPORARY_TABLE = re.compile(
     r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?|DROP\s+)TEMPORARY\s+TABLES?\b", re.IGNORECASE
 )
+_ANALYZED = re.compile(
+    r"ANALYZE\s+(?:FORMAT\s*=\s*\w+\s+)?(?:SELECT|WITH|INSERT|REPLACE|UPDATE|DELETE|\()",
+    re.IGNORECASE,
+)
 # MariaDB manual, "SQL statements that cause an implicit commit".
 _COMMITTING = (
     "ALTER ANALYZE BACKUP CACHE CHANGE CHECK CREATE DROP FLUSH GRANT INSTALL LOAD LOCK OPTIMIZE "
@@ -185,6 +189,11 @@ def _temporary_table(text: Text) -> Statement:
     return _WRITE if _TEMPORARY_TABLE.match(text.bare) else _COMMITS
 
 
+def _analyze(text: Text) -> Statement:
+    # MariaDB runs the statement behind it, and tells how that went. Statistics of a table commit.
+    return _WRITE if _ANALYZED.match(text.bare) else _COMMITS
+
+
 def _load(text: Text) -> Statement:
     return _WRITE if "DATA" in text.words[:2] else _COMMITS
 
@@ -200,6 +209,7 @@ _MYSQL = Grammar(
         "SET": _mysql_set,
         "CREATE": _temporary_table,
         "DROP": _temporary_table,
+        "ANALYZE": _analyze,
         "LOAD": _load,
         "CALL": Statement(Kind.WRITE, calls=True),
         "PREPARE": _mysql_prepare,

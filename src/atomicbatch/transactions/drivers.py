@@ -9,6 +9,7 @@ from copy import copy
 from typing import Protocol, TypeVar
 
 from atomicbatch import doors, guard
+from atomicbatch.advice import ARGUMENTS, Advice
 from atomicbatch.doors.earlier import are_any_unseen, unseen
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.guard.blocks import watched
@@ -57,6 +58,7 @@ class DriverTransaction:
         isolation_level: What the transactions of servers are begun at, such as ``"SERIALIZABLE"``;
             None: what the app's connections have.
         max_batches: How many batches may run at a time; None: 16. Others stand in line.
+        advice: What to do instead of what is refused, as whoever has made this does it.
 
     Raises:
         ValueError: There is no such isolation level, or no batch could run.
@@ -68,6 +70,7 @@ class DriverTransaction:
         outside: Iterable[Outside] = (),
         isolation_level: str | None = None,
         max_batches: int | None = None,
+        advice: Advice = ARGUMENTS,
     ) -> None:
         if max_batches is not None and max_batches < 1:
             raise ValueError("max_batches is at least 1")
@@ -76,7 +79,7 @@ class DriverTransaction:
             raise ValueError(f"isolation_level is one of {', '.join(LEVELS)}")
         if not isinstance(outside, _NAMES):
             outside = tuple(outside)
-        self._allowed = guard.Allowed(outside)  # says what is wrong with it
+        self._allowed = guard.Allowed(outside, advice)  # says what is wrong with it
         self._outside: tuple[Outside, ...] = tuple(outside)
         self._memory = Memory(max_batches)
         doors.install()
@@ -103,19 +106,19 @@ class DriverTransaction:
         self.check_connections()
         return Joining(self.attempt(batch, deadline, DriverAttempt), self._allowed)
 
-    @staticmethod
-    def check_connections() -> None:
+    def check_connections(self) -> None:
         """
         See whether there are connections on which anything may be written unseen.
 
         Raises:
             NotBatchableError: There are.
         """
-        if are_any_unseen():
+        advice = self.advice
+        if are_any_unseen(advice):
             where = ", in another thread" if unseen[0] == "sqlite3" else ""
             raise NotBatchableError(
-                f"a connection of {unseen[0]} was opened before DriverTransaction was imported"
-                f"{where}, so that what a call writes on it would stay; import it first"
+                f"a connection of {unseen[0]} was opened before {advice.joins_since}{where}, "
+                f"so that what a call writes on it would stay; {advice.join_first}"
             )
 
     def attempt(self, batch: Batch, deadline: float, make: type[D]) -> D:
@@ -131,6 +134,11 @@ class DriverTransaction:
     def outside(self) -> tuple[Outside, ...]:
         """What batches leave alone."""
         return self._outside
+
+    @property
+    def advice(self) -> Advice:
+        """What to do instead of what is refused."""
+        return self._allowed.advice
 
     @property
     def isolation_level(self) -> str | None:
@@ -158,7 +166,9 @@ class DriverTransaction:
                 f"give both the same, or one of them none"
             )
         twin = DriverTransaction(
-            outside=(*self._outside, *outside), isolation_level=told or self._level
+            outside=(*self._outside, *outside),
+            isolation_level=told or self._level,
+            advice=self.advice,
         )
         twin._memory = Memory(max_batches)
         return twin
@@ -166,7 +176,7 @@ class DriverTransaction:
     def rehearsal(self) -> DriverTransaction:
         """Make one that leaves nothing alone, for batches of which nothing may be stored."""
         twin = copy(self)
-        twin._outside, twin._allowed = (), guard.Allowed()
+        twin._outside, twin._allowed = (), guard.Allowed((), self.advice)
         return twin
 
 

@@ -84,7 +84,7 @@ class AtomicBatch:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("PATH_INFO") != self._path:
             return self._app(environ, start_response)
-        begin_batch()
+        begin_batch(self._allowed.advice)
         held = Held(self._holding)
         running = RunningBatch(held.take_threads)
 

@@ -116,7 +116,7 @@ def prepare(order: Order) -> list[Store]:
     from tests.django.patterns.models import STORED
     from tests.django.patterns.stores import Store
 
-    for alias in connections:
+    for alias in order.databases:
         with connections[alias].schema_editor() as editor:
             for model in (*STORED, Session):
                 editor.create_model(model)

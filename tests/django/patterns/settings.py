@@ -170,7 +170,11 @@ def configure(order: Order) -> None:
             }
         },
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
-        DATABASES={alias: database(driver, to) for alias, to in order.databases.items()},
+        DATABASES={
+            **{alias: database(driver, to) for alias, to in order.databases.items()},
+            "replica": database(driver, order.databases["default"]),
+        },
+        DATABASE_ROUTERS=["tests.django.patterns.views.Router"],
         # DEBUG's pages take a tenth of a second each.
         DEFAULT_EXCEPTION_REPORTER="tests.django.patterns.settings.NoReport",
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",

@@ -7,10 +7,13 @@ What each answers tells how it saw the database. Another connection tells what i
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -18,6 +21,7 @@ from typing import Any, NamedTuple
 from asgiref.sync import sync_to_async
 from django.contrib.auth import authenticate, login
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.cached_db import SessionStore as CachedSession
 from django.core.cache import cache
 from django.db import (
     IntegrityError,
@@ -60,6 +64,32 @@ def pattern(does: str) -> Callable[[View], View]:
         return view
 
     return register
+
+
+_from_replica: ContextVar[bool] = ContextVar("from_replica", default=False)
+
+
+@contextmanager
+def reading_from_replica() -> Iterator[None]:
+    """Let the router send what reads to the other alias."""
+    token = _from_replica.set(True)
+    try:
+        yield
+    finally:
+        _from_replica.reset(token)
+
+
+class Router:
+    """Reads from a replica, in some patterns."""
+
+    def db_for_read(self, model: Any, **_: Any) -> str | None:
+        return "replica" if _from_replica.get() else None
+
+    def db_for_write(self, model: Any, **_: Any) -> str | None:
+        return "default" if _from_replica.get() else None
+
+    def allow_relation(self, one: Any, other: Any, **_: Any) -> bool | None:
+        return True if _from_replica.get() else None
 
 
 def sync_only(get_response: View) -> View:
@@ -307,6 +337,25 @@ def two_databases_one_rolls_back(_: Any) -> HttpResponse:
     return reply(n=Item.objects.using("other").count())
 
 
+@pattern("a second alias of the same database, which is read")
+def second_alias(_: Any) -> HttpResponse:
+    Item.objects.create(name="x")
+    return reply(found=Item.objects.using("replica").count(), n=items())
+
+
+@pattern("a router that reads from a replica")
+def routed(_: Any) -> HttpResponse:
+    with reading_from_replica():
+        item = Item.objects.get(name="seed")
+        item.n += 4
+        item.save()
+        Line.objects.create(item=item)
+        Item.objects.update_or_create(name="x", defaults={"n": 1})
+        read = Item.objects.get(name="seed")
+        found = read._state.db
+    return reply(found=found, written=item._state.db, n=items())
+
+
 # Errors that are caught ------------------------------------------------------------------------
 
 
@@ -473,6 +522,20 @@ def locks_outside(_: Any) -> HttpResponse:
     return reply(n=len(Item.objects.select_for_update()))
 
 
+@pattern("`select_for_update()` with `nowait`, `skip_locked`, `of`, `no_key`")
+def locks_in_other_ways(_: Any) -> HttpResponse:
+    with transaction.atomic():
+        item = Item.objects.select_for_update(nowait=True).get(name="seed")
+        item.n += 1
+        item.save()
+        found = len(Item.objects.select_for_update(skip_locked=True))
+        if connection.features.has_select_for_update_of:
+            found += len(Item.objects.select_for_update(of=("self",)))
+        if connection.features.has_select_for_no_key_update:
+            found += len(Item.objects.select_for_update(no_key=True))
+    return reply(found=found, n=items())
+
+
 @pattern("`get_or_create()`, `update_or_create()`")
 def gets_or_creates(_: Any) -> HttpResponse:
     _, made = Item.objects.get_or_create(name="x")
@@ -497,6 +560,27 @@ def bulk_more(_: Any) -> HttpResponse:
         item.n = 3
     Item.objects.bulk_update(found, ["n"])
     return reply(n=sorted(item.n for item in Item.objects.in_bulk().values()), all=items())
+
+
+@pattern("`bulk_create(update_conflicts=True)`")
+def upserts(_: Any) -> HttpResponse:
+    told = {} if connection.vendor == "mysql" else {"unique_fields": ["name"]}
+    Item.objects.bulk_create(
+        [Item(name="seed", n=5), Item(name="x", n=6)],
+        update_conflicts=True,
+        update_fields=["n"],
+        **told,
+    )
+    return reply(rows=list(Item.objects.order_by("name").values_list("name", "n")))
+
+
+@pattern("`explain()`")
+def explains(_: Any) -> HttpResponse:
+    Item.objects.create(name="x")
+    said = [Item.objects.filter(n=0).explain()]
+    if connection.features.supports_explain_analyze:
+        said.append(Item.objects.filter(n=0).explain(analyze=True))
+    return reply(said=[text != "" for text in said], n=items())
 
 
 @pattern("`delete()` with `CASCADE`")
@@ -590,6 +674,18 @@ def sessions(request: Any) -> HttpResponse:
     return reply(k=request.session["k"])
 
 
+@pattern("sessions in `cached_db`, with the cache in the database")
+def cached_sessions(_: Any) -> HttpResponse:
+    session = CachedSession()
+    session["k"] = 1
+    session.save()
+    again = CachedSession(session.session_key)
+    again["k"] += 1
+    again.save()
+    Item.objects.create(name="x")
+    return reply(k=CachedSession(session.session_key)["k"])
+
+
 @pattern("`create_user()`, `authenticate()`, `login()`")
 def logs_in(request: Any) -> HttpResponse:
     User.objects.create_user("ada", password="secret")
@@ -673,6 +769,71 @@ def raw_savepoint(_: Any) -> HttpResponse:
     return reply(n=items())
 
 
+@pattern("`SET` of a setting, for the session and for a transaction")
+def settings(_: Any) -> HttpResponse:
+    read = {
+        "postgresql": "SELECT current_setting('lock_timeout'), current_setting('work_mem')",
+        "mysql": "SELECT @@group_concat_max_len, @@sql_select_limit",
+        "sqlite": "PRAGMA cache_size",
+    }[connection.vendor]
+    setting = {
+        "postgresql": ("SET lock_timeout = '7s'", "SET LOCAL work_mem = '5MB'"),
+        "mysql": ("SET SESSION group_concat_max_len = 7000", "SET sql_select_limit = 70"),
+        "sqlite": ("PRAGMA cache_size = -3000", "SELECT 1"),
+    }[connection.vendor]
+    back = {
+        "postgresql": "RESET lock_timeout",
+        "mysql": "SET group_concat_max_len = DEFAULT, sql_select_limit = DEFAULT",
+        "sqlite": "PRAGMA cache_size = -2000",
+    }[connection.vendor]
+    said = []
+    with connection.cursor() as cursor:
+        with transaction.atomic():
+            for text in setting:
+                cursor.execute(text)
+            cursor.execute(read)
+            said.append(cursor.fetchone())
+            Item.objects.create(name="x")
+        cursor.execute(read)
+        said.append(cursor.fetchone())
+        # A pool gives the connection to others.
+        cursor.execute(back)
+    return reply(said=said)
+
+
+@pattern("`SET TRANSACTION ISOLATION LEVEL SERIALIZABLE`")
+def stricter(_: Any) -> HttpResponse:
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            run_raw("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        Item.objects.create(name="x")
+    if connection.vendor == "mysql":
+        run_raw("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+    return reply(n=items())
+
+
+@pattern("`SET autocommit` by hand")
+def raw_autocommit(_: Any) -> HttpResponse:
+    if connection.vendor == "mysql":
+        run_raw("SET autocommit = 0", "SET autocommit = 1")
+    Item.objects.create(name="x")
+    return reply(n=items())
+
+
+@pattern("`COPY` by the driver's cursor")
+def copies(_: Any) -> HttpResponse:
+    if connection.vendor != "postgresql":
+        return reply(n=items())
+    rows, into = "x\t0\t2026-01-01\n", "COPY patterns_item (name, n, at) FROM STDIN"
+    with transaction.atomic(), connection.cursor() as cursor:
+        if hasattr(cursor.cursor, "copy_expert"):
+            cursor.copy_expert(into, io.StringIO(rows))
+        else:
+            with cursor.copy(into) as copy:
+                copy.write(rows)
+    return reply(n=items())
+
+
 @pattern("a temporary table")
 def temporary_table(_: Any) -> HttpResponse:
     run_raw("CREATE TEMPORARY TABLE scratch (n INTEGER)", "INSERT INTO scratch VALUES (1)")
@@ -704,6 +865,15 @@ def drivers_cursor(_: Any) -> HttpResponse:
         cursor.execute("UPDATE patterns_item SET n = 9 WHERE name = 'seed'")
         cursor.close()
     return reply(before=before, n=Item.objects.get(name="seed").n)
+
+
+@pattern("the driver's own `commit()` and `rollback()`, of Django's connection")
+def drivers_commit(_: Any) -> HttpResponse:
+    Item.objects.create(name="x")
+    connection.connection.commit()
+    Item.objects.create(name="y")
+    connection.connection.rollback()
+    return reply(n=items())
 
 
 @pattern("a second connection of the handler's own to the same database")
@@ -821,6 +991,15 @@ def after_undone(_: Any) -> HttpResponse:
             pass
         transaction.on_commit(lambda: ran.append("kept"))
     return reply()
+
+
+@pattern("`connection.run_on_commit`, read inside of `atomic()` and after it")
+def after_is_read(_: Any) -> HttpResponse:
+    with transaction.atomic():
+        Item.objects.create(name="x")
+        transaction.on_commit(lambda: ran.append("x"))
+        inside = len(connection.run_on_commit)
+    return reply(inside=inside, after=len(connection.run_on_commit))
 
 
 @pattern("`on_commit()` after `set_autocommit(False)`")
@@ -974,6 +1153,17 @@ async def async_gather(_: Any) -> HttpResponse:
 async def async_for(_: Any) -> HttpResponse:
     await Item.objects.acreate(name="x")
     return reply(names=[item.name async for item in Item.objects.order_by("id")])
+
+
+@pattern("`asave()`, `aget_or_create()`, `abulk_create()`, `adelete()`, `aiterator()`")
+async def async_others(_: Any) -> HttpResponse:
+    item, made = await Item.objects.aget_or_create(name="x")
+    item.n = 3
+    await item.asave()
+    await Item.objects.abulk_create([Item(name=f"b{i}") for i in range(5)])
+    deleted, _ = await (await Item.objects.aget(name="b4")).adelete()
+    names = [one.name async for one in Item.objects.order_by("name").aiterator(chunk_size=2)]
+    return reply(made=made, deleted=deleted, names=names)
 
 
 @pattern("`atomic()` in `sync_to_async()`")

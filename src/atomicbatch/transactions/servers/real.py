@@ -29,10 +29,6 @@ logger = logging.getLogger("atomicbatch")
 _SECOND_SECONDS = 2.0
 # How long a statement may go on after it was interrupted, when everything is rolled back.
 SEVER_SECONDS = 0.5
-_BESIDE = (
-    "is open in this batch by {one} already, and {other} would wait for its locks for ever: use "
-    "one driver for one database, or give the other as outside=..."
-)
 
 
 class Host(Attempt[Any], ABC):
@@ -99,7 +95,9 @@ class ServerReal(ABC):
                     for each in (self.kind, kind)
                 )
             self._attempt.refuse(
-                f"the database {self.introduction.key[-1]} {_BESIDE.format(one=one, other=other)}"
+                f"the database {self.introduction.key[-1]} is open in this batch by {one} already, "
+                f"and {other} would wait for its locks for ever: use one driver for one database, "
+                f"or {self._attempt.advice.give_other}"
             )
 
     def check_alike(self, introduction: Introduction) -> None:

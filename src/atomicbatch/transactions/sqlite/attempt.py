@@ -60,6 +60,7 @@ class SQLiteAttempt(Host):
     def __init__(self, memory: Memory, allowed: Allowed, batch: Batch, deadline: float) -> None:
         super().__init__(threading.Lock(), lambda: caller().place)
         self.deadline = deadline
+        self.advice = allowed.advice
         self._memory = memory
         self._allowed = allowed
         self._loop = asyncio._get_running_loop()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
+from atomicbatch.advice import ARGUMENTS, Advice
 from atomicbatch.doors.sqlite_origins import Origin
 from atomicbatch.transactions.sqlite.built_in import can_be_put_back, is_built_in, put_back
 from atomicbatch.transactions.sqlite.pragmas import FIXED, LIKE, SWITCHED, State
@@ -25,9 +26,13 @@ class Likeness:
     Args:
         connection: The batch's own.
         state: Its pragmas.
+        advice: What to do instead of what is refused.
     """
 
-    def __init__(self, connection: sqlite3.Connection, state: State) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, state: State, advice: Advice = ARGUMENTS
+    ) -> None:
+        self._advice = advice
         self._connection = connection
         self._state = state
         self._made: Made = {}
@@ -45,7 +50,7 @@ class Likeness:
             if state[name] != self._state[name]:
                 return (
                     f"handlers use connections that differ in PRAGMA {name}, which SQLite ignores "
-                    f"inside a transaction; set it alike on all, when they are opened"
+                    f"inside a transaction; {self._advice.set_foreign_keys}"
                 )
         if not self._replay(origin):
             return "a connection's extension could not be loaded again"

@@ -169,7 +169,7 @@ class Real:
         transaction.connection.state = self.link
         if adopted is None:
             self._set_up(state)
-        self.likeness = Likeness(self.connection, dict(state))
+        self.likeness = Likeness(self.connection, dict(state), self._attempt.advice)
         attempt.check()
         run(transaction.begin(), self.link)
         transaction.mark_open()
