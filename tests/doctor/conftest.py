@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -57,27 +56,37 @@ def by_operation(examination: Examination) -> dict[str, tuple[Verdict, list[str]
     }
 
 
-@pytest.fixture
-def write_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Write a module into the current folder; gives its name, which no other test uses."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+def writer(folder: Path, patch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Make what writes a module into a folder, which becomes the current one."""
+    patch.chdir(folder)
+    patch.setattr(sys, "path", [entry for entry in sys.path if entry])
 
     def write(source: str) -> str:
         name = f"clinic_{next(_numbers)}"
-        (tmp_path / f"{name}.py").write_text(source)
+        (folder / f"{name}.py").write_text(source)
         return name
 
     return write
 
 
 @pytest.fixture
-def clinic(tmp_path: Path, write_app: Callable[[str], str]) -> Clinic:
+def write_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Write a module into the current folder; gives its name, which no other test uses."""
+    return writer(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clinic:
+    return make_clinic(tmp_path, monkeypatch)
+
+
+def make_clinic(folder: Path, patch: pytest.MonkeyPatch) -> Clinic:
+    """Make the clinic in a folder, which becomes the current one."""
     for name in ("one", "two"):
-        with closing(sqlite3.connect(tmp_path / f"{name}.sqlite")) as connection:
+        with closing(sqlite3.connect(folder / f"{name}.sqlite")) as connection:
             connection.executescript(
                 "PRAGMA journal_mode=WAL; CREATE TABLE item (name TEXT);"
                 "INSERT INTO item VALUES ('before')"
             )
-    source = shutil.copy(Path(__file__).with_name("clinic.py"), tmp_path)
-    return Clinic(tmp_path, write_app(Path(source).read_text()))
+    source = Path(__file__).with_name("clinic.py").read_text()
+    return Clinic(folder, writer(folder, patch)(source))

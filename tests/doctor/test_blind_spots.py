@@ -21,6 +21,8 @@ import sqlalchemy as sa
 from psycopg2 import connect
 from sqlalchemy.ext.asyncio import create_async_engine
 from fastapi import FastAPI
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 
 URL = {url!r}
 INSERT = "INSERT INTO item VALUES ('x')"
@@ -68,14 +70,23 @@ def by_psycopg2():
 @app.post("/asyncpg")
 async def by_asyncpg():
     connection = await asyncpg.connect(URL)
-    await connection.execute(INSERT)
+    try:
+        await connection.execute(INSERT)
+    finally:
+        await connection.close()
+
+engines_only = AtomicBatch(app, transaction=SQLAlchemyTransaction())
 """
 
 
 def test_drivers_on_postgresql(
     postgresql_url: str, write_app: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """Each driver by itself is unsafe, each below an engine is safe, and nothing is stored."""
+    """
+    Each is safe, by itself and below an engine, and nothing is stored.
+
+    If the app's own batches are for engines alone, the guard refuses what a driver writes.
+    """
     with psycopg.connect(postgresql_url, autocommit=True) as other:
         other.execute("CREATE TABLE item (name text)")
         name = write_app(_APP.format(url=postgresql_url))
@@ -84,15 +95,16 @@ def test_drivers_on_postgresql(
         paths += ["psycopg", "psycopg-async", "psycopg2", "asyncpg"]
         calls.write_text("\n###\n".join(f"POST /{path}" for path in paths))
         found = by_operation(examine(f"{name}:app", http_file=calls))
+        assert found == {f"POST /{path}": (Verdict.SAFE, []) for path in paths}
+        found = by_operation(examine(f"{name}:engines_only", http_file=calls))
         for path in paths[:4]:
             assert found[f"POST /{path}"] == (Verdict.SAFE, []), path
-        for path in paths[4:7]:
+        for path in paths[4:]:
             verdict, (reason,) = found[f"POST /{path}"]
             driver = path.removesuffix("-async")
             assert verdict is Verdict.UNSAFE
-            assert reason.startswith(f"uses a database by {driver} directly (refused here)")
-        verdict, (reason,) = found["POST /asyncpg"]
-        assert (verdict, reason.startswith("talks to ")) == (Verdict.UNSAFE, True)
+            assert reason.startswith("a handler writes (INSERT) to ")
+            assert f" by {driver}, at " in reason
         assert other.execute("SELECT * FROM item").fetchall() == []
 
 
@@ -153,15 +165,36 @@ async def engine_again():
 
 
 def test_aiosqlite(write_app: Callable[[str], str]) -> None:
-    """A connection that was open before is seen in its own thread; an engine's is the batch's."""
+    """A connection that was open before takes part, in its own thread, as an engine's does."""
     name = write_app(_AIOSQLITE)
     found = by_operation(examine(f"{name}:app"))
-    assert found["POST /engine"] == found["POST /engine-again"] == (Verdict.SAFE, [])
-    for operation in ("POST /both", "GET /read", "GET /again"):
-        verdict, (reason,) = found[operation]
-        assert verdict is Verdict.UNSAFE
-        assert reason.startswith("uses SQLite's two.sqlite directly (refused here)")
+    for operation in ("POST /engine", "POST /engine-again", "GET /read", "GET /again"):
+        assert found[operation] == (Verdict.SAFE, []), operation
+    verdict, (reason, _) = found["POST /both"]
+    assert (verdict, reason.partition(",")[0]) == (Verdict.UNSAFE, "it changes 2 databases")
     assert sys.modules[name].app.state.found == []
+
+
+def test_aiosqlite_beside_engines(write_app: Callable[[str], str]) -> None:
+    """If the app's own batches are for engines alone, writes are refused and reads are told."""
+    name = write_app(_AIOSQLITE + _ENGINES_ONLY)
+    found = by_operation(examine(f"{name}:engines_only"))
+    assert found["POST /engine"] == (Verdict.SAFE, [])
+    verdict, (reason, *_) = found["POST /both"]
+    assert verdict is Verdict.UNSAFE
+    assert reason.startswith("a handler writes (INSERT) to two.sqlite by aiosqlite")
+    verdict, (reason,) = found["GET /read"]
+    assert verdict is Verdict.WARNING
+    assert reason.startswith("reads from two.sqlite by aiosqlite by a connection that takes no")
+    assert sys.modules[name].app.state.found == []
+
+
+_ENGINES_ONLY = """
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
+
+engines_only = AtomicBatch(app, transaction=SQLAlchemyTransaction())
+"""
 
 
 _THREADS = """

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from atomicbatch.doctor import Verdict
-from tests.cli.running import run
-from tests.doctor.conftest import Clinic
+from tests.doctor.conftest import Clinic, make_clinic
 
 pytestmark = pytest.mark.slow
 SAFE, WARNING, UNSAFE = Verdict.SAFE, Verdict.WARNING, Verdict.UNSAFE
@@ -19,7 +21,7 @@ NOT_JUDGED = Verdict.NOT_JUDGED
 Found = dict[str, tuple[Verdict, list[str]]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def listener() -> Iterator[socket.socket]:
     """A service on loopback that handlers might talk to."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
@@ -27,26 +29,35 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port(listener: socket.socket) -> str:
     return str(listener.getsockname()[1])
 
 
-@pytest.fixture
-def found(clinic: Clinic, port: str) -> Found:
-    """What there is to say about the clinic; both databases are as before."""
-    found = clinic.examine(headers={"Port": port})
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory: pytest.TempPathFactory, port: str) -> tuple[Clinic, Found]:
+    """The clinic, and what there is to say about it; both databases are as before."""
+    with pytest.MonkeyPatch.context() as patch:
+        clinic = make_clinic(tmp_path_factory.mktemp("clinic"), patch)
+        found = clinic.examine(headers={"Port": port})
     assert clinic.stored() == ["before", "before"]
-    return found
+    return clinic, found
 
 
-def test_every_handler_has_its_verdict(found: Found, clinic: Clinic) -> None:
+@pytest.fixture
+def found(examined: tuple[Clinic, Found]) -> Found:
+    """What there is to say about the clinic."""
+    return examined[1]
+
+
+def test_every_handler_has_its_verdict(examined: tuple[Clinic, Found]) -> None:
     """All of it at a glance; the app was started up and shut down."""
+    clinic, found = examined
     assert {operation: verdict.value for operation, (verdict, _) in found.items()} == {
         "GET /items": "safe",
         "POST /items": "safe",
         "PUT /items/{name}": "safe",
-        "POST /raw": "unsafe",
+        "POST /raw": "safe",
         "POST /direct": "unsafe",
         "GET /both": "safe",
         "POST /both": "unsafe",
@@ -63,8 +74,8 @@ def test_every_handler_has_its_verdict(found: Found, clinic: Clinic) -> None:
         "POST /driver": "safe",
         "POST /ends": "safe",
         "POST /restarts": "unsafe",
-        "GET /opened": "unsafe",
-        "POST /opened": "unsafe",
+        "GET /opened": "safe",
+        "POST /opened": "safe",
         "POST /leaves": "warning",
         "POST /unfinished": "warning",
         "POST /thread": "warning",
@@ -79,16 +90,18 @@ def test_what_is_safe_needs_no_reason(found: Found) -> None:
 
 
 def test_sqlite_without_an_engine(found: Found) -> None:
-    """Opened by the handler, or open before; to read is bad enough, as it sees no batch."""
-    for operation in ("POST /raw", "POST /direct", "POST /opened", "GET /opened"):
-        (reason,) = found[operation][1]
-        assert reason.startswith("uses SQLite's one.sqlite directly (refused here)")
+    """It takes part, opened by the handler or before; but not past sqlite3.connect()."""
+    for operation in ("POST /raw", "POST /opened", "GET /opened"):
+        assert found[operation] == (SAFE, [])
+    verdict, (reason,) = found["POST /direct"]
+    assert verdict is UNSAFE
+    assert reason.startswith("uses SQLite's one.sqlite by a connection that takes no part in ")
 
 
 def test_two_engines(found: Found) -> None:
     """Both are named; to change both is unsafe, to read both is not."""
     both = "sqlite:///one.sqlite, sqlite:///two.sqlite"
-    note = f"note: uses 2 engines: {both}"
+    note = f"note: uses 2 databases: {both}"
     assert found["GET /both"] == (SAFE, [note])
     reasons = [f"it changes 2 databases, which cannot be committed as one: {both}", note]
     assert found["POST /both"] == (UNSAFE, reasons)
@@ -117,8 +130,9 @@ def test_talking_to_those_that_are_allowed(
     listener.accept()[0].close()
 
 
-def test_a_program_is_not_started(found: Found, clinic: Clinic) -> None:
+def test_a_program_is_not_started(examined: tuple[Clinic, Found]) -> None:
     """A program could do anything."""
+    clinic, found = examined
     assert found["POST /program"][1][0].startswith("starts the program ")
     assert not (clinic.folder / "program").exists()
 
@@ -146,8 +160,9 @@ def test_signing_in_by_a_header(clinic: Clinic) -> None:
     assert clinic.stored() == ["before", "before"]
 
 
-def test_background_tasks_do_not_run(found: Found, clinic: Clinic) -> None:
+def test_background_tasks_do_not_run(examined: tuple[Clinic, Found]) -> None:
     """They are for after COMMIT, which never comes."""
+    clinic, found = examined
     assert found["POST /later"] == (SAFE, [])
     assert not (clinic.folder / "later").exists()
 
@@ -160,24 +175,27 @@ def test_a_change_that_nobody_sees(found: Found) -> None:
     )
 
 
-def test_a_file_is_not_written(found: Found, clinic: Clinic) -> None:
+def test_a_file_is_not_written(examined: tuple[Clinic, Found]) -> None:
     """It would stay; tests/doctor/test_files.py has the other changes of files."""
+    clinic, found = examined
     (file,) = found["POST /file"][1]
     assert file == "writes written (refused here, see --allow); a rollback does not undo that"
     assert not (clinic.folder / "written").exists()
 
 
-def test_ending_the_transaction_by_the_driver(found: Found, clinic: Clinic) -> None:
+def test_ending_the_transaction_by_the_driver(examined: tuple[Clinic, Found]) -> None:
     """A driver's own COMMIT is as virtual as the session's; what cannot be is refused."""
+    clinic, found = examined
     assert found["POST /ends"] == (SAFE, [])
     verdict, (reason,) = found["POST /restarts"]
     assert verdict is UNSAFE
-    assert reason.startswith("a handler uses backup of the driver's connection")
+    assert reason.startswith("a handler uses backup() over a database of the batch")
     assert clinic.stored() == ["before", "before"]
 
 
-def test_what_a_call_leaves_running(found: Found, clinic: Clinic) -> None:
-    """A task is cancelled; a thread gets no connection any more."""
+def test_what_a_call_leaves_running(examined: tuple[Clinic, Found]) -> None:
+    """A task is cancelled; a thread can store nothing any more."""
+    clinic, found = examined
     (reason,) = found["POST /leaves"][1]
     assert reason.startswith("leaves a task running (leaves.<locals>.late)")
     (reason,) = found["POST /unfinished"][1]
@@ -185,22 +203,39 @@ def test_what_a_call_leaves_running(found: Found, clinic: Clinic) -> None:
     (reason,) = found["POST /thread"][1]
     assert reason.startswith("leaves a thread running (thread.<locals>.late)")
     assert clinic.module.cancelled == [True, True]
-    assert clinic.module.refusals == ["what a call has left running still uses the database"]
+    (refusal,) = clinic.module.refusals
+    assert refusal.startswith("the batch of this call was rolled back, and what it has left runn")
 
 
 def test_an_app_that_has_batches_already(clinic: Clinic) -> None:
     """Its transaction is used; what it leaves outside is rolled back here all the same."""
     found = clinic.examine("inside")
+    (reason,) = found["POST /restarts"][1]
+    assert reason.startswith("a handler uses backup of the driver's connection")
+    assert clinic.module.refusals == ["what a call has left running still uses the database"]
     assert found["POST /both"] == (
         SAFE,
         [
-            "note: uses 2 engines: sqlite:///one.sqlite, sqlite:///two.sqlite",
+            "note: uses 2 databases: sqlite:///one.sqlite, sqlite:///two.sqlite",
             (
                 "note: sqlite:///two.sqlite is outside of batches; "
                 "what is done there is not rolled back"
             ),
         ],
     )
+    assert clinic.stored() == ["before", "before"]
+
+
+def test_sqlite_beside_engines(clinic: Clinic) -> None:
+    """Where the app's batches are for engines alone: a write is refused, and a read is told."""
+    calls = clinic.http("POST /raw", "POST /opened", "GET /opened")
+    found = clinic.examine("inside", http_file=calls)
+    verdict, (reason,) = found.pop("GET /opened")
+    assert verdict is WARNING
+    assert reason.startswith("reads from one.sqlite by sqlite3 by a connection that takes no part")
+    for verdict, (reason, *_) in found.values():
+        assert verdict is UNSAFE
+        assert reason.startswith("a handler writes (INSERT) to one.sqlite by sqlite3, at ")
     assert clinic.stored() == ["before", "before"]
 
 
@@ -219,15 +254,45 @@ def test_other_threads_do_not_count(clinic: Clinic) -> None:
     assert clinic.module.counted == ["opened"]
 
 
+NOTES = """
+import sqlite3
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.transactions import DriverTransaction
+
+async def notes(scope, receive, send):
+    assert scope["type"] == "http"
+    with sqlite3.connect("notes.sqlite") as connection:
+        connection.execute("INSERT INTO note VALUES ('x')")
+        print(connection.execute("SELECT count(*) FROM note").fetchone()[0], "seen")
+    connection.close()
+    await send({"type": "http.response.start", "status": 201})
+    await send({"type": "http.response.body", "body": b""})
+
+app = AtomicBatch(notes, transaction=DriverTransaction())
+"""
+# An environment without SQLAlchemy.
+WITHOUT = """
+import sys
+sys.modules["sqlalchemy"] = None
+from atomicbatch.cli.commands import cli
+cli()
+"""
+
+
 def test_an_app_with_drivers_own_connections(tmp_path: Path) -> None:
-    """Its handlers use sqlite3 directly, as they may: it is not examined, rather than unsafe."""
-    (tmp_path / "notes.py").write_text(
-        "from atomicbatch.asgi import AtomicBatch\n"
-        "from atomicbatch.transactions import DriverTransaction\n"
-        "async def notes(scope, receive, send): raise AssertionError('started')\n"
-        "app = AtomicBatch(notes, transaction=DriverTransaction())\n"
-    )
-    (tmp_path / "calls.http").write_text("GET /notes\n")
-    # As a process, since the import changes sqlite3.
-    status, _, told = run("doctor", "notes:app", "--http", "calls.http", folder=tmp_path)
-    assert (status, "the app's batches use DriverTransaction" in told) == (2, True)
+    """Its handlers use sqlite3 directly, as they may; SQLAlchemy need not be installed."""
+    (tmp_path / "notes.py").write_text(NOTES)
+    (tmp_path / "calls.http").write_text("POST /notes\n")
+    with closing(sqlite3.connect(tmp_path / "notes.sqlite")) as connection:
+        connection.execute("CREATE TABLE note (text)")
+        told = subprocess.run(
+            [sys.executable, "-c", WITHOUT, "doctor", "notes:app", "--http", "calls.http"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (told.stderr, told.returncode) == ("", 0)
+        assert told.stdout.splitlines()[:2] == ["1 seen", "safe        POST /notes"]
+        assert connection.execute("SELECT * FROM note").fetchall() == []

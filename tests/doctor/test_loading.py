@@ -16,12 +16,13 @@ from atomicbatch.doctor.loading import DoctorError, load_app, running
 @pytest.mark.parametrize(
     ("source", "attribute", "told"),
     [
-        ("app = 1", "app", "is not an ASGI app, but of type 'int'"),
+        ("app = 1", "app", "is not an ASGI app or a WSGI app, but of type 'int'"),
+        ("def make(): raise KeyError('x')", "make()", "has failed: KeyError: 'x'"),
+        ("", "make()", "has no 'make'"),
         ("", "app", "has no 'app'"),
         ("class made: pass", "made.app", "has no 'made.app'"),
         ("import nowhere_at_all", "app", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("1 / 0", "app", "cannot be imported: ZeroDivisionError: division by zero"),
-        ("def app(environ, start_response): ...", "app", "is a WSGI app"),
         ("raise SystemExit('no')", "app", "cannot be imported: SystemExit: no"),
     ],
 )
@@ -48,6 +49,12 @@ def test_a_module_that_is_not_there(name: str) -> None:
     """It, or what it should be in, is named."""
     with pytest.raises(DoctorError, match=r"there is no module '(nowhere_at_all|atomicbatch\.no)"):
         load_app(f"{name}:app")
+
+
+def test_a_function_that_makes_the_app(write_app: Callable[[str], str]) -> None:
+    """As gunicorn takes it."""
+    name = write_app("def made(scope, receive, send): pass\ndef make(): return made")
+    assert load_app(f"{name}:make()").outermost.__name__ == "made"
 
 
 def test_an_attribute_of_an_attribute(write_app: Callable[[str], str]) -> None:

@@ -52,7 +52,7 @@ def test_the_report(clinic: Clinic) -> None:
         "safe        POST /items  (Take one)",
         "unsafe      POST /both",
         f"            it changes 2 databases, which cannot be committed as one: {both}",
-        f"            note: uses 2 engines: {both}",
+        f"            note: uses 2 databases: {both}",
         f"warning     POST /nothing: {nothing}",
         f"not judged  POST /protected: {protected}",
         "not judged  POST /raises: raised RuntimeError: boom",
@@ -218,7 +218,8 @@ def test_an_app_that_knows_nothing_of_batches(
     )
     first, second, *_ = done.stdout.splitlines()
     assert first == "safe        GET /later"
-    assert second.startswith("unsafe      GET /thread: uses SQLite's plain.sqlite directly")
+    assert second.startswith("warning     GET /thread: makes the database plain.sqlite (refused")
+    assert not (tmp_path / "plain.sqlite").exists()
     assert not (tmp_path / "later").exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from atomicbatch.cli.arguments import header_option, variable_option
-from atomicbatch.cli.endings import UsageProblem, leave, needs
+from atomicbatch.cli.endings import UsageProblem, leave
 
 
 @click.command()
@@ -17,7 +17,8 @@ from atomicbatch.cli.endings import UsageProblem, leave, needs
     "http_file",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Try the requests of an .http file. Default: those of the app's OpenAPI document.",
+    help="Try the requests of an .http file. Default: those of the app's OpenAPI document, or of"
+    " its routes.",
 )
 @header_option("Add a header to every call that does not have one of that name.")
 @variable_option("Set a variable of the .http file.")
@@ -26,6 +27,13 @@ from atomicbatch.cli.endings import UsageProblem, leave, needs
     metavar="PATH",
     help="Where the paths of the app's OpenAPI document begin, such as /api. Default: the doctor"
     " finds out.",
+)
+@click.option(
+    "--openapi",
+    "document",
+    metavar="PATH",
+    help="Where the app has its OpenAPI document, such as /api/schema. Default: the doctor finds"
+    " out.",
 )
 @click.option(
     "--allow",
@@ -42,17 +50,18 @@ def doctor(
     headers: dict[str, str],
     variables: dict[str, str],
     prefix: str | None,
+    document: str | None,
     allowed: tuple[str, ...],
 ) -> None:
     """
-    Find out which handlers of an ASGI app can run in an atomic batch.
+    Find out which handlers of an app can run in an atomic batch: ASGI, WSGI or Django.
 
     The doctor tries each operation in a batch that is always rolled back. The exit status is 0 if
     nothing is unsafe, 1 if something is, and 2 if the app cannot be tried or no call could be
     judged.
     """
-    with needs("sqlalchemy"):
-        from atomicbatch.doctor import DoctorError, examine
+    from atomicbatch.doctor import DoctorError, examine
+
     try:
         examination = examine(
             app,
@@ -60,6 +69,7 @@ def doctor(
             headers=headers,
             variables=variables,
             prefix=prefix,
+            document=document,
             allowed=allowed,
         )
     except DoctorError as error:

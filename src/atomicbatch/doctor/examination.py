@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from atomicbatch.asgi import AtomicBatch
-from atomicbatch.doctor import blind_spots, watching
-from atomicbatch.doctor.loading import DoctorError, Loaded, load_app, running
-from atomicbatch.doctor.operations import (
-    from_http_file,
-    from_openapi,
-    with_headers,
-)
+from atomicbatch import django, doors
+from atomicbatch.doctor import blind_spots, routes, watching
+from atomicbatch.doctor.interfaces import Interface
+from atomicbatch.doctor.loading import DoctorError, Loaded, load_app
+from atomicbatch.doctor.operations import from_http_file, with_headers
+from atomicbatch.doctor.patients import Asked, AsyncPatient, Patient, SyncPatient
 from atomicbatch.doctor.report import Finding, Line, Verdict, judge, lines, not_tried
-from atomicbatch.doctor.trying import try_call
-from atomicbatch.engine import AsyncTransaction
-from atomicbatch.limits import Limits
 from atomicbatch.openapi.calls import Operation
-from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 
 
 class Examination(NamedTuple):
@@ -52,6 +45,7 @@ def examine(
     headers: Mapping[str, str] | None = None,
     variables: Mapping[str, str] | None = None,
     prefix: str | None = None,
+    document: str | None = None,
     allowed: Collection[str] = (),
 ) -> Examination:
     """
@@ -59,10 +53,12 @@ def examine(
 
     Args:
         name: ``module:attribute``; the app is imported, started, and shut down at the end.
-        http_file: The calls to try; None: they are made from the app's OpenAPI document.
+        http_file: The calls to try; None: they are made from the app's OpenAPI document, or from
+            its routes.
         headers: Sent with each call that does not have one of that name.
         variables: Values for the variables of the file.
         prefix: Where the paths of the OpenAPI document begin; None: the doctor finds out.
+        document: The path of the OpenAPI document; None: the doctor finds out.
         allowed: Addresses (``host:port``) that handlers may talk to, and files and folders that
             they may change.
 
@@ -71,11 +67,44 @@ def examine(
     """
     chosen = from_http_file(http_file, variables or {}) if http_file else None
     watching.install()
-    with blind_spots.sqlite_connections():
-        loaded = load_app(name)
-        _check_transaction(loaded.transaction)
-        with blind_spots.postgresql_connections(), _quiet():
-            return asyncio.run(_examine(loaded, chosen, headers or {}, prefix, allowed))
+    # Before the app opens its first connection. The hooks of Django's wait until it is imported.
+    doors.install()
+    django.hooks.install()
+    loaded = load_app(name)
+    headers = headers or {}
+    with _quiet(), _patient(loaded) as patient:
+        operations = chosen
+        if operations is None:
+            operations = patient.operations(Asked(prefix, document, headers))
+        if not operations:
+            raise DoctorError("the app's OpenAPI document has no operations: nothing to try")
+        findings = [_finding(patient, one, headers, allowed) for one in operations]
+    return Examination(tuple(findings))
+
+
+def _patient(loaded: Loaded) -> Patient:
+    if loaded.interface is Interface.WSGI:
+        return SyncPatient(
+            loaded.inner,
+            loaded.transaction,
+            routes=partial(routes.operations_in, loaded.outermost),
+            documents=routes.documents_in(loaded.outermost),
+        )
+    return AsyncPatient(loaded.outermost, loaded.inner, loaded.transaction)
+
+
+def _finding(
+    patient: Patient, operation: Operation, headers: Mapping[str, str], allowed: Collection[str]
+) -> Finding:
+    if operation.obstacle:
+        return not_tried(operation)
+    doors.begin_batch()
+    with ExitStack() as stack:
+        # Not earlier: the app may import what is watched while it starts.
+        for spot in (blind_spots.driver_connections, blind_spots.processes, blind_spots.threads):
+            stack.enter_context(spot())
+        call = with_headers(operation, headers)
+        return judge(operation, patient.try_call(call, watching.Watch(allowed)))
 
 
 @contextmanager
@@ -87,74 +116,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
-
-
-async def _examine(
-    loaded: Loaded,
-    operations: list[Operation] | None,
-    headers: Mapping[str, str],
-    prefix: str | None,
-    allowed: Collection[str],
-) -> Examination:
-    async with running(loaded.outermost) as state:
-        transaction = _transaction(loaded)
-        scope: dict[str, Any] = {
-            "type": "http",
-            "scheme": "http",
-            "client": ("127.0.0.1", 1),
-            "server": ("localhost", 80),
-            "state": state,
-        }
-        if operations is None:
-            operations = await from_openapi(loaded.inner, scope, prefix=prefix)
-        if not operations:
-            raise DoctorError("the app's OpenAPI document has no operations: nothing to try")
-        findings = []
-        for operation in operations:
-            if operation.obstacle:
-                findings.append(not_tried(operation))
-                continue
-            # Not earlier: the app may import what is watched while it starts.
-            with (
-                blind_spots.aiosqlite_connections(),
-                blind_spots.processes(),
-                blind_spots.tasks(),
-                blind_spots.threads(),
-            ):
-                tried = await try_call(
-                    loaded.inner,
-                    with_headers(operation, headers),
-                    transaction,
-                    scope=scope,
-                    limits=Limits(),
-                    watch=watching.Watch(allowed),
-                )
-            findings.append(judge(operation, tried))
-        return Examination(tuple(findings))
-
-
-def _check_transaction(transaction: AsyncTransaction[Any] | None) -> None:
-    """
-    Refuse an adapter whose handlers would all be called unsafe, since they use sqlite3 directly.
-
-    Raises:
-        DoctorError: The app has it.
-    """
-    # Only an app that has one has imported it: the import puts doors into the drivers.
-    drivers = sys.modules.get("atomicbatch.transactions.drivers")
-    together = sys.modules.get("atomicbatch.transactions.sqlalchemy.together")
-    if (drivers is not None and isinstance(transaction, drivers.DriverTransaction)) or (
-        together is not None and isinstance(transaction, together.Together)
-    ):
-        raise DoctorError(
-            "the app's batches use DriverTransaction; the doctor examines apps with "
-            "SQLAlchemyTransaction only"
-        )
-
-
-def _transaction(loaded: Loaded) -> AsyncTransaction[Any]:
-    transaction = loaded.transaction or SQLAlchemyTransaction()
-    # Constructed for its side effect: batches follow calls into the threads and background tasks
-    # of the app's framework, as they do when the app is served.
-    AtomicBatch(loaded.inner, transaction=transaction)
-    return transaction

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from atomicbatch.guard.places import of_file
+
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 # Python's own cache of compiled modules.
 _CACHE = "__pycache__"
@@ -167,6 +169,15 @@ def _with(verb: str, folder: int | None = None) -> Callable[..., Change | None]:
     return changing
 
 
+def _making_database(database: object) -> Change | None:
+    """SQLite makes a file that is not there, unless it is told otherwise."""
+    name = name_of(database)
+    path = of_file(database).database
+    if not path or os.path.lexists(path) or "mode=ro" in name:
+        return None
+    return Change("makes the database", (path if name.startswith("file:") else name,))
+
+
 def _temporary_made(path: object) -> None:
     _temporary.add(os.path.abspath(name_of(path)))
 
@@ -183,6 +194,7 @@ EVENTS: dict[str, Callable[..., Change | None]] = {
     "os.symlink": _linking,
     "os.truncate": _with("truncates"),
     "shutil.rmtree": _with("deletes", 1),
+    "sqlite3.connect": _making_database,
     "tempfile.mkdtemp": _temporary_made,
     "tempfile.mkstemp": _temporary_made,
 }

@@ -1,18 +1,17 @@
-"""Loading: ``module:attribute`` -> the app; its lifespan; the transaction that it already has."""
+"""Loading: ``module:attribute`` -> the app and the transaction that it has; an app's lifespan."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import inspect
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from atomicbatch.asgi import AtomicBatch
+from atomicbatch import asgi, wsgi
 from atomicbatch.asgi.types import App, Message, Scope
-from atomicbatch.engine import AsyncTransaction
+from atomicbatch.doctor.interfaces import Interface, interface_of, layers
 
 # For an app that has said that its lifespan is over. Most end at once.
 _MOST_SECONDS_TO_END = 1
@@ -25,12 +24,13 @@ class DoctorError(Exception):
 class Loaded(NamedTuple):
     """An app, and what is known of it before it starts."""
 
-    outermost: App
+    outermost: Any
     """What a server would run."""
-    inner: App
+    inner: Any
     """What the calls of a batch go to."""
-    transaction: AsyncTransaction[Any] | None
+    transaction: Any | None
     """The transaction of the app's own AtomicBatch; None if it has none."""
+    interface: Interface = Interface.ASGI
 
 
 def load_app(name: str) -> Loaded:
@@ -56,25 +56,31 @@ def load_app(name: str) -> Loaded:
         raise _not_imported(module_name, error) from error
     except (Exception, SystemExit) as error:
         raise _not_imported(module_name, error) from error
-    for part in attribute.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise DoctorError(f"the module {module_name!r} has no {attribute!r}") from None
+    found = _found(found, module_name, attribute)
     if not callable(found):
-        raise DoctorError(f"{name} is not an ASGI app, but of type {type(found).__name__!r}")
-    if _takes(found, 2) and not _takes(found, 3):
-        raise DoctorError(f"{name} is a WSGI app; the doctor examines ASGI apps only")
+        raise DoctorError(
+            f"{name} is not an ASGI app or a WSGI app, but of type {type(found).__name__!r}"
+        )
     return _look_inside(found)
 
 
-def _takes(function: Any, arguments: int) -> bool:
-    """Tell whether a function can be called with so many arguments."""
+def _found(module: Any, module_name: str, attribute: str) -> Any:
+    """Find an attribute of a module; ``create_app()`` is called, as gunicorn does it."""
+    found = module
+    path = attribute.removesuffix("()")
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise DoctorError(f"the module {module_name!r} has no {path!r}") from None
+    if path == attribute:
+        return found
     try:
-        inspect.signature(function).bind(*(None,) * arguments)
-    except (TypeError, ValueError):
-        return False
-    return True
+        return found()
+    except (Exception, SystemExit) as error:
+        raise DoctorError(
+            f"{module_name}:{attribute} has failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _not_imported(module_name: str, error: BaseException) -> DoctorError:
@@ -83,18 +89,17 @@ def _not_imported(module_name: str, error: BaseException) -> DoctorError:
     )
 
 
-def _look_inside(app: App) -> Loaded:
+def _look_inside(app: Any) -> Loaded:
     """Look for an AtomicBatch in the app and in what it wraps."""
-    one: Any = app
-    while one is not None:
-        if isinstance(one, AtomicBatch):
-            return Loaded(app, one.app, one.transaction)
+    interface = interface_of(app)
+    for one in layers(app):
+        if isinstance(one, asgi.AtomicBatch | wsgi.AtomicBatch):
+            return Loaded(app, one.app, one.transaction, interface)
         # Starlette and FastAPI construct their middleware at the first request.
         for middleware in getattr(one, "user_middleware", ()):
-            if getattr(middleware, "cls", None) is AtomicBatch:
-                return Loaded(app, one, middleware.kwargs["transaction"])
-        one = getattr(one, "app", None)
-    return Loaded(app, app, None)
+            if getattr(middleware, "cls", None) is asgi.AtomicBatch:
+                return Loaded(app, one, middleware.kwargs["transaction"], interface)
+    return Loaded(app, app, None, interface)
 
 
 @asynccontextmanager

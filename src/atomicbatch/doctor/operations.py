@@ -17,12 +17,12 @@ from atomicbatch.client.http_file import HttpFileError, read_http_file
 from atomicbatch.doctor.loading import DoctorError
 from atomicbatch.errors import AtomicBatchError
 from atomicbatch.limits import Limits
-from atomicbatch.model import Call, Header
+from atomicbatch.model import Call, Header, Reply
 from atomicbatch.openapi.calls import Operation, operations_of
 
 logger = logging.getLogger("atomicbatch")
-# The second is Litestar's.
-_DOCUMENTS = (b"/openapi.json", b"/schema/openapi.json")
+DOCUMENTS = ("/openapi.json", "/schema/openapi.json")
+"""Where frameworks have their documents, unless told otherwise. The second is Litestar's."""
 _BY_FILE = "; write the calls into an .http file and pass it with --http"
 # How deep apps and middleware may be nested.
 _DEEPEST = 20
@@ -48,26 +48,81 @@ def from_http_file(path: Path, variables: Mapping[str, str]) -> list[Operation]:
     return operations
 
 
-async def from_openapi(app: App, scope: Scope, *, prefix: str | None = None) -> list[Operation]:
+async def from_openapi(
+    app: App,
+    scope: Scope,
+    *,
+    prefix: str | None = None,
+    path: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> list[Operation]:
     """
-    Make a call for each operation of the app's own OpenAPI documents.
+    Make a call for each operation of an ASGI app's own OpenAPI documents.
 
     Args:
         app: FastAPI apps, and those mounted in them, have the document as an attribute. Others
             are sent a request for it.
         scope: The ASGI scope of that request.
         prefix: Where the document's paths begin, such as ``/api``; None: find out.
+        path: Where the app has its document; None: find out.
+        headers: Sent with the request.
 
     Raises:
         DoctorError: There is no such document.
     """
+    documents = [] if path else [*_own_documents(app, "")]
+    if documents:
+        return operations_in(documents, {*_routes(app, "")}, prefix)
+    paths = [path] if path else DOCUMENTS
+    for one in paths:
+        dispatcher = Dispatcher(Target(app, "", False), scope, Limits())
+        try:
+            reply = await dispatcher.perform(request_for(one, headers or {}))
+        except AtomicBatchError:
+            logger.debug("no OpenAPI document at %r", one, exc_info=True)
+            continue
+        if (document := document_of(reply)) is not None:
+            return operations_in([("", document)], {*_routes(app, "")}, prefix)
+    raise no_document(paths)
+
+
+def request_for(path: str, headers: Mapping[str, str]) -> Call:
+    """Make the call that asks for a document."""
+    path, _, query = path.partition("?")
+    accepted = (b"accept", b"application/json, application/vnd.oai.openapi+json;q=0.9")
+    call = Call("GET", quote(path, safe="/%").encode(), query.encode(), (accepted,), b"")
+    return with_headers(Operation(call, path), headers)
+
+
+def document_of(reply: Reply) -> Mapping[str, Any] | None:
+    """Read the answer to such a call; None: it is no document."""
+    try:
+        document = json.loads(reply.body) if reply.status == 200 else None
+    except ValueError:
+        return None
+    return document if isinstance(document, Mapping) and "paths" in document else None
+
+
+def no_document(paths: Iterable[str]) -> DoctorError:
+    """Say that there is none at any of these paths, and how to go on."""
+    return DoctorError(
+        f"the app has no OpenAPI document ({', '.join(paths)}): name its path with --openapi, or "
+        f"write the calls into an .http file and pass it with --http"
+    )
+
+
+def operations_in(
+    documents: Iterable[tuple[str, Mapping[str, Any]]], routes: set[str], prefix: str | None
+) -> list[Operation]:
+    """
+    Make a call for each operation of some documents.
+
+    Args:
+        documents: Each with the path that its app is mounted at.
+        routes: The paths that the app knows, in Starlette's form.
+        prefix: Where the documents' paths begin; None: find out.
+    """
     found: dict[tuple[str, str], Operation] = {}
-    documents = [*_own_documents(app, "")] or [*await _asked_document(app, scope)]
-    if not documents:
-        raise DoctorError(
-            "the app has no OpenAPI document (/openapi.json, /schema/openapi.json)" + _BY_FILE
-        )
-    routes = {*_routes(app, "")}
     for mount, document in documents:
         operations = [*operations_of(document)]
         begin = mount + _prefix(document, operations, mount, routes) if prefix is None else prefix
@@ -174,18 +229,3 @@ def _unwrapped(app: Any) -> Any:
             break
         app = app.app
     return app
-
-
-async def _asked_document(app: App, scope: Scope) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    for path in _DOCUMENTS:
-        dispatcher = Dispatcher(Target(app, "", False), scope, Limits())
-        headers = ((b"host", b"localhost"), (b"accept", b"application/json"))
-        try:
-            reply = await dispatcher.perform(Call("GET", path, b"", headers, b""))
-            document = json.loads(reply.body) if reply.status == 200 else None
-        except (AtomicBatchError, ValueError):
-            logger.debug("no OpenAPI document at %r", path, exc_info=True)
-            continue
-        if isinstance(document, Mapping) and "paths" in document:
-            return [("", document)]
-    return []

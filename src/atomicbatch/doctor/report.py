@@ -67,7 +67,12 @@ def judge(operation: Operation, tried: Tried) -> Finding:
         warnings = outward
     else:
         unsafe += outward
-    warnings += [*_appended(tried), *_left_running(tried), *_outlived(tried)]
+    warnings += [
+        *_read_elsewhere(tried),
+        *_appended(tried),
+        *_left_running(tried),
+        *_outlived(tried),
+    ]
     obstacles = [*_obstacles(tried)]
     if not unsafe and not obstacles:
         warnings += _unseen_changes(tried)
@@ -92,16 +97,16 @@ def not_tried(operation: Operation) -> Finding:
 def _unsafe(tried: Tried) -> Iterator[str]:
     if isinstance(tried.error, (NotBatchableError, BrokenTransactionError, LimitError)):
         yield tried.error.message
-    inside = [engine for engine in tried.engines or () if not engine.outside]
-    writers = [engine.url for engine in inside if engine.wrote]
+    inside = [one for one in tried.databases or () if not one.outside]
+    writers = [one.name for one in inside if one.wrote]
     if len(writers) > 1:
         yield f"it changes {len(writers)} databases, which cannot be committed as one: " + (
             ", ".join(writers)
         )
     for database in tried.watch.databases:
         yield (
-            f"uses {database} directly (refused here), outside of the transaction; take the "
-            f"connection from an engine"
+            f"uses SQLite's {database} by a connection that takes no part in batches (refused "
+            f"here); open it by sqlite3.connect(), or take it from an engine"
         )
 
 
@@ -112,6 +117,14 @@ def _outward(tried: Tried) -> Iterator[str]:
         yield f"starts {program} (refused here); a rollback does not undo that"
     for change in tried.watch.files:
         yield f"{change} (refused here, see --allow); a rollback does not undo that"
+
+
+def _read_elsewhere(tried: Tried) -> Iterator[str]:
+    for what in tried.watch.reads:
+        yield (
+            f"reads from {what} by a connection that takes no part in the batch, so that it does "
+            f"not see what earlier calls of the batch have stored; give DriverTransaction() too"
+        )
 
 
 def _appended(tried: Tried) -> Iterator[str]:
@@ -163,18 +176,18 @@ def _answered(status: int) -> str:
 
 
 def _unseen_changes(tried: Tried) -> Iterator[str]:
-    # A handler that has used an engine and written nothing only reads.
-    if tried.engines == () and tried.call.method not in _SAFE_METHODS:
+    # A handler that has used a database and written nothing only reads.
+    if tried.databases == () and tried.call.method not in _SAFE_METHODS:
         yield "used no database that batches can see; does it use another driver?"
 
 
 def _notes(tried: Tried) -> Iterator[str]:
-    engines = tried.engines or ()
-    if len(engines) > 1:
-        yield f"note: uses {len(engines)} engines: " + ", ".join(one.url for one in engines)
-    for engine in engines:
-        if engine.outside:
-            yield f"note: {engine.url} is outside of batches; what is done there is not rolled back"
+    databases = tried.databases or ()
+    if len(databases) > 1:
+        yield f"note: uses {len(databases)} databases: " + ", ".join(one.name for one in databases)
+    for one in databases:
+        if one.outside:
+            yield f"note: {one.name} is outside of batches; what is done there is not rolled back"
     for act in tried.watch.allowed:
         yield f"note: {act}, which is allowed; a rollback does not undo that"
 

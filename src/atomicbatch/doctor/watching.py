@@ -13,14 +13,18 @@ import asyncio
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from inspect import isawaitable
 from typing import Any
 
 from atomicbatch.doctor import files
 from atomicbatch.doctor.files import name_of
-from atomicbatch.join.diagnosis import Diagnosis
+from atomicbatch.doors.sqlite import Connection
+from atomicbatch.guard import places
+from atomicbatch.guard.watch import watching as guarding
+from atomicbatch.join.diagnosis import Diagnosis, Used
 
 # Long enough for tasks that clean up; tasks that ignore the cancellation are left.
 _MOST_SECONDS_TO_CANCEL = 5
@@ -35,13 +39,14 @@ class Watch:
             folders that it may change.
 
     Attributes:
-        joined: What its transaction gave; connections of the transaction are not watched.
+        joined: What its transaction gave.
         files: Changes to files that it wanted to make.
         appended: Files that it appended to.
         programs: Programs and processes that it wanted to start.
         addresses: Addresses that it wanted to talk to.
         allowed: What it did of all this because it may.
-        databases: Databases that it wanted to use without an engine.
+        databases: SQLite's databases that it wanted to use by connections without a door.
+        reads: What it has read by connections that take no part in the transaction.
         tasks: Tasks that it has left running.
         threads: Threads that it has left running.
     """
@@ -55,6 +60,7 @@ class Watch:
         self.addresses: dict[str, None] = {}
         self.allowed: dict[str, None] = {}
         self.databases: dict[str, None] = {}
+        self.reads: dict[str, None] = {}
         self.tasks: dict[str, None] = {}
         self.threads: dict[str, None] = {}
         self._started: list[asyncio.Task[Any]] = []
@@ -74,9 +80,14 @@ class Watch:
                 if thread.is_alive():
                     self.threads[_work_of(thread)] = None
 
-    def has_joined(self, connection: int) -> bool:
-        """Whether the transaction uses a driver's connection, given by its ``id()``."""
-        return isinstance(self.joined, Diagnosis) and self.joined.works_on(connection)
+    def databases_used(self) -> tuple[Used, ...] | None:
+        """Tell which databases took part; None: the transaction does not tell."""
+        return self.joined.databases() if isinstance(self.joined, Diagnosis) else None
+
+    def reopen_to_refuse(self) -> None:
+        """After ROLLBACK: refuse what the call has left running as if the batch still ran."""
+        if isinstance(self.joined, Diagnosis):
+            self.joined.reopen_to_refuse()
 
     def refuse_program(self, what: str) -> Exception:
         """Note what the call wanted to start, and make the exception that it gets."""
@@ -135,11 +146,26 @@ def install() -> None:
 
 def current_watch() -> Watch | None:
     """The watch on the call that runs this code; None if there is none, or if the join runs it."""
-    watch = _watch.get()
-    # The join steps out of the call to get connections.
-    joined = watch.joined if watch is not None else None
-    own = isinstance(joined, Diagnosis) and joined.is_aside()
-    return None if own else watch
+    # The join steps out of the call to open connections and to work on its own.
+    return None if guarding.get() is None else _watch.get()
+
+
+def unwatched(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function that may do what calls may not; it may return something to await."""
+    token = _watch.set(None)
+    try:
+        result = function(*args, **kwargs)
+    finally:
+        _watch.reset(token)
+    return _unwatched_async(result) if isawaitable(result) else result
+
+
+async def _unwatched_async(awaitable: Awaitable[Any]) -> Any:
+    token = _watch.set(None)
+    try:
+        return await awaitable
+    finally:
+        _watch.reset(token)
 
 
 def refuse(kind: Callable[[str], Exception], what: str) -> Exception:
@@ -169,11 +195,21 @@ def _talking(watch: Watch, _: object, address: object) -> None:
 
 
 def _opening_sqlite(watch: Watch, database: object) -> None:
-    name = name_of(database)
-    if name in IN_MEMORY:
-        return  # gone when it is closed
-    watch.databases[f"SQLite's {name}"] = None
-    raise refuse(sqlite3.OperationalError, f"open {name} itself")
+    _changing("sqlite3.connect")(watch, database)
+    _opening.database = places.of_file(database)
+
+
+def _opened_sqlite(watch: Watch, connection: object) -> None:
+    """
+    Refuse a connection that nothing can be seen of, and which takes no part in batches.
+
+    All others are judged by their doors: they take part, or the guard refuses what they write.
+    """
+    place = _opening.database
+    if isinstance(connection, Connection) or not place.database:
+        return  # one in memory is gone when it is closed
+    watch.databases[str(place)] = None
+    raise refuse(sqlite3.OperationalError, f"open {place} by another way than sqlite3.connect()")
 
 
 def _starting(watch: Watch, program: object, *_: object) -> None:
@@ -206,7 +242,7 @@ def _changing(event: str) -> Callable[..., None]:
     return seen
 
 
-IN_MEMORY = ("", ":memory:")
+_opening = threading.local()
 _SEEN: dict[str, Callable[..., None]] = {
     **{event: _changing(event) for event in files.EVENTS},
     "os.exec": _starting,
@@ -220,5 +256,6 @@ _SEEN: dict[str, Callable[..., None]] = {
     "socket.sendmsg": _talking,
     "socket.sendto": _talking,
     "sqlite3.connect": _opening_sqlite,
+    "sqlite3.connect/handle": _opened_sqlite,
     "subprocess.Popen": _starting,
 }

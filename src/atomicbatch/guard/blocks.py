@@ -36,7 +36,9 @@ def stopped_like(manager: object, block: B) -> B:
 
 @asynccontextmanager
 async def guarded(
-    manager: AbstractAsyncContextManager[Any], allowed: Allowed
+    manager: AbstractAsyncContextManager[Any],
+    allowed: Allowed,
+    make: Callable[[Allowed], Watch] = Watch,
 ) -> AsyncIterator[Watch]:
     """
     Begin a transaction and watch what its calls do; the async twin of :func:`guarded_sync`.
@@ -44,8 +46,9 @@ async def guarded(
     Args:
         manager: What an adapter's ``begin()`` has returned.
         allowed: What batches leave alone.
+        make: Makes the watch.
     """
-    watch = Watch(allowed)
+    watch = make(allowed)
     undone = True
     try:
         with _entering(watch) as entered:
@@ -59,9 +62,13 @@ async def guarded(
 
 
 @contextmanager
-def guarded_sync(manager: AbstractContextManager[Any], allowed: Allowed) -> Iterator[Watch]:
+def guarded_sync(
+    manager: AbstractContextManager[Any],
+    allowed: Allowed,
+    make: Callable[[Allowed], Watch] = Watch,
+) -> Iterator[Watch]:
     """Begin a transaction and watch what its calls do; the sync twin of :func:`guarded`."""
-    watch = Watch(allowed)
+    watch = make(allowed)
     undone = True
     try:
         with _entering(watch) as entered, manager as joined:

@@ -11,7 +11,7 @@ class Used(NamedTuple):
     name: str
     """For people: without its password."""
     place: object
-    """What its adapter's ``outside`` may hold to leave it alone: an URL, say."""
+    """What its adapter's ``outside`` may hold to leave it alone: an URL, or a guard's place."""
     wrote: bool
     """Something in it may have been changed."""
 
@@ -22,12 +22,6 @@ class Diagnosis(Protocol):
 
     def databases(self) -> tuple[Used, ...]:
         """The databases that calls have used."""
-
-    def works_on(self, connection: int) -> bool:
-        """Tell whether a driver's connection, by its id(), is one that the transaction uses."""
-
-    def is_aside(self) -> bool:
-        """Tell whether the code that asks is no part of a call: the join, opening a connection."""
 
     def reopen_to_refuse(self) -> None:
         """After ROLLBACK: refuse what calls have left running as if the batch still ran."""

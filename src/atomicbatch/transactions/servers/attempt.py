@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from inspect import isawaitable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from atomicbatch.doors.custom_settings import MOST_NAMES, seen
@@ -13,9 +14,11 @@ from atomicbatch.drivers.driver import State
 from atomicbatch.errors import BusyError, ConflictError, TransactionError
 from atomicbatch.guard import Allowed
 from atomicbatch.guard.callers import caller, is_logging
+from atomicbatch.guard.places import Place as Address
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Act, Acts, Place
 from atomicbatch.join.checkout import OVER
+from atomicbatch.join.diagnosis import Used
 from atomicbatch.model import Batch
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers import async_real, sync_real
@@ -277,3 +280,27 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
         real.check_kind(kind)
         real.check_alike(introduction)
         return real
+
+    # For diagnosis, see join/diagnosis.py ------------------------------------------------------
+
+    def databases(self) -> tuple[Used, ...]:
+        return tuple(_used(real) for real in self.reals)
+
+
+def _used(real: Any) -> Used:
+    """Name a database for its own developers: unlike messages to clients, with file and host."""
+    if isinstance(real, ServerReal):
+        place, key = real.introduction.place, real.introduction.key
+        where = "" if place is None else f"{place.host}:{place.port}"
+        name = f"{key[0]}://{where}/{key[-1]}"
+    else:
+        place = real.database.place
+        name = f"sqlite:///{_from_here(place)}" if place.database else "sqlite:// (in memory)"
+    return Used(name, place, real.transaction.wrote)
+
+
+def _from_here(place: Address) -> str:
+    try:
+        return str(Path(place.database).relative_to(Path.cwd()))
+    except ValueError:
+        return place.database

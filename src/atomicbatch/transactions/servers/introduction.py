@@ -72,6 +72,7 @@ class Introduction(NamedTuple):
             doors have seen: PostgreSQL does not list them.
         defers: The database has constraints that are checked at COMMIT; and those that can be
             deferred are all deferred from the start.
+        place: Where the connection leads by its address, if that is known.
     """
 
     key: tuple[str, ...]
@@ -80,6 +81,7 @@ class Introduction(NamedTuple):
     settings: Mapping[str, str]
     defers: bool = False
     custom: Mapping[str, str] = {}
+    place: Place | None = None
 
 
 Asking = Generator[str, Any, Introduction]
@@ -95,7 +97,7 @@ def introduce(family: Family, place: Place | None) -> Asking:
         place: Where it leads by its address, for servers that do not tell.
     """
     if family is Family.MYSQL:
-        return _introduce_mysql()
+        return _introduce_mysql(place)
     return _introduce_postgresql(place)
 
 
@@ -113,10 +115,11 @@ def _introduce_postgresql(place: Place | None) -> Asking:
     level = told["level"].upper()
     key = ("postgresql", system, told["database"])
     custom = {name: value for name, value in (told["custom"] or {}).items() if value is not None}
-    return Introduction(key, told["user"], level, told["settings"], bool(told["defers"]), custom)
+    settings, defers = told["settings"], bool(told["defers"])
+    return Introduction(key, told["user"], level, settings, defers, custom, place)
 
 
-def _introduce_mysql() -> Asking:
+def _introduce_mysql(place: Place | None) -> Asking:
     # CONCAT_WS would leave out what is NULL, as character_set_results may be.
     names = ", ".join(f"CONCAT('{name}=', IFNULL(@@{name}, 'NULL'))" for name in _VARIABLES)
     query = f"{_MYSQL}, {names})".replace("{system}", "@@hostname")
@@ -133,7 +136,8 @@ def _introduce_mysql() -> Asking:
     lines = text.split("\n")
     pairs = dict(line.partition("=")[::2] for line in lines[-len(_VARIABLES) :])
     *address, user, level = lines[: -len(_VARIABLES)]
-    return Introduction(("mysql", *address), user, level.replace("-", " ").upper(), pairs)
+    key = ("mysql", *address)
+    return Introduction(key, user, level.replace("-", " ").upper(), pairs, place=place)
 
 
 def make_alike(wanted: Introduction, own: Introduction, family: Family) -> list[str]:

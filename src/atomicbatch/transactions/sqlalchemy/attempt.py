@@ -339,13 +339,6 @@ class SQLAlchemyAttempt(Host):
             for real in self.reals
         )
 
-    def works_on(self, connection: int) -> bool:
-        drivers = (real.fairy.driver_connection for real in self.begun if real.transaction.is_open)
-        return any(id(driver) == connection for driver in drivers)
-
-    def is_aside(self) -> bool:
-        return current_call.get() is None
-
 
 class Call(joining.Call):
     """One call of the batch."""

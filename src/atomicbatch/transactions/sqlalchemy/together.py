@@ -30,6 +30,7 @@ from sqlalchemy.util import greenlet_spawn
 from atomicbatch.errors import BrokenTransactionError, TransactionError
 from atomicbatch.guard import Allowed
 from atomicbatch.join.acts import Acts
+from atomicbatch.join.diagnosis import Used
 from atomicbatch.join.status import Phase
 from atomicbatch.model import Batch
 from atomicbatch.transactions.around import around
@@ -303,6 +304,17 @@ class TogetherAttempt:
         """Roll everything back."""
         for one in self._both:
             yield from one.rollback()
+
+    # For diagnosis, see join/diagnosis.py ------------------------------------------------------
+
+    def databases(self) -> tuple[Used, ...]:
+        """Tell which databases calls have used, by either."""
+        return tuple(used for one in self._both for used in one.databases())
+
+    def reopen_to_refuse(self) -> None:
+        """After ROLLBACK: refuse what calls have left running as if the batch still ran."""
+        for one in self._both:
+            one.reopen_to_refuse()
 
 
 class TogetherCall(AbstractContextManager[None], AbstractAsyncContextManager[None]):
