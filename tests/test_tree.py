@@ -109,6 +109,7 @@ THROUGH = {
     "django/outer.py": "django/test_middleware.py",
     "doors/asyncpg_*.py": "doors/test_asyncpg.py",
     # What they are for is seen in the oracle of drivers.
+    "doors/mysql_kinds.py": "doors/test_pymysql.py",
     "doors/mysqlclient_*.py": "doors/test_mysqlclient.py",
     "doors/psycopg2_*.py": "doors/test_psycopg2.py",
     "doors/psycopg_*.py": "doors/test_psycopg.py",

@@ -235,7 +235,7 @@ def test_another_version_than_we_know() -> None:
             return sql
 
     module: Any = SimpleNamespace(Connection=Other)
-    assert door.change(module, door.KIND) is False
+    assert door.change_async(module, door.KIND) is False
 
 
 def test_batches_beside_plain_requests(driver: Any, mariadb_store: Store) -> None:

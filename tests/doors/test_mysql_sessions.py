@@ -1,4 +1,4 @@
-"""Sessions: what texts mean for them, answers as the server writes them, results that wait."""
+"""Sessions: what texts mean for them, and what connections show of them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pymysql.protocol import MysqlPacket, OKPacketWrapper
 
 from atomicbatch.doors import mysql_sessions as sessions
-
-NUMBERS = st.integers(0, 2**64 - 1)
-SHORTS = st.integers(0, 2**16 - 1)
 
 
 @pytest.mark.parametrize(
@@ -71,22 +65,6 @@ def test_what_a_session_keeps(text: str, lasts: bool) -> None:
 def test_what_sends_a_file(text: str, loads: bool) -> None:
     """A file of the app's, not one of the server's."""
     assert sessions.loads_local(text) is loads
-
-
-@given(NUMBERS, NUMBERS, SHORTS, SHORTS, st.binary(max_size=9))
-def test_answers_are_as_the_server_writes_them(
-    affected: int, insert_id: int, status: int, warnings: int, message: bytes
-) -> None:
-    """The drivers read back what was written."""
-    result = SimpleNamespace(
-        affected_rows=affected, insert_id=insert_id, warning_count=warnings, message=message
-    )
-    packet = MysqlPacket(sessions.ok_packet(result, status), "utf8")
-    assert packet.is_ok_packet()
-    read = OKPacketWrapper(packet)
-    assert (read.affected_rows, read.insert_id) == (affected, insert_id)
-    assert (read.server_status, read.warning_count) == (status, warnings)
-    assert read.message == message
 
 
 def test_only_what_changes_meanings_tells_connections_apart() -> None:

@@ -7,12 +7,15 @@ has prepared belong to the app's own session: they do not join.
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from types import ModuleType
 from typing import Any
 
 from atomicbatch import patches
-from atomicbatch.doors.aiomysql import WHY, AioMySQL, Found, change, place_of
+from atomicbatch.doors.aiomysql import change_async
+from atomicbatch.doors.mysql_commands import WHY, Found
+from atomicbatch.doors.mysql_kinds import AioMySQL, decoders_of, place_of
 from atomicbatch.doors.mysql_sessions import OWN_SOCKET, RESULT_READER
 from atomicbatch.doors.server_uses import use_of
 from atomicbatch.drivers import asyncmy as driver
@@ -42,33 +45,25 @@ class Asyncmy(AioMySQL):
     private = (*("_execute_command", "read_packet", RESULT_READER, "connect", "prepare"),)
 
     def is_closed(self, connection: Any) -> bool:
-        """Tell whether it is closed."""
         return not connection._connected
 
     def shown(self, connection: Any) -> int:
-        """The flags that the driver has seen last."""
         return driver.status(connection)
 
     def copied(self, connection: Any) -> Any:
-        """Make another connection with the same parameters, which is not connected yet."""
         if connection._sock is not None:
             raise NotBatchableError(OWN_SOCKET)
         wire = driver.copied(connection)
+        wire._loop = asyncio.get_running_loop()
         wire._echo, wire._query_callback = False, None
         return wire
 
-    def note_module(self, module: ModuleType) -> None:
-        """Take what the driver's module gives."""
-        numbers = module.converters.conversions.items()
-        self.plainly = {
-            "_cursor_cls": module.Cursor,
-            "_use_unicode": True,
-            "_decoders": {key: value for key, value in numbers if type(key) is int},
-        }
-        self.note_classes(module)
+    def plain_attributes(self, module: ModuleType) -> dict[str, Any]:
+        numbers = decoders_of(module)
+        return {"_cursor_cls": module.Cursor, "_use_unicode": True, "_decoders": numbers}
 
     def check_command(self, watch: Watch, connection: Any, command: int, sql: Any) -> None:
-        """Refuse what a prepared statement does that takes no part."""
+        # A prepared statement takes no part.
         super().check_command(watch, connection, command, sql)
         if command not in (_PREPARE, _EXECUTE, _IN_BULK):
             return
@@ -90,7 +85,7 @@ KIND = Asyncmy()
 
 def change_asyncmy(module: ModuleType) -> None:
     """Let asyncmy's connections join, or ask."""
-    if change(module, KIND):
+    if change_async(module, KIND):
         patches.change(module.Connection, "prepare", _preparing, why=WHY)
         patches.change(module.PreparedStatement, "close", _closing, why=WHY)
 

@@ -1,18 +1,15 @@
 """
 Sessions of PyMySQL, aiomysql and asyncmy, for which the batch's wire stands.
 
-What the app's own connection shows meanwhile: the transaction as the app knows it, answers to its
-commands, results that it has not read yet. And what its commands mean for its session.
+What the app's commands mean for its session, and what its own connection shows meanwhile: the
+transaction as the app knows it.
 """
 
 from __future__ import annotations
 
 import re
-import struct
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Final
+from weakref import ref
 
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import uncommented
@@ -20,6 +17,9 @@ from atomicbatch.sql.lexing import uncommented
 # The protocol's numbers of commands.
 COM_INIT_DB = 2
 COM_QUERY = 3
+
+RESULT_READER: Final = "_read_query_result"
+"""The method by which a connection reads a result, also the next one of the same answer."""
 
 # The server's flags, which come with its answers.
 _IN_TRANSACTION = 1
@@ -33,6 +33,7 @@ _CLIENT_FLAGS = 0x2 | 0x100 | 0x10000
 OWN: Final = "_atomicbatch_own_status"
 """It is there where a connection shows anything that is not its own session's."""
 _DATABASE = "_atomicbatch_database"
+_PUT_OFF = "_atomicbatch_begin"
 
 _SET_AUTO = re.compile(
     r"\s*SET\s+(?:(?:SESSION|LOCAL)\s+|@@(?:(?:SESSION|LOCAL)\s*\.\s*)?)?AUTOCOMMIT\s*:?=\s*"
@@ -57,6 +58,7 @@ READS_FILE = (
     "a handler loads a file of the app's (LOAD DATA LOCAL), which the driver sends past the "
     "batch's connection; insert its rows"
 )
+BEGIN: Final = "BEGIN"
 ENDS = ("COMMIT", "ROLLBACK")
 """What the drivers themselves send."""
 UNLIKE = (
@@ -118,6 +120,34 @@ def is_auto(status: int) -> bool:
     return bool(status & _AUTO)
 
 
+# BEGIN ------------------------------------------------------------------------------------------
+
+# Tortoise loses a connection of its pool where BEGIN fails. So nothing is done for it before the
+# next statement, which may fail.
+
+
+def is_begin(sql: Any) -> bool:
+    """Tell whether it is what drivers send to begin a transaction."""
+    return type(sql) is str and sql == BEGIN
+
+
+def put_begin_off(connection: Any, use: object) -> None:
+    """The app has sent BEGIN by a connection, for which ``use`` stands."""
+    vars(connection)[_PUT_OFF] = ref(use)
+
+
+def is_begin_put_off(connection: Any, use: object) -> bool:
+    """Tell whether it has, and has sent nothing since."""
+    found = vars(connection).get(_PUT_OFF)
+    return found is not None and found() is use
+
+
+def take_begin(connection: Any, use: object) -> bool:
+    """Likewise; from now on it has sent something."""
+    found = vars(connection).pop(_PUT_OFF, None)
+    return found is not None and found() is use
+
+
 # What the app's connection shows ----------------------------------------------------------------
 
 
@@ -176,6 +206,7 @@ def show_own(connection: Any, reader: str) -> None:
     if own is not None:
         connection.server_status = own
     here.pop(reader, None)
+    here.pop(_PUT_OFF, None)
     result = connection._result
     if result is None or not result.has_next:
         here.pop(RESULT_READER, None)
@@ -184,7 +215,7 @@ def show_own(connection: Any, reader: str) -> None:
 def forget(connection: Any, reader: str) -> None:
     """A connection of the app's begins a new session."""
     here = vars(connection)
-    for name in (OWN, _DATABASE, RESULT_READER, reader):
+    for name in (OWN, _DATABASE, _PUT_OFF, RESULT_READER, reader):
         here.pop(name, None)
 
 
@@ -202,124 +233,3 @@ def database_of(connection: Any, first: Any) -> Any:
         first: What it has connected to.
     """
     return vars(connection).get(_DATABASE, first)
-
-
-# Results ----------------------------------------------------------------------------------------
-
-RESULT_READER: Final = "_read_query_result"
-"""The method by which a connection reads a result, also the next one of the same answer."""
-
-
-def take_answers_away(connection: Any, reader: str) -> None:
-    """Let a connection's driver read for itself again."""
-    here = vars(connection)
-    here.pop(reader, None)
-    here.pop(RESULT_READER, None)
-
-
-def ok_packet(result: Any, status: int) -> bytes:
-    """Write the server's answer to a statement without rows."""
-    flags = struct.pack("<HH", status & 0xFFFF, result.warning_count & 0xFFFF)
-    message = result.message or b""
-    if isinstance(message, str):
-        message = message.encode()
-    return b"\0" + _number(result.affected_rows) + _number(result.insert_id) + flags + message
-
-
-def _number(value: int | None) -> bytes:
-    """A length-encoded integer."""
-    value = value or 0
-    if value < 0xFB:
-        return bytes([value])
-    if value < 1 << 16:
-        return b"\xfc" + struct.pack("<H", value)
-    if value < 1 << 24:
-        return b"\xfd" + struct.pack("<I", value)[:3]
-    return b"\xfe" + struct.pack("<Q", value)
-
-
-def nothing(connection: Any, kind: Callable[..., Any]) -> Any:
-    """
-    Make the result of a statement that was about the transaction only.
-
-    Args:
-        connection: The app's.
-        kind: The driver's class of results.
-    """
-    result = kind(connection)
-    result.connection = None
-    result.affected_rows = result.insert_id = result.warning_count = 0
-    result.message, result.has_next = b"", False
-    result.server_status = connection.server_status
-    return result
-
-
-# What of a result is told only when its last row has been read.
-_AT_END = ("warning_count", "has_next")
-_KEPT = ("insert_id", "server_status", "message", "field_count", "description", "fields")
-
-
-def of_unbuffered_cursor(connection: Any, result: Any, kind: Callable[..., Any]) -> Any:
-    """
-    Make a result for an unbuffered cursor of one whose rows are here.
-
-    Others need the wire, so that no rows can wait in the server.
-
-    Args:
-        connection: The app's.
-        result: Read to its end.
-        kind: The driver's class of results, with :func:`next_row` and :func:`finish`.
-    """
-    kept = kind(connection)
-    for name in _KEPT:
-        setattr(kept, name, getattr(result, name))
-    kept.connection = None
-    # As the drivers have it: nobody knows how many there are.
-    kept.affected_rows = 18446744073709551615
-    kept.unbuffered_active = True
-    kept._atomicbatch_rows = deque(result.rows)
-    kept._atomicbatch_end = {name: getattr(result, name) for name in _AT_END}
-    return kept
-
-
-def kept_class(base: type, next_row: Callable[..., Any], finish: Callable[..., Any]) -> type:
-    """Make such a class of a driver's class of results, given its methods to read and to end."""
-    members = {"_read_rowdata_packet_unbuffered": next_row, "_finish_unbuffered_query": finish}
-    return type(base.__name__, (base,), {"__module__": base.__module__, **members})
-
-
-def next_row(kept: Any) -> Any:
-    """Take the next row of such a result; None: there is none."""
-    if not kept.unbuffered_active:
-        return None
-    rows = kept._atomicbatch_rows
-    if not rows:
-        finish(kept)
-        return None
-    row = rows.popleft()
-    kept.affected_rows = 1
-    kept.rows = (row,)
-    return row
-
-
-def finish(kept: Any) -> None:
-    """Drop the rows that are left."""
-    if kept.unbuffered_active:
-        kept._atomicbatch_rows.clear()
-        for name, value in kept._atomicbatch_end.items():
-            setattr(kept, name, value)
-        kept.unbuffered_active = False
-        kept.rows = None
-
-
-@contextmanager
-def reading(connection: Any, reads_by: dict[str, Any]) -> Iterator[None]:
-    """Let a connection read its answers by others' attributes."""
-    before = {name: getattr(connection, name) for name in reads_by}
-    for name, value in reads_by.items():
-        setattr(connection, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(connection, name, value)

@@ -456,13 +456,13 @@ async def _asyncmy(store: MariaDB, **options: Any) -> World:
 
 @library("aiomysql", driver="aiomysql", is_async=True, handlers=HANDLERS, add=add)
 async def by_aiomysql(store: MariaDB) -> AsyncIterator[World]:
-    store.run(PROCEDURE)
+    store.run(*PROCEDURE)
     yield await _aiomysql(store)
 
 
 @library("asyncmy", driver="asyncmy", is_async=True, handlers=HANDLERS, add=add)
 async def by_asyncmy(store: MariaDB) -> AsyncIterator[World]:
-    store.run(PROCEDURE)
+    store.run(*PROCEDURE)
     yield await _asyncmy(store)
 
 

@@ -22,9 +22,12 @@ KEPT: list[Handler] = []
 INSERT = "INSERT INTO item (name, n) VALUES (%s, %s)"
 COUNT = "SELECT count(*) FROM item"
 PROCEDURE = (
-    "CREATE OR REPLACE PROCEDURE more (IN number INT, OUT next INT) BEGIN"
-    " SELECT number; INSERT INTO item (name) VALUES (CONCAT('p', number));"
-    " SELECT count(*) FROM item; SET next = number + 1; END"
+    "DROP PROCEDURE IF EXISTS more",
+    (
+        "CREATE PROCEDURE more (IN number INT, OUT next INT) BEGIN"
+        " SELECT number; INSERT INTO item (name) VALUES (CONCAT('p', number));"
+        " SELECT count(*) FROM item; SET next = number + 1; END"
+    ),
 )
 
 
@@ -559,7 +562,7 @@ def kept_time_zone(connection: Any) -> Any:
 
 @library("pymysql", driver="pymysql", is_async=False, handlers=HANDLERS, add=add)
 async def per_request(store: MariaDB) -> AsyncIterator[World]:
-    store.run(PROCEDURE)
+    store.run(*PROCEDURE)
     yield World(store)
 
 
