@@ -71,6 +71,7 @@ ADAPTERS = {
     "transactions/sqlalchemy/": {"sqlalchemy"},
     "asgi/threads.py": {"anyio"},
     "django/": {"django", "asgiref"},  # asgiref is Django's own
+    "doctor/projects.py": {"django", "asgiref", "rest_framework"},
     "testing/before.py": {"pytest", "pytest_django", "django"},
     "testing/plugin.py": {"pytest"},
     "testing/everything.py": {"pytest"},

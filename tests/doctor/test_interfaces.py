@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fastapi import FastAPI
@@ -13,7 +13,7 @@ from quart import Quart
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from atomicbatch import asgi, wsgi
-from atomicbatch.doctor.interfaces import Interface, interface_of, layers
+from atomicbatch.doctor.interfaces import Interface, interface_of, is_django, layers
 from atomicbatch.transactions import DriverTransaction
 
 FLASK: Any = Flask(__name__)
@@ -69,6 +69,21 @@ class Holding:
 def test_interface(app: Callable[..., Any], expected: Interface) -> None:
     """Servers call it so."""
     assert interface_of(app) is expected
+
+
+def test_django() -> None:
+    """Its handlers are known, whoever makes a class of them; Channels has them by protocol."""
+    from django.core.handlers.asgi import ASGIHandler
+
+    class Static(ASGIHandler):  # type: ignore[misc]  # Django has no types
+        def __init__(self) -> None:
+            """Load no middleware."""
+
+    class ByProtocol:
+        application_mapping: ClassVar[dict[str, Any]] = {"websocket": plain, "http": Static()}
+
+    assert [is_django(one) for one in layers(ByProtocol())] == [False, True]
+    assert not is_django(FLASK)
 
 
 def test_layers_end() -> None:

@@ -155,6 +155,8 @@ def test_headers() -> None:
     rest = ((b"host", b"localhost"), (b"accept", b"*/*"), (b"content-length", b"3"))
     given = {"X": "given", "Y": "1"}
     assert with_headers(Operation(call, "/"), given).headers == (*own, (b"y", b"1"), *rest)
+    again = with_headers(Operation(call, "/"), {"Host": "localhost"}).headers
+    assert [value for name, value in again if name == b"host"] == [b"localhost"]
     made_up = with_headers(Operation(call, "/", made_up=True), given | {"Host": "h"})
     assert made_up.headers == (
         (b"x", b"given"),

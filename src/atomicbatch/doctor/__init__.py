@@ -7,6 +7,7 @@ In reading order::
     loading.py       module:attribute -> app; its lifespan; the transaction that it already has
     interfaces.py    whether that is an ASGI or a WSGI app, and what is inside of it
     patients.py      an app of each kind: started, asked which calls it takes, each tried
+    projects.py      a Django project as such a patient
     operations.py    the calls to try: from the app's OpenAPI document or from an .http file
     routes.py        the calls to try: from the routes of a Flask app
     rehearsal.py     the transaction that an app is examined with

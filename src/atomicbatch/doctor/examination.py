@@ -73,6 +73,8 @@ def examine(
     loaded = load_app(name)
     headers = headers or {}
     with _quiet(), _patient(loaded) as patient:
+        if not any(one.lower() == "host" for one in headers):
+            headers = {**headers, "Host": patient.host}
         operations = chosen
         if operations is None:
             operations = patient.operations(Asked(prefix, document, headers))
@@ -83,6 +85,11 @@ def examine(
 
 
 def _patient(loaded: Loaded) -> Patient:
+    if loaded.is_project:
+        # Late: it imports Django.
+        from atomicbatch.doctor import projects
+
+        return projects.patient_of(loaded.interface)
     if loaded.interface is Interface.WSGI:
         return SyncPatient(
             loaded.inner,

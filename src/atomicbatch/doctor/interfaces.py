@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from inspect import iscoroutinefunction, signature
 from typing import Any
@@ -11,6 +11,7 @@ from atomicbatch import asgi, wsgi
 
 # Where middleware and frameworks keep the app that they call.
 _INNER = ("app", "asgi_app", "wsgi_app", "application", "asgi_handler", "__wrapped__")
+_HANDLERS = {"django.core.handlers.asgi.ASGIHandler", "django.core.handlers.wsgi.WSGIHandler"}
 # How deep apps and middleware may be nested.
 _DEEPEST = 20
 
@@ -40,6 +41,12 @@ def interface_of(app: Callable[..., Any]) -> Interface:
     return Interface.ASGI
 
 
+def is_django(app: Any) -> bool:
+    """Tell whether an app is a handler of Django's own."""
+    names = {f"{one.__module__}.{one.__name__}" for one in type(app).__mro__}
+    return bool(names & _HANDLERS)
+
+
 def layers(app: Any) -> Iterator[Any]:
     """Yield an app, what it wraps, and so on inwards."""
     waiting = [app]
@@ -50,6 +57,9 @@ def layers(app: Any) -> Iterator[Any]:
             continue
         seen.append(one)
         yield one
+        by_protocol = _attribute(one, "application_mapping")  # of Django Channels
+        if isinstance(by_protocol, Mapping) and "http" in by_protocol:
+            waiting.append(by_protocol["http"])
         waiting += [inner for name in _INNER if callable(inner := _attribute(one, name))]
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from atomicbatch import asgi, wsgi
 from atomicbatch.asgi.types import App, Message, Scope
-from atomicbatch.doctor.interfaces import Interface, interface_of, layers
+from atomicbatch.doctor.interfaces import Interface, interface_of, is_django, layers
 
 # For an app that has said that its lifespan is over. Most end at once.
 _MOST_SECONDS_TO_END = 1
@@ -31,6 +31,8 @@ class Loaded(NamedTuple):
     transaction: Any | None
     """The transaction of the app's own AtomicBatch; None if it has none."""
     interface: Interface = Interface.ASGI
+    is_project: bool = False
+    """It is a Django project, whose calls start in the middle of its middleware."""
 
 
 def load_app(name: str) -> Loaded:
@@ -99,7 +101,7 @@ def _look_inside(app: Any) -> Loaded:
         for middleware in getattr(one, "user_middleware", ()):
             if getattr(middleware, "cls", None) is asgi.AtomicBatch:
                 return Loaded(app, one, middleware.kwargs["transaction"], interface)
-    return Loaded(app, app, None, interface)
+    return Loaded(app, app, None, interface, any(is_django(one) for one in layers(app)))
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -53,7 +53,7 @@ async def from_openapi(
     scope: Scope,
     *,
     prefix: str | None = None,
-    path: str | None = None,
+    paths: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
 ) -> list[Operation]:
     """
@@ -64,16 +64,16 @@ async def from_openapi(
             are sent a request for it.
         scope: The ASGI scope of that request.
         prefix: Where the document's paths begin, such as ``/api``; None: find out.
-        path: Where the app has its document; None: find out.
+        paths: Where the app may have its document; empty: find out.
         headers: Sent with the request.
 
     Raises:
         DoctorError: There is no such document.
     """
-    documents = [] if path else [*_own_documents(app, "")]
+    documents = [] if paths else [*_own_documents(app, "")]
     if documents:
         return operations_in(documents, {*_routes(app, "")}, prefix)
-    paths = [path] if path else DOCUMENTS
+    paths = paths or DOCUMENTS
     for one in paths:
         dispatcher = Dispatcher(Target(app, "", False), scope, Limits())
         try:
@@ -141,10 +141,10 @@ def with_headers(operation: Operation, headers: Mapping[str, str]) -> Call:
     """
     call = operation.call
     given = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    merged: list[Header] = []
     first, second = (given, call.headers) if operation.made_up else (call.headers, given)
-    for header in (*first, *second, (b"host", b"localhost"), (b"accept", b"*/*")):
-        if header in first or not any(name == header[0] for name, _ in merged):
+    merged: list[Header] = [*first]
+    for header in (*second, (b"host", b"localhost"), (b"accept", b"*/*")):
+        if not any(name == header[0] for name, _ in merged):
             merged.append(header)
     if call.body:
         merged = [header for header in merged if header[0] != b"content-length"]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from atomicbatch import asgi, wsgi
 from atomicbatch.doctor import blind_spots
-from atomicbatch.doctor.loading import running
+from atomicbatch.doctor.loading import DoctorError, running
 from atomicbatch.doctor.operations import (
     DOCUMENTS,
     document_of,
@@ -29,7 +29,8 @@ from atomicbatch.model import Call
 from atomicbatch.openapi.calls import Operation
 from atomicbatch.wsgi.dispatch import Dispatcher
 
-_SERVER = ("localhost", 80)
+HOST = "localhost"
+_SERVER = (HOST, 80)
 _CLIENT = ("127.0.0.1", 1)
 
 
@@ -45,7 +46,14 @@ class Asked(NamedTuple):
 
 
 class Patient(AbstractContextManager["Patient"], Protocol):
-    """An app under examination; the block starts it and shuts it down."""
+    """
+    An app under examination; the block starts it and shuts it down.
+
+    Attributes:
+        host: Which host its requests are for.
+    """
+
+    host: str
 
     def operations(self, asked: Asked) -> list[Operation]:
         """
@@ -68,21 +76,32 @@ class AsyncPatient(Patient):
         inner: What the calls of a batch go to.
         own: The transaction of its own AtomicBatch; None: it has none.
         scheme: Of its requests.
+        host: Which host they are for.
+        routes: Makes calls where the app has no OpenAPI document; empty: it cannot.
+        documents: Where else than in the usual places the app may have such documents.
     """
 
-    def __init__(self, outermost: Any, inner: Any, own: Any, *, scheme: str = "http") -> None:
+    def __init__(
+        self,
+        outermost: Any,
+        inner: Any,
+        own: Any,
+        *,
+        scheme: str = "http",
+        host: str = HOST,
+        routes: Callable[[], list[Operation]] = list,
+        documents: Sequence[str] = (),
+    ) -> None:
+        self.host = host
+        self._routes = routes
+        self._documents = documents
         self._outermost = outermost
         self._inner = inner
         self._own = own
         self._block = ExitStack()
         self._runner: asyncio.Runner
         self._trial: Trial
-        self._scope: dict[str, Any] = {
-            "type": "http",
-            "scheme": scheme,
-            "client": _CLIENT,
-            "server": _SERVER,
-        }
+        self._scope = scope(scheme)
 
     def __enter__(self) -> AsyncPatient:
         with ExitStack() as block:
@@ -103,15 +122,19 @@ class AsyncPatient(Patient):
         return self._block.__exit__(*error)
 
     def operations(self, asked: Asked) -> list[Operation]:
-        return self._runner.run(
-            from_openapi(
-                self._inner,
-                self._scope,
-                prefix=asked.prefix,
-                path=asked.document,
-                headers=asked.headers,
-            )
+        making = from_openapi(
+            self._inner,
+            self._scope,
+            prefix=asked.prefix,
+            paths=[asked.document] if asked.document else self._documents,
+            headers=asked.headers,
         )
+        try:
+            return self._runner.run(making)
+        except DoctorError:
+            if not asked.document and (made := self._routes()):
+                return made
+            raise
 
     def try_call(self, call: Call, watch: Watch) -> Tried:
         return self._runner.run(self._try(call, watch))
@@ -129,6 +152,7 @@ class SyncPatient(Patient):
         inner: What the calls of a batch go to.
         own: The transaction of its own AtomicBatch; None: it has none.
         outer: The environ of the batch request, or what makes the environs of its calls.
+        host: Which host its requests are for.
         routes: Makes calls where the app has no OpenAPI document; empty: it cannot.
         documents: Where else than in the usual places the app may have such documents.
     """
@@ -139,9 +163,11 @@ class SyncPatient(Patient):
         own: Any,
         *,
         outer: Any = None,
+        host: str = HOST,
         routes: Callable[[], list[Operation]] = list,
         documents: Sequence[str] = (),
     ) -> None:
+        self.host = host
         self._inner = inner
         self._own = own
         self._outer = environ() if outer is None else outer
@@ -159,7 +185,7 @@ class SyncPatient(Patient):
         pass
 
     def operations(self, asked: Asked) -> list[Operation]:
-        paths = [asked.document] if asked.document else [*DOCUMENTS, *self._documents]
+        paths = [asked.document] if asked.document else [*self._documents, *DOCUMENTS]
         for path in dict.fromkeys(paths):
             dispatcher = Dispatcher(self._inner, self._outer, Limits())
             try:
@@ -175,6 +201,17 @@ class SyncPatient(Patient):
     def try_call(self, call: Call, watch: Watch) -> Tried:
         with answered_errors(self._trial.note_raised):
             return self._trial.try_call_here(call, watch)
+
+
+def scope(scheme: str = "http") -> dict[str, Any]:
+    """Make what an ASGI server would tell of a request, as far as its calls take it over."""
+    return {
+        "type": "http",
+        "scheme": scheme,
+        "client": _CLIENT,
+        "server": _SERVER,
+        "root_path": "",
+    }
 
 
 def environ(scheme: str = "http") -> dict[str, Any]:
