@@ -25,6 +25,8 @@ from atomicbatch.doors.psycopg2_inner import Inner, NamedInner, Names, declarati
 from atomicbatch.doors.psycopg2_kind import KIND, PSYCOPG2, plain
 from atomicbatch.doors.server_uses import NOT_SENT, Use, use_of
 from atomicbatch.guard.watch import watching
+from atomicbatch.sql.custom_settings import MOST_CHARACTERS as _KEPT
+from atomicbatch.sql.custom_settings import settings_named
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import text_of
 from atomicbatch.sql.writing import verb_of
@@ -98,7 +100,9 @@ def _executing(found: Callable[..., Any]) -> Callable[..., Any]:
     def execute(self: Any, query: Any, vars: Any = None) -> Any:  # noqa: A002  # as psycopg2's
         """Execute SQL."""
         if watching.get() is None or (use := _use_or_ask(self, query)) is None:
-            note_custom(query, vars)
+            # The driver is so fast that a function more is felt.
+            if query.__class__ is not str or len(query) > _KEPT or settings_named(query):
+                note_custom(query, vars)
             return found(self, query, vars)
         return _execute(self, use, query, vars)
 

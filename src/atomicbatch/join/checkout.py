@@ -21,6 +21,7 @@ _EXCLUDES = (
     "lock), but both share the batch's transaction and its locks; use one session at a time in a "
     "call"
 )
+_NOTHING: Mapping[str, str] = {}
 _WRITE = Kind.WRITE
 _CHANGES_DATA = (Kind.READ, Kind.HOLD, Kind.WRITE)
 
@@ -243,6 +244,11 @@ class Checkout:
         """
         if values:
             self._own_settings().bring(values, of_all)
+
+    @property
+    def lasting(self) -> Mapping[str, str]:
+        """What it has set for longer than its transactions, as those have committed it."""
+        return _NOTHING if self._settings is None else self._settings.committed
 
     def _has_begun(self) -> bool:
         """Tell whether sqlite3 itself, where it begins late, would have begun a transaction."""

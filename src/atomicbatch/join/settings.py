@@ -138,23 +138,28 @@ class Settings:
 
 
 class OwnSettings:
-    """What one session has set."""
+    """
+    What one session has set.
 
-    __slots__ = ("_committed", "_connection", "_now", "_saved", "_staying")
+    Attributes:
+        committed: What is left of it, whatever becomes of the transaction that is open.
+    """
+
+    __slots__ = ("_connection", "_now", "_saved", "_staying", "committed")
 
     def __init__(self, connection: Settings) -> None:
         self._connection = connection
         # As they are; as a commit leaves them (SET LOCAL passes); as a rollback does.
         self._now: dict[str, str] = {}
         self._staying: dict[str, str] = {}
-        self._committed: dict[str, str] = {}
+        self.committed: dict[str, str] = {}
         # The first two as they were at each savepoint of the session's own.
         self._saved: list[tuple[str, dict[str, str], dict[str, str]]] = []
 
     def bring(self, values: Mapping[str, str], of_all: Mapping[str, str]) -> None:
         """The session comes with settings of its own; ``of_all`` has those of the connection."""
         self._connection.note_first(values, of_all)
-        for settings in (self._now, self._staying, self._committed):
+        for settings in (self._now, self._staying, self.committed):
             settings.update(values)
 
     def apply(self) -> Steps[None]:
@@ -200,7 +205,7 @@ class OwnSettings:
     def rolled_back_to(self, name: str) -> None:
         """The session has rolled back to a savepoint of its own."""
         # Without one of that name nothing had been set yet.
-        self._now, self._staying = dict(self._committed), dict(self._committed)
+        self._now, self._staying = dict(self.committed), dict(self.committed)
         index = self._find(name)
         del self._saved[index + 1 :]
         if index >= 0:
@@ -215,8 +220,8 @@ class OwnSettings:
     def end(self, *, commit: bool) -> None:
         """The session's transaction is over."""
         if commit:
-            self._committed = dict(self._staying)
-        self._now, self._staying = dict(self._committed), dict(self._committed)
+            self.committed = dict(self._staying)
+        self._now, self._staying = dict(self.committed), dict(self.committed)
         self._saved.clear()
 
     def _find(self, name: str) -> int:

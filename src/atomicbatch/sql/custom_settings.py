@@ -47,8 +47,10 @@ def custom_settings_in(sql: str, parameters: Any = None) -> Iterable[str]:
     Returns:
         What SET and set_config() name. SET LOCAL ends with the transaction, and is left out.
     """
-    read = _read if len(sql) <= MOST_CHARACTERS else _read.__wrapped__
-    named = read(sql[:MOST_CHARACTERS])
+    if len(sql) <= MOST_CHARACTERS:
+        named = settings_named(sql)
+    else:
+        named = settings_named.__wrapped__(sql[:MOST_CHARACTERS])
     return _names(named, parameters) if named else ()
 
 
@@ -75,7 +77,8 @@ def _given(named: Named, parameters: Any) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _read(sql: str) -> tuple[Named, ...]:
+def settings_named(sql: str) -> tuple[Named, ...]:
+    """Tell how a text of at most ``MOST_CHARACTERS`` names settings; mostly not at all."""
     if _MAY_SET.search(sql) is None:
         return ()
     whole = uncommented(sql, Family.POSTGRESQL)

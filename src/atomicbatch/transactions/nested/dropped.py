@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 from weakref import ref
 
+from atomicbatch.transactions.servers.async_use import AsyncUse
 from atomicbatch.transactions.servers.attempt import Uses
-from atomicbatch.transactions.servers.use import AsyncUse, SyncUse
+from atomicbatch.transactions.servers.sync_use import SyncUse
 
 
 class Dropped:

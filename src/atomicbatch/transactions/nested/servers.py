@@ -18,10 +18,11 @@ from atomicbatch.transactions.nested.files import GONE, Opened
 from atomicbatch.transactions.nested.links import NestedAsyncLink, NestedLink
 from atomicbatch.transactions.nested.wires import Wires
 from atomicbatch.transactions.servers.async_real import AsyncReal
+from atomicbatch.transactions.servers.async_use import AsyncUse
 from atomicbatch.transactions.servers.introduction import Introduction
 from atomicbatch.transactions.servers.real import Host, ServerReal
 from atomicbatch.transactions.servers.sync_real import SyncReal
-from atomicbatch.transactions.servers.use import AsyncUse, Hall
+from atomicbatch.transactions.servers.use import Hall
 
 T = TypeVar("T")
 
@@ -222,6 +223,8 @@ class WiredUse(AsyncUse):
             # Another task may have been faster.
             if self._checkout is None:
                 self._join(real)
+
+    outlives = False
 
     def _lasts(self, checkout: Checkout, sql: str) -> bool:  # noqa: ARG002
         return False  # it goes with the test

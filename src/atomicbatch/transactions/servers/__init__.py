@@ -8,7 +8,8 @@ In reading order::
     real.py          the transaction of a batch in one database; sync_real.py and async_real.py
     inside.py        one task of a batch at a time (threads: sqlite/inside.py)
     speakers.py      whose settings a wire to MySQL has now
-    use.py           one call's use of a connection of the app's
+    lasting.py       what calls set beyond their transactions stays on the app's connections
+    use.py           one call's use of a connection of the app's; sync_use.py and async_use.py
     attempt.py       one attempt at a batch: which databases take part, files of SQLite among them
 
 The doors that lead here are ``doors/psycopg.py`` and so on; what they want is in

@@ -23,10 +23,13 @@ from atomicbatch.model import Batch
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers import async_real, sync_real
 from atomicbatch.transactions.servers.async_real import AsyncReal
+from atomicbatch.transactions.servers.async_use import AsyncUse
 from atomicbatch.transactions.servers.introduction import Introduction, introduce
+from atomicbatch.transactions.servers.lasting import Lasting
 from atomicbatch.transactions.servers.real import Host, ServerReal
 from atomicbatch.transactions.servers.sync_real import SyncReal
-from atomicbatch.transactions.servers.use import AsyncUse, Hall, SyncUse, reference
+from atomicbatch.transactions.servers.sync_use import SyncUse
+from atomicbatch.transactions.servers.use import Hall, reference
 from atomicbatch.transactions.slots import Slots
 from atomicbatch.transactions.sqlite.attempt import SQLiteAttempt
 from atomicbatch.transactions.sqlite.calls import Call, current_call
@@ -66,6 +69,7 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
         self.isolation_level = isolation_level
         self._spawn = spawn
         self._place_in_line: Slots | None = None
+        self.lasting = Lasting()
         # By the identity of the app's connection, with a reference that tells whose it still is.
         self._introduced: dict[int, tuple[Callable[[], Any], Introduction]] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from atomicbatch.doors.custom_settings import seen
@@ -102,7 +102,7 @@ def introduce(family: Family, place: Place | None) -> Asking:
 
 
 def _introduce_postgresql(place: Place | None) -> Asking:
-    names = ", ".join(map(_quoted, seen))
+    names = ", ".join(map(quoted, seen))
     asked = _CUSTOM.format(names=names) if names else "NULL"
     try:
         text = yield _POSTGRESQL.format(system=_SYSTEM, custom=asked)
@@ -165,7 +165,7 @@ def make_alike(wanted: Introduction, own: Introduction, family: Family) -> list[
         texts.append(_level(wanted.level, family))
     role = wanted.settings.get("role", "none")
     if own.settings.get("role", "none") != role:
-        texts.append(f"SET role = {_quoted(role)}")  # last: it may forbid the others
+        texts.append(f"SET role = {quoted(role)}")  # last: it may forbid the others
     return texts
 
 
@@ -203,22 +203,28 @@ def _set(changes: Sequence[tuple[str, str]], family: Family) -> list[str]:
         return []
     if family is Family.MYSQL:
         return [f"SET {', '.join(setting(name, value) for name, value in changes)}"]
+    return [make_settings(changes)]
+
+
+def make_settings(changes: Iterable[tuple[str, str]]) -> str:
+    """Write one query that makes settings of PostgreSQL's for a session."""
     # Lists such as search_path are read as lists by it, unlike by SET.
-    made = (f"set_config({_quoted(name)}, {_quoted(value)}, false)" for name, value in changes)
-    return [f"SELECT {', '.join(made)}"]
+    made = (f"set_config({quoted(name)}, {quoted(value)}, false)" for name, value in changes)
+    return f"SELECT {', '.join(made)}"
 
 
 def setting(name: str, value: str) -> str:
     """Write one of MySQL's settings, as a SET has it."""
     is_bare = value.isdigit() or value == "NULL"
-    return f"SESSION {name} = {value if is_bare else _quoted(value)}"
+    return f"SESSION {name} = {value if is_bare else quoted(value)}"
 
 
 def _level(level: str, family: Family) -> str:
     if family is Family.MYSQL:
         return f"SET SESSION TRANSACTION ISOLATION LEVEL {level}"
-    return f"SET default_transaction_isolation = {_quoted(level.lower())}"
+    return f"SET default_transaction_isolation = {quoted(level.lower())}"
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """Write a text as SQL has it."""
     return "'" + value.replace("'", "''") + "'"

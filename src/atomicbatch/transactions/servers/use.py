@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NoReturn, TypeVar
 from weakref import ref
 
-from atomicbatch.doors import server_uses
-from atomicbatch.doors.custom_settings import note_custom
+from atomicbatch.doors.custom_settings import seen
 from atomicbatch.doors.server_uses import Kind
 from atomicbatch.errors import TransactionError
-from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
-from atomicbatch.join.awaiting import run_async
 from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.connection import Connection
-from atomicbatch.join.steps import NOT_SENT, Steps, run
+from atomicbatch.join.steps import Steps
 from atomicbatch.sql import kinds
 from atomicbatch.sql.kinds import CHANGES_DATA, Family
 from atomicbatch.sql.statements import read_statement
 from atomicbatch.transactions.servers.async_real import AsyncReal
 from atomicbatch.transactions.servers.introduction import Introduction, other_custom
+from atomicbatch.transactions.servers.lasting import Lasting, making
 from atomicbatch.transactions.servers.real import ServerReal
 from atomicbatch.transactions.servers.speakers import note_settings, switch
 from atomicbatch.transactions.servers.sync_real import SyncReal
@@ -66,6 +63,8 @@ class Hall(ABC):
     async def ask_again_async(self, connection: Any, kind: Kind) -> Introduction:
         """Likewise by an async driver."""
 
+    lasting: Lasting
+
     @abstractmethod
     def refuse(self, what: str) -> NoReturn:
         """Fail the batch."""
@@ -81,6 +80,9 @@ class ServerUse(ABC, Generic[R]):
         kind: Of its driver.
     """
 
+    outlives = True
+    """What is set for good stays on the app's own connection."""
+
     def __init__(self, hall: Hall, owner: Any, kind: Kind) -> None:
         self.kind = kind
         self._hall = hall
@@ -91,6 +93,8 @@ class ServerUse(ABC, Generic[R]):
         self._is_auto = kind.is_auto(owner)
         self._level = ""
         self._introduction: Introduction | None = None
+        # Of what lasts, what the app's own connection has as well.
+        self._brought: Mapping[str, str] = {}
 
     def is_of(self, connection: object) -> bool:
         """Tell whether it stands for this connection."""
@@ -150,15 +154,23 @@ class ServerUse(ABC, Generic[R]):
 
     # Inside ------------------------------------------------------------------------------------
 
-    def _join(self, real: R) -> tuple[R, Checkout]:
+    def _join(self, real: R, own: Mapping[str, str] | None = None) -> tuple[R, Checkout]:
+        """
+        Join a transaction.
+
+        Args:
+            real: The transaction.
+            own: What the app's connection has set in calls before.
+        """
         checkout = Checkout(real.transaction)
         checkout.auto = self._is_auto
         checkout.closed = self._is_stale
         self._real, self._checkout = real, checkout
         self._introduction = self._hall.introduction_of(self._owner())
         if self._introduction is not None:
-            own = other_custom(self._introduction, real.introduction)
-            checkout.own_settings(own, real.introduction.custom)
+            custom = other_custom(self._introduction, real.introduction)
+            checkout.own_settings({**custom, **(own or {})}, real.introduction.custom)
+            self._brought = dict(checkout.lasting)
         return real, checkout
 
     def _make_ready(self, checkout: Checkout) -> None:
@@ -207,6 +219,21 @@ class ServerUse(ABC, Generic[R]):
             and checkout.virtual is None
         )
 
+    def _note_lasting(self) -> str:
+        """
+        Take note of what has been set for longer than a transaction, now that it has committed.
+
+        Returns:
+            What makes it on the app's own connection; empty: nothing is to be made.
+        """
+        checkout = self._checkout
+        if checkout is None or checkout.lasting == self._brought:
+            return ""
+        before, self._brought = self._brought, dict(checkout.lasting)
+        self._hall.lasting.note(self._owner, self._brought)
+        seen.add(name for name in self._brought if "." in name)
+        return making(self._brought, before) if self.outlives and self._owner() is not None else ""
+
     def _steps(self, checkout: Checkout, sql: str, parameters: Iterable[Any] | None) -> Steps[Any]:
         ahead = hasattr(self.kind, "perform_after")
         given = () if parameters is None else parameters
@@ -225,165 +252,6 @@ class ServerUse(ABC, Generic[R]):
 
     def _has_nothing_to_end(self) -> bool:
         return self._checkout is None or self._checkout.is_idle()
-
-
-class SyncUse(ServerUse[SyncReal]):
-    """By a sync driver."""
-
-    def perform(
-        self, sql: str, parameters: Iterable[Any] | None, perform: Callable[[Any], T]
-    ) -> T | Any:
-        if self._is_vain(sql):
-            return server_uses.NOT_SENT
-        self._hall.check_place(self.kind)
-        real, checkout = self._open()
-        lasts = False
-        with real.inside:
-            self._make_ready(checkout)
-            lasts = self._lasts(checkout, sql)
-            steps = self._steps(checkout, sql, parameters)
-            result = run(steps, real.link, partial(perform, real.wire))
-        if lasts and (owner := self._owner()) is not None:
-            note_custom(sql, parameters)
-            with aside():
-                return perform(owner)
-        return server_uses.NOT_SENT if result is NOT_SENT else result
-
-    def fetch(self, perform: Callable[[Any], T]) -> T:
-        result: T = self._run(Checkout.fetch, perform)
-        return result
-
-    def commit(self) -> None:
-        if not self._has_nothing_to_end():
-            self._run(Checkout.commit)
-
-    def rollback(self) -> None:
-        if not self._has_nothing_to_end():
-            self._run(Checkout.rollback)
-
-    def set_auto(self, on: bool) -> None:
-        self._is_auto = on
-        if self._checkout is not None:
-            self._run(lambda checkout: checkout.set_auto(on))
-
-    def note_session(self) -> None:
-        if (owner := self._owner()) is not None and self.wire is not None:
-            self._note_introduction(self._hall.ask_again(owner, self.kind))
-
-    def end(self) -> None:
-        self.rollback()
-
-    def close(self) -> None:
-        checkout, real = self._checkout, self._real
-        if checkout is None or real is None:
-            return
-        if not checkout.is_idle() and real.transaction.is_open:
-            with real.inside:
-                if real.transaction.is_open:
-                    run(checkout.close(), real.link)
-        checkout.closed = True
-
-    def _open(self) -> tuple[SyncReal, Checkout]:
-        real, checkout = self._real, self._checkout
-        if real is None or checkout is None:
-            real = self._hall.find_sync(self._owner(), self.kind)
-            with real.inside:
-                # Another thread may have been faster.
-                real, checkout = self._real or real, self._checkout
-                if checkout is None:
-                    real, checkout = self._join(real)
-        if not real.transaction.is_open or not real.is_used:
-            with real.inside:
-                if not real.transaction.is_open:
-                    real.begin(self._owner())
-                real.is_used = True
-        return real, checkout
-
-    def _run(self, act: Callable[[Checkout], Steps[T]], perform: Any = None) -> T:
-        real, checkout = self._open()
-        with real.inside:
-            self._make_ready(checkout)
-            performing = None if perform is None else partial(perform, real.wire)
-            return run(act(checkout), real.link, performing)
-
-
-class AsyncUse(ServerUse[AsyncReal]):
-    """By an async driver."""
-
-    async def perform_async(
-        self, sql: str, parameters: Iterable[Any] | None, perform: Callable[[Any], Awaitable[T]]
-    ) -> T | Any:
-        if self._is_vain(sql):
-            return server_uses.NOT_SENT
-        self._hall.check_place(self.kind)
-        real, checkout = await self._open()
-        lasts = False
-        async with real.inside:
-            self._make_ready(checkout)
-            lasts = self._lasts(checkout, sql)
-            steps = self._steps(checkout, sql, parameters)
-            result = await run_async(steps, real.link, partial(perform, real.wire))
-        if lasts and (owner := self._owner()) is not None:
-            note_custom(sql, parameters)
-            with aside():
-                return await perform(owner)
-        return server_uses.NOT_SENT if result is NOT_SENT else result
-
-    async def fetch_async(self, perform: Callable[[Any], Awaitable[T]]) -> T:
-        result: T = await self._run(Checkout.fetch, perform)
-        return result
-
-    async def commit_async(self) -> None:
-        if not self._has_nothing_to_end():
-            await self._run(Checkout.commit)
-
-    async def rollback_async(self) -> None:
-        if not self._has_nothing_to_end():
-            await self._run(Checkout.rollback)
-
-    async def set_auto_async(self, on: bool) -> None:
-        self._is_auto = on
-        if self._checkout is not None:
-            await self._run(lambda checkout: checkout.set_auto(on))
-
-    async def note_session_async(self) -> None:
-        if (owner := self._owner()) is not None and self.wire is not None:
-            self._note_introduction(await self._hall.ask_again_async(owner, self.kind))
-
-    async def end_async(self) -> None:
-        await self.rollback_async()
-
-    async def close(self) -> None:
-        checkout, real = self._checkout, self._real
-        if checkout is None or real is None:
-            return
-        if not checkout.is_idle() and real.transaction.is_open:
-            async with real.inside:
-                if real.transaction.is_open:
-                    await run_async(checkout.close(), real.link)
-        checkout.closed = True
-
-    async def _open(self) -> tuple[AsyncReal, Checkout]:
-        real, checkout = self._real, self._checkout
-        if real is None or checkout is None:
-            real = await self._hall.find_async(self._owner(), self.kind)
-            # Another task may have been faster.
-            real, checkout = self._real or real, self._checkout
-            if checkout is None:
-                real, checkout = self._join(real)
-        if not real.transaction.is_open or not real.is_used:
-            async with real.inside:
-                if not real.transaction.is_open:
-                    await real.begin(self._owner())
-                real.is_used = True
-        return real, checkout
-
-    async def _run(self, act: Callable[[Checkout], Steps[T]], perform: Any = None) -> T:
-        real, checkout = await self._open()
-        async with real.inside:
-            self._make_ready(checkout)
-            performing = None if perform is None else partial(perform, real.wire)
-            return await run_async(act(checkout), real.link, performing)
 
 
 def _after(connection: Connection, text: str, steps: Steps[T]) -> Steps[T]:
