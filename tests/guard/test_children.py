@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -180,6 +183,26 @@ def test_without_an_endpoint(store: Store) -> None:
     with pytest.raises(NotBatchableError, match="in another process"):
         run()
     assert store.rows() == []
+
+
+def test_under_django(store: Store) -> None:
+    """A view's process has a connection of its own, and Django's own ways to write by it."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.guard.under_django", store.url],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr
+    computes, *forks = json.loads(ran.stdout.splitlines()[-1])
+    assert computes == ["committed", ""]
+    for outcome, why in forks:
+        assert outcome == "rolled-back; failed=2; status=501"
+        assert "in another process" in why
+        assert "guard/under_django.py:" in why
+    assert store.rows() == ["own", "own"]
 
 
 @pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", " begin exclusive transaction"])
