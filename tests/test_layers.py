@@ -21,6 +21,7 @@ ALLOWED = {
     "advice": set[str](),
     "big_bytes": set[str](),
     "patches": set[str](),
+    "greenlets": {"errors"},
     # These never meet.
     "wire": CORE,
     "engine": CORE | {"patches"},
@@ -29,7 +30,7 @@ ALLOWED = {
     "guard": CORE | {"sql"},
     "doors": CORE | {"patches", "sql", "drivers", "guard"},
     "join": CORE | {"sql", "drivers"},
-    "transactions": CORE | {"patches", "sql", "drivers", "guard", "doors", "join"},
+    "transactions": CORE | {"patches", "greenlets", "sql", "drivers", "guard", "doors", "join"},
     "problems": CORE,
     "codings": CORE,
     # Of the engine it knows when a batch runs again: an endpoint can be told that.

@@ -119,6 +119,8 @@ THROUGH = {
     # One contract for all of them.
     "drivers/*_codes.py": "drivers/test_verdicts.py",
     "drivers/*.py": "drivers/test_driver.py",
+    # What is seen under gevent itself, in a program.
+    "greenlets.py": "beside/test_gevent.py",
     "guard/blocks.py": "guard/test_watch.py",
     "guard/calls.py": "guard/test_watch.py",
     "guard/reach.py": "guard/test_watch.py",

@@ -21,6 +21,8 @@ How a batch flows, which is also the order to read the files in::
 
 from __future__ import annotations
 
+# First of all: it takes note whether gevent was here before us.
+from atomicbatch import greenlets as greenlets
 from atomicbatch.engine.current import inside_batch, on_commit
 from atomicbatch.errors import (
     AtomicBatchError,

@@ -1,22 +1,67 @@
-"""gevent makes greenlets of threads: batches of a WSGI app are whole even so."""
+"""
+gevent makes greenlets of threads: batches of a WSGI app are whole even so, or refused.
+
+What holds for which driver is a table in docs/how-to/flask.md.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pymysql
+import pytest
 
 from tests.stores import Store
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_batches_in_greenlets(sqlite_store: Store, mariadb_store: Store) -> None:
-    """What is stored is the union of the batches that were committed."""
+@pytest.fixture
+def stores(
+    sqlite_store: Store, postgresql_store: Store, mariadb_store: Store
+) -> Iterator[dict[str, Store]]:
+    """Each with a table ``n`` of one row as well."""
+    parts = urlsplit(mariadb_store.url)
+    with (
+        closing(sqlite3.connect(sqlite_store.url)) as lite,
+        closing(psycopg.connect(postgresql_store.url)) as postgresql,
+        closing(
+            pymysql.connect(
+                host=parts.hostname or "",
+                port=parts.port or 0,
+                user=parts.username,
+                password=parts.password or "",
+                database=parts.path.strip("/"),
+            )
+        ) as mariadb,
+    ):
+        connections: tuple[Any, ...] = (lite, postgresql, mariadb)
+        for connection in connections:
+            cursor = connection.cursor()
+            cursor.execute("CREATE TABLE n (n INTEGER)")
+            cursor.execute("INSERT INTO n VALUES (0)")
+            connection.commit()
+        yield {"sqlite": sqlite_store, "postgresql": postgresql_store, "mariadb": mariadb_store}
+        for connection in connections:
+            connection.rollback()
+            connection.cursor().execute("DROP TABLE n")
+            connection.commit()
+
+
+def run(mode: str, stores: dict[str, Store]) -> dict[str, dict[str, list[str]]]:
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.beside.under_gevent", sqlite_store.url, mariadb_store.url],
+        [sys.executable, "-m", "tests.beside.under_gevent", mode]
+        + [store.url for store in stores.values()],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
@@ -24,6 +69,51 @@ def test_batches_in_greenlets(sqlite_store: Store, mariadb_store: Store) -> None
         timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
-    stored = json.loads(ran.stdout.splitlines()[-1])
-    assert stored
-    assert sorted([*sqlite_store.rows(), *mariadb_store.rows()]) == stored
+    told: dict[str, dict[str, list[str]]] = json.loads(ran.stdout.splitlines()[-1])
+    return told
+
+
+def rows(stores: dict[str, Store]) -> list[str]:
+    return sorted(name for store in stores.values() for name in store.rows())
+
+
+def test_batches_in_greenlets(stores: dict[str, Store]) -> None:
+    """What is stored is the union of what was committed, and nobody waits for ever."""
+    told = run("green", stores)
+    assert [one["refused"] for one in told.values()] == [[]] * 7
+    stored = [name for one in told.values() for name in one["stored"]]
+    assert all(one["stored"] for one in told.values())
+    assert rows(stores) == sorted(stored)
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ("late", "gevent.monkey.patch_all() was called after atomicbatch was imported"),
+        pytest.param("half", "gevent has patched sockets but not threads", marks=pytest.mark.prove),
+    ],
+)
+def test_gevent_that_is_not_whole(mode: str, why: str, stores: dict[str, Store]) -> None:
+    """Locks would stop all greenlets: no batch begins, and plain requests go on."""
+    told = run(mode, stores)
+    for one in told.values():
+        assert [why in text for text in one["refused"]] == [True]
+    assert rows(stores) == sorted(name for one in told.values() for name in one["stored"])
+
+
+def test_drivers_that_stop_all_greenlets(stores: dict[str, Store]) -> None:
+    """A plain request that waits for a batch would stop that batch: they are refused by name."""
+    told = run("blocking", stores)
+    wanted = {
+        "psycopg2": "psycogreen.gevent.patch_psycopg()",
+        "mysqlclient": "use PyMySQL",
+        "sqlite-engine": "give DriverTransaction() in place of SQLAlchemyTransaction()",
+        "psycopg2-engine": "psycogreen.gevent.patch_psycopg()",
+        "mysqlclient-engine": "use PyMySQL",
+    }
+    assert told.keys() == wanted.keys()
+    for way, one in told.items():
+        assert one["refused"]
+        assert all(wanted[way] in text for text in one["refused"]), way
+        assert all("under gevent" in text for text in one["refused"]), way
+    assert rows(stores) == sorted(name for one in told.values() for name in one["stored"])

@@ -1,23 +1,38 @@
 """
 Batches of a WSGI app whose threads are gevent's greenlets.
 
-``python -m tests.beside.under_gevent SQLITE MARIADB`` runs batches, many at once, on two databases
-with a table ``t``, and prints, as JSON, the names in those that were committed.
+``python -m tests.beside.under_gevent MODE SQLITE POSTGRESQL MARIADB`` runs batches and plain
+requests, many at once, on databases with a table ``t`` and a table ``n`` of one row, whose number
+everybody raises. It prints, as JSON, for each way what became of them: which names are to be there,
+and what batches were refused with. MODE: ``green``: psycopg2 waits for others (psycogreen);
+``blocking``: it does not; ``late``: gevent comes after atomicbatch; ``half``: without threads.
 """
 
-from gevent import monkey
+import sys
 
-monkey.patch_all()
+MODE = sys.argv[1]
+if MODE == "late":
+    import atomicbatch.transactions  # noqa: F401
+
+from gevent import monkey  # noqa: E402
+
+monkey.patch_all(thread=MODE != "half")
+if MODE == "green":
+    from psycogreen.gevent import patch_psycopg
+
+    patch_psycopg()
 
 import json  # noqa: E402
 import random  # noqa: E402
 import sqlite3  # noqa: E402
-import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from contextlib import closing  # noqa: E402
 from typing import Any  # noqa: E402
 from urllib.parse import urlsplit  # noqa: E402
 
 import gevent  # noqa: E402
+import psycopg  # noqa: E402
+import psycopg2  # noqa: E402
 import pymysql  # noqa: E402
 from flask import Flask, Response, abort, request  # noqa: E402
 from gevent.pool import Pool  # noqa: E402
@@ -25,67 +40,122 @@ from gevent.pool import Pool  # noqa: E402
 from atomicbatch.transactions import DriverTransaction  # noqa: E402
 from atomicbatch.wsgi import AtomicBatch  # noqa: E402
 from tests.endpoints.asking import call  # noqa: E402
-from tests.wsgi.asking import ask  # noqa: E402
+from tests.wsgi.asking import ask, environ_of, serve  # noqa: E402
 
-BATCHES = 24
+SQLITE, POSTGRESQL, MARIADB = sys.argv[2:]
+JOBS = 9
+ENDS = ("plain", "commits", "fails")
+WAYS = {
+    "green": (
+        *("sqlite3", "psycopg", "psycopg2", "pymysql"),
+        *("psycopg-engine", "psycopg2-engine", "pymysql-engine"),
+    ),
+    "blocking": (
+        *("psycopg2", "mysqlclient"),
+        *("sqlite-engine", "psycopg2-engine", "mysqlclient-engine"),
+    ),
+    "late": ("sqlite3", "psycopg"),
+    "half": ("sqlite3", "psycopg"),
+}
 
 
-def _app(path: str, url: str) -> Any:
+def _mysqlclient(**options: Any) -> Any:
+    import MySQLdb
+
+    return MySQLdb.connect(**options)
+
+
+def _on_mariadb(connect: Callable[..., Any]) -> Any:
+    parts = urlsplit(MARIADB)
+    return connect(
+        host=parts.hostname or "",
+        port=parts.port or 0,
+        user=parts.username,
+        password=parts.password or "",
+        database=parts.path.strip("/"),
+    )
+
+
+DRIVERS: dict[str, Callable[[], Any]] = {
+    "sqlite3": lambda: sqlite3.connect(SQLITE, timeout=30),
+    "psycopg": lambda: psycopg.connect(POSTGRESQL),
+    "psycopg2": lambda: psycopg2.connect(POSTGRESQL),
+    "pymysql": lambda: _on_mariadb(pymysql.connect),
+    "mysqlclient": lambda: _on_mariadb(_mysqlclient),
+}
+ENGINES = {
+    "sqlite-engine": f"sqlite:///{SQLITE}",
+    "psycopg-engine": POSTGRESQL.replace(":", "+psycopg:", 1),
+    "psycopg2-engine": POSTGRESQL.replace(":", "+psycopg2:", 1),
+    "pymysql-engine": MARIADB.replace("mysql:", "mysql+pymysql:", 1),
+    "mysqlclient-engine": MARIADB.replace("mysql:", "mysql+mysqldb:", 1),
+}
+
+
+def _work(way: str, connection: Any, name: str) -> None:
+    cursor = connection.cursor()
+    mark = "?" if way.startswith("sqlite") else "%s"
+    cursor.execute(f"INSERT INTO t (name) VALUES ({mark})", (name,))
+    cursor.execute("UPDATE n SET n = n + 1")
+    connection.commit()
+
+
+def _app(way: str) -> Any:
     app = Flask(__name__)
-    parts = urlsplit(url)
+    transaction: Any = DriverTransaction()
+    connect: Callable[[], Any] | None = DRIVERS.get(way)
+    if connect is None:
+        import sqlalchemy as sa
 
-    @app.post("/sqlite")
-    def on_sqlite() -> str:
-        with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
-            connection.execute("INSERT INTO t (name) VALUES (?)", (request.args["name"],))
-        gevent.sleep(0)
-        return "done"
+        from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 
-    @app.post("/mariadb")
-    def on_mariadb() -> str:
-        with closing(
-            pymysql.connect(
-                host=parts.hostname or "",
-                port=parts.port or 0,
-                user=parts.username,
-                password=parts.password or "",
-                database=parts.path.strip("/"),
-            )
-        ) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute("INSERT INTO t (name) VALUES (%s)", (request.args["name"],))
-            connection.commit()
-        gevent.sleep(0)
+        transaction = SQLAlchemyTransaction()
+        connect = sa.create_engine(ENGINES[way], pool_size=20).raw_connection
+
+    @app.post("/write")
+    def write() -> str:
+        with closing(connect()) as connection:
+            _work(way, connection, request.args["name"])
+        # Whoever runs now wants the row that the batch has locked.
+        gevent.sleep(0.001)
         return "done"
 
     @app.post("/fail")
     def fail() -> Response:
         abort(409)
 
-    return app
+    return AtomicBatch(app, transaction=transaction)
 
 
-def main(path: str, url: str) -> None:
-    """Run all batches, and print which names are to be there."""
-    app = AtomicBatch(_app(path, url), transaction=DriverTransaction())
-    chance = random.Random(7)
+def tried(way: str) -> dict[str, Any]:
+    """What becomes of a crowd."""
+    app, chance = _app(way), random.Random(7)
+    refused: set[str] = set()
 
-    def run(job: tuple[str, int, bool]) -> list[str]:
-        kind, number, fails = job
-        names = [f"{kind}-{number}-{index}" for index in range(3)]
-        calls = [call("POST", f"/{kind}?name={name}") for name in names]
-        answer = ask(app, *calls, *([call("POST", "/fail")] if fails else []))
-        assert answer.outcome.startswith("rolled-back; failed=4" if fails else "committed"), answer
-        return [] if fails else names
+    def run(job: tuple[int, str]) -> list[str]:
+        number, ends = job
+        if ends == "plain":
+            name = f"{way}-{number}"
+            answer = serve(app, environ_of("/write", query=f"name={name}".encode())).answer
+            return [name] if answer.status == 200 else [f"{name} {answer.status}"]
+        names = [f"{way}-{number}-{index}" for index in range(3)]
+        calls = [call("POST", f"/write?name={name}") for name in names]
+        answer = ask(app, *calls, *([call("POST", "/fail")] if ends == "fails" else []))
+        if answer.outcome == "committed":
+            return names
+        if not answer.outcome.startswith("rolled-back; failed=4; status=409"):
+            refused.add(answer.body.decode())
+        return []
 
-    jobs = [
-        (kind, number, chance.random() < 0.5)
-        for number in range(BATCHES)
-        for kind in ("sqlite", "mariadb")
-    ]
-    stored = Pool(12).map(run, jobs)
-    print(json.dumps(sorted(name for names in stored for name in names)))
+    ends = [*ENDS, *chance.choices(ENDS, k=JOBS - len(ENDS))]
+    stored = Pool(8).map(run, list(enumerate(ends)))
+    return {"stored": [name for names in stored for name in names], "refused": sorted(refused)}
+
+
+def main() -> None:
+    """Run all ways, and print what they came to."""
+    print(json.dumps({way: tried(way) for way in WAYS[MODE]}))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

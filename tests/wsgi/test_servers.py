@@ -27,6 +27,7 @@ GUNICORN = "gunicorn tests.wsgi.shop:app --bind 127.0.0.1:{port} --access-logfil
 SERVERS = {
     "sync": GUNICORN + " --workers 2",
     "gthread": GUNICORN + " --worker-class gthread --threads 8",
+    "gevent": GUNICORN + " --worker-class gevent",
     "waitress": "waitress --listen 127.0.0.1:{port} --threads 8 tests.wsgi.shop:app",
 }
 # server, form of the app, options, what the environment adds, prefix of the URLs that clients use
@@ -34,6 +35,7 @@ SETTINGS = [
     ("sync", "outermost", "", {}, ""),
     ("sync", "outermost", "", {"SCRIPT_NAME": "/front"}, "/front"),
     ("gthread", "mounted", "", {}, "/api"),
+    ("gevent", "outermost", "", {}, ""),
     ("waitress", "outermost", "", {}, ""),
     ("waitress", "mounted", "--url-prefix /front", {}, "/front/api"),
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from copy import copy
 from typing import Protocol, TypeVar
 
-from atomicbatch import doors, guard
+from atomicbatch import doors, greenlets, guard
 from atomicbatch.advice import ARGUMENTS, Advice
 from atomicbatch.doors.earlier import are_any_unseen, unseen
 from atomicbatch.errors import NotBatchableError
@@ -111,8 +111,9 @@ class DriverTransaction:
         See whether there are connections on which anything may be written unseen.
 
         Raises:
-            NotBatchableError: There are.
+            NotBatchableError: There are; or gevent is here, and was not told of in time.
         """
+        greenlets.check()
         advice = self.advice
         if are_any_unseen(advice):
             where = ", in another thread" if unseen[0] == "sqlite3" else ""

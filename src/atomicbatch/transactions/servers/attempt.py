@@ -8,6 +8,7 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from atomicbatch import greenlets
 from atomicbatch.doors.custom_settings import MOST_NAMES, seen
 from atomicbatch.doors.server_uses import Kind
 from atomicbatch.drivers.driver import State
@@ -206,6 +207,8 @@ class DriverAttempt(SQLiteAttempt, Host, Hall):
 
         Whoever waits for the batch's locks would stop the loop, and with it the batch.
         """
+        if why_not := greenlets.why_not(kind.named.name):
+            self.refuse(why_not)
         loop = self._loop
         if loop is None or asyncio._get_running_loop() is not loop or self.is_alone():
             return

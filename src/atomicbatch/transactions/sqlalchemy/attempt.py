@@ -15,6 +15,7 @@ from sqlalchemy import URL, Dialect, Engine
 from sqlalchemy.pool import Pool, PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
+from atomicbatch import greenlets
 from atomicbatch.errors import (
     ConflictError,
     NotBatchableError,
@@ -48,6 +49,9 @@ from atomicbatch.transactions.standstill import Standstill
 logger = logging.getLogger("atomicbatch")
 
 current_call: ContextVar[Call | None] = ContextVar("atomicbatch_sqlalchemy_call", default=None)
+
+# Of dialects, by the names that drivers have for us.
+_NAMES = {"psycopg2": "psycopg2", "mysqldb": "MySQLdb", "pysqlite": "pysqlite"}
 
 
 class SQLAlchemyAttempt(Host):
@@ -183,6 +187,10 @@ class SQLAlchemyAttempt(Host):
                 "a handler uses an engine that SQLAlchemyTransaction was not given; name it there, "
                 "or as outside=... if its work need not be part of the batch"
             )
+        if not is_in_memory(engine):
+            name = _NAMES.get(engine.dialect.driver, "")
+            if why_not := greenlets.why_not(name):
+                self.refuse(why_not)
         if self.is_sync and engine.dialect.is_async:
             self.refuse(
                 "a handler uses an async engine in a batch of a WSGI app, which runs in a thread "

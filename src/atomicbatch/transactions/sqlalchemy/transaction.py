@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from atomicbatch import doors, guard
+from atomicbatch import doors, greenlets, guard
 from atomicbatch.model import Batch
 from atomicbatch.transactions.around import around
 from atomicbatch.transactions.drivers import DriverTransaction
@@ -104,6 +104,7 @@ class SQLAlchemyTransaction:
         if (nested := around.nest(batch, deadline)) is not None:
             joining: Joining = nested
             return joining
+        greenlets.check()
         return Joining(SQLAlchemyAttempt(self._options, deadline))
 
     def wants_alone(self) -> bool:

@@ -7,9 +7,11 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from functools import partial
 from typing import Any
 
+from atomicbatch import greenlets
 from atomicbatch.doors.sqlite import Connection
 from atomicbatch.doors.sqlite_uses import taken
 from atomicbatch.errors import ConflictError, TimeoutExceededError, TransactionError
@@ -28,6 +30,7 @@ from atomicbatch.transactions.sqlite.others import (
     gave_way,
     has_begun,
     is_left_alone,
+    patience_of,
     wait_for,
     written_by,
 )
@@ -227,6 +230,8 @@ class SQLiteAttempt(Host):
                 real.give_back(cursor)
         if cursor is not None and self._blocks(connection, sql):
             self._give_way()
+        elif cursor is not None and self._loop is None and greenlets.are_threads():
+            _wait_for_lock(connection, sql)
 
     def _blocks(self, connection: Any, sql: Any) -> bool:
         """Tell whether a statement would wait for this batch, which waits for its event loop."""
@@ -290,6 +295,23 @@ class SQLiteAttempt(Host):
     def _forget(self) -> None:
         if self in taken:
             taken.remove(self)
+
+
+def _wait_for_lock(connection: Any, sql: Any) -> None:
+    """Let a greenlet wait for batches here: in SQLite it would stop them, and all others."""
+    key = written_by(connection, sql)
+    until = time.monotonic() + patience_of(connection)
+    while (real := _open_in(key)) is not None and (left := until - time.monotonic()) > 0:
+        real.ended.wait(left)
+
+
+def _open_in(key: object) -> Real | None:
+    """The transaction of a batch that is open in a database, or None."""
+    for holder in tuple(taken):
+        real = holder._reals.get(key) if isinstance(holder, SQLiteAttempt) else None
+        if isinstance(real, Real) and real.transaction.is_open:
+            return real
+    return None
 
 
 def _in_child() -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from atomicbatch import greenlets
 from atomicbatch.drivers import sqlite3 as driver
 from atomicbatch.errors import BusyError, ConflictError
 
@@ -39,6 +40,10 @@ class Past:
         sqlite3.Connection.interrupt(self._connection)
 
 
+# How often a lock is tried again, where SQLite itself does not wait for it.
+_LOOK_AGAIN_SECONDS = 0.005
+
+
 class Link:
     """
     What runs the join's steps.
@@ -48,17 +53,25 @@ class Link:
         deadline: How long COMMIT may wait for a lock, as time.monotonic() tells.
         wrote: Tells whether there is anything to commit.
         at_once: BEGIN is sent in the event loop's thread, where it must not wait.
+        patience: How long BEGIN may wait for a lock, in seconds, where SQLite itself does not.
     """
 
-    __slots__ = ("_at_once", "_connection", "_deadline", "_wrote", "interrupt")
+    __slots__ = ("_at_once", "_connection", "_deadline", "_patience", "_wrote", "interrupt")
 
     def __init__(
-        self, connection: Any, deadline: float, wrote: Callable[[], bool], *, at_once: bool
+        self,
+        connection: Any,
+        deadline: float,
+        wrote: Callable[[], bool],
+        *,
+        at_once: bool,
+        patience: float = 0.0,
     ) -> None:
         self._connection = connection
         self._wrote = wrote
         self._deadline = deadline
         self._at_once = at_once
+        self._patience = patience
         self.interrupt: Callable[[], None] = connection.interrupt
 
     def send(self, texts: Sequence[str]) -> None:
@@ -69,7 +82,7 @@ class Link:
 
     def begin(self) -> None:
         try:
-            self.send([driver.BEGIN])
+            self._send_in_turns([driver.BEGIN], self._patience)
         except sqlite3.OperationalError as error:
             name = getattr(error, "sqlite_errorname", "")
             if name.startswith("SQLITE_READONLY"):
@@ -89,7 +102,27 @@ class Link:
             self.rollback()
             return
         seconds = max(0.0, self._deadline - time.monotonic())
-        self.send([f"PRAGMA busy_timeout={int(seconds * 1000)}", "COMMIT"])
+        if not greenlets.are_threads():
+            self.send([f"PRAGMA busy_timeout={int(seconds * 1000)}"])
+        self._send_in_turns(["COMMIT"], seconds)
+
+    def _send_in_turns(self, texts: Sequence[str], seconds: float) -> None:
+        """
+        Send what may have to wait for a lock.
+
+        Where threads are greenlets, SQLite itself does not wait: whoever has the lock has to run.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                self.send(texts)
+            except sqlite3.OperationalError as error:
+                is_busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+                if not is_busy or not greenlets.are_threads() or time.monotonic() >= until:
+                    raise
+            else:
+                return
+            time.sleep(_LOOK_AGAIN_SECONDS)
 
     def rollback(self) -> None:
         driver.rollback(self._connection)

@@ -45,6 +45,12 @@ def wait_for(real: Real) -> None:
         raise sqlite3.OperationalError("database is locked")
 
 
+def patience_of(connection: Any) -> float:
+    """Tell how long a connection waits for a lock, in seconds."""
+    seconds = connection._atomicbatch.options.get("timeout", _PATIENCE_SECONDS)
+    return float(seconds) if isinstance(seconds, int | float) else _PATIENCE_SECONDS
+
+
 def written_by(connection: Any, sql: Any) -> object:
     """Tell the key of the database that a statement is about to lock; None where it locks none."""
     if not isinstance(sql, str) or read_statement(sql, Family.SQLITE).kind in _NEVER_WAIT:

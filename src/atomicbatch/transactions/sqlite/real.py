@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
+from atomicbatch import greenlets
 from atomicbatch.errors import BusyError, ConflictError, TransactionError, kind_of
 from atomicbatch.join.acts import Place
 from atomicbatch.join.attempt import Attempt
@@ -160,12 +161,20 @@ class Real:
         attempt, transaction = self._attempt, self.transaction
         self.adopted = adopted
         plain: Any
+        patience = self._patience(at_once)
         if adopted is None:
-            plain = self.connection = connect(self.database, self._patience(at_once))
+            waits = 0.0 if greenlets.are_threads() else patience
+            plain = self.connection = connect(self.database, waits)
         else:
             self.connection, plain = adopted, Past(adopted)
             self._thread = adopted._atomicbatch.thread  # type: ignore[attr-defined]
-        self.link = Link(plain, attempt.deadline, lambda: transaction.wrote, at_once=at_once)
+        self.link = Link(
+            plain,
+            attempt.deadline,
+            lambda: transaction.wrote,
+            at_once=at_once,
+            patience=patience,
+        )
         transaction.connection.state = self.link
         if adopted is None:
             self._set_up(state)
