@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from atomicbatch.testing import plugin
+from tests.testing.shops import DRIVERS, Case
 
 # What suites import is kept between runs: pytester forgets what was first imported in one.
 for _name in (
@@ -46,22 +49,19 @@ for _name in (
 PLAIN = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 PLUGINS = (plugin, pytest_asyncio.plugin, anyio.pytest_plugin)
 
-SYNC = """
-def test_one(shop):
-    shop.add("one")
-    assert shop.every() == ["one"]
-    assert stored() == []
+# What keeps an eye on the rows while no test is rolled back.
+_CONTROL = """
+import json
+import pytest
+from stored import forget, stored
 
-def test_two(shop):
-    shop.add("two")
-    assert shop.every() == ["two"]
-    assert stored() == []
+@pytest.fixture(scope="module", autouse=True)
+def _seen(request):
+    yield
+    with open("seen", "a") as seen:
+        print(json.dumps([request.module.__name__, stored()]), file=seen)
+    forget()
 """
-ASYNC = (
-    SYNC.replace("def test", "async def test")
-    .replace("shop.", "await shop.")
-    .replace("assert await shop.every()", "assert (await shop.every())")
-)
 
 
 class Project:
@@ -84,6 +84,11 @@ class Project:
                 import sqlite3
                 from contextlib import closing
 
+                def forget():
+                    with closing(sqlite3.Connection({str(self.path)!r})) as connection:
+                        connection.execute("DELETE FROM orders")
+                        connection.commit()
+
                 def stored():
                     '''What anybody else sees: by a connection without a door.'''
                     with closing(sqlite3.Connection({str(self.path)!r})) as connection:
@@ -105,9 +110,10 @@ class Project:
         outside: Sequence[str] = (),
         scopes: str = "",
         before: str = "",
+        mode: str = "auto",
     ) -> pytest.RunResult:
         """Run its tests in this process, with the settings that :meth:`configure` takes."""
-        self.configure(rolled_back, outside, scopes, before)
+        self.configure(rolled_back, outside, scopes, before, mode)
         return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", plugins=PLUGINS)
 
     def configure(
@@ -116,6 +122,7 @@ class Project:
         outside: Sequence[str] = (),
         scopes: str = "",
         before: str = "",
+        mode: str = "auto",
     ) -> None:
         """
         Write its settings.
@@ -125,10 +132,11 @@ class Project:
             outside: The setting of that name.
             scopes: The setting ``atomicbatch_rollback_scopes``; empty: it is not there.
             before: Likewise ``atomicbatch_before``.
+            mode: pytest-asyncio's setting.
         """
         settings = [
             "[pytest]",
-            "asyncio_mode = auto",
+            f"asyncio_mode = {mode}",
             "asyncio_default_fixture_loop_scope = function",
             # Suites leave their pools of connections open when they end.
             "filterwarnings =\n    error\n    ignore::pytest.PytestUnraisableExceptionWarning",
@@ -156,18 +164,34 @@ class Project:
             connection.execute("DELETE FROM orders")
             connection.commit()
 
-    def check(self, **files: str) -> None:
+    def check(self, cases: Iterable[Case], mode: str = "auto") -> None:
         """
-        Run a suite of two tests, each of which expects to find no rows.
+        Run suites of two tests each, all in one run; each test expects to find no rows.
 
-        Without the plugin the second finds the row of the first; with it none are left.
+        Without the plugin all of them fail, and leave two rows; with it none are left.
+
+        Args:
+            cases: The suites.
+            mode: Of pytest-asyncio.
         """
-        self.write(**files)
-        self.run(rolled_back=False).assert_outcomes(failed=2)
-        assert self.stored() == ["one", "two"]
-        self.forget()
-        self.run().assert_outcomes(passed=2)
+        names = []
+        for number, case in enumerate(cases):
+            names.append(
+                f"test_{number}_{re.sub(r'[^a-z0-9]+', '_', f'{case.of} {case.by}'.lower())}"
+            )
+            self.write(**{names[-1]: case.text.replace("URL", self.url_of(case.driver))})
+        count = 2 * len(names)
+        self.write(conftest=_CONTROL)
+        self.run(rolled_back=False).assert_outcomes(failed=count)
+        seen = map(json.loads, (self.pytester.path / "seen").read_text().splitlines())
+        assert dict(seen) == {name: ["one", "two"] for name in names}
+        self.write(conftest="")
+        self.run(mode=mode).assert_outcomes(passed=count)
         assert self.stored() == []
+
+    def url_of(self, driver: str) -> str:
+        """Its database, as SQLAlchemy is told of it."""
+        return f"{DRIVERS[driver]}:///shop.sqlite"
 
 
 class ServerProject(Project):
@@ -182,7 +206,7 @@ class ServerProject(Project):
     def __init__(self, pytester: pytest.Pytester, url: str) -> None:
         super().__init__(pytester)
         self.url = url
-        family = url.partition("+")[0]
+        family = url.partition(":")[0].partition("+")[0]
         self._engine = sa.create_engine(
             sa.make_url(url).set(drivername=PLAIN[family]), poolclass=NullPool
         )
@@ -198,12 +222,20 @@ class ServerProject(Project):
 
                 engine = sa.create_engine({plain!r}, poolclass=NullPool)
 
+                def forget():
+                    with engine.begin() as connection:
+                        connection.execute(sa.text("DELETE FROM orders"))
+
                 def stored():
                     '''What anybody else sees.'''
                     with aside(), engine.connect() as connection:
                         return list(connection.scalars(sa.text("SELECT product FROM orders")))
             """
         )
+
+    def url_of(self, driver: str) -> str:
+        url = sa.make_url(self.url).set(drivername=DRIVERS[driver])
+        return url.render_as_string(hide_password=False)
 
     def stored(self) -> list[str]:
         with self._engine.connect() as connection:

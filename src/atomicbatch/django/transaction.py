@@ -24,9 +24,12 @@ from django.db import connections, transaction
 from atomicbatch.advice import Advice
 from atomicbatch.django.advice import SETTINGS
 from atomicbatch.errors import BrokenTransactionError, NotBatchableError
+from atomicbatch.guard.watch import watching
 from atomicbatch.model import Batch
+from atomicbatch.transactions.around import around
 from atomicbatch.transactions.drivers import DriverTransaction, Outside
 
+_ASKED_BY_DOORS = ("use_of", "server_use_of", "has_written", "refuse")
 _adopted: ContextVar[tuple[Any, ...]] = ContextVar("atomicbatch_adopted", default=())
 
 
@@ -77,7 +80,7 @@ class DjangoTransaction:
                     f"not, after the batch has been answered; put BatchMiddleware first"
                 )
         if adopted:
-            return _Adopting(adopted)
+            return _Adopting(adopted, around.layer())
         return self._drivers.begin(batch, deadline=deadline)
 
     def wants_alone(self) -> bool:
@@ -101,30 +104,50 @@ class _Adopting(AbstractContextManager["_Adopting"], AbstractAsyncContextManager
 
     Args:
         connections: Django's, each in a transaction.
+        layer: What the pytest plugin rolls back, to which that transaction belongs; or None.
     """
 
-    def __init__(self, connections: tuple[Any, ...]) -> None:
+    def __init__(self, connections: tuple[Any, ...], layer: Any) -> None:
         self._connections = connections
+        self._layer = layer
+        if layer is not None:
+            # The doors of drivers go on asking it what stands for the connections.
+            for name in _ASKED_BY_DOORS:
+                setattr(self, name, getattr(layer, name))
         self._blocks: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> _Adopting:
-        try:
-            for connection in self._connections:
-                self._begin(connection)
-        except BaseException:
-            self._end(undone=True)
-            raise
+        with self._as_the_test():
+            try:
+                for connection in self._connections:
+                    self._begin(connection)
+            except BaseException:
+                self._end(undone=True)
+                raise
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         broken = [one.alias for one in self._connections if one.needs_rollback]
-        self._end(undone=error is not None or bool(broken))
+        with self._as_the_test():
+            self._end(undone=error is not None or bool(broken))
         if broken and error is None:
             raise BrokenTransactionError(
                 f"a handler has broken the transaction of {broken[0]!r} and gone on; the batch is "
                 f"rolled back, the test's transaction stands",
                 may_be_stored=False,
             )
+
+    @contextmanager
+    def _as_the_test(self) -> Iterator[None]:
+        """The block's own statements go where the test's go."""
+        if self._layer is None:
+            yield
+            return
+        token = watching.set(self._layer.watch)
+        try:
+            yield
+        finally:
+            watching.reset(token)
 
     def _begin(self, connection: Any) -> None:
         block = transaction.atomic(using=connection.alias)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 _DJANGO = "django_db_setup"
+# By its entry point, or as it was named.
+_NAMES = ("django", "pytest_django", "pytest_django.plugin")
 # What asks for a database of pytest-django's.
 _ASKS = frozenset(
     (_DJANGO, "db", "transactional_db", "live_server", "django_db_reset_sequences", "admin_user")
@@ -40,7 +42,7 @@ def set_up(request: pytest.FixtureRequest, names: Iterable[str]) -> None:
 
 def _of_django(request: pytest.FixtureRequest) -> Iterator[str]:
     """Its databases are created, migrated and dropped: no transaction can undo that."""
-    if request.config.pluginmanager.has_plugin("django"):
+    if any(map(request.config.pluginmanager.has_plugin, _NAMES)):
         from pytest_django.lazy_django import django_settings_is_configured
 
         if django_settings_is_configured() and any(map(_needs_django, request.session.items)):

@@ -100,7 +100,7 @@ class Scopes:
         doors.begin_batch()
         self._watching.put_in_place()
         self._current_call.put_in_place()
-        around.nest = self._nest
+        around.nest, around.layer = self._nest, lambda: self.current
 
     def _end(self) -> None:
         around.clear()

@@ -15,22 +15,28 @@ def _in_nothing(_: Batch, __: float) -> None:
     return None
 
 
+def _no_layer() -> None:
+    return None
+
+
 class Around:
     """
     Who keeps what the app stores, at the moment: a test's transaction, say.
 
     Attributes:
         nest: Asked when a batch begins.
+        layer: Tells what code that runs now belongs to: what drivers' doors ask, or None.
     """
 
-    __slots__ = ("nest",)
+    __slots__ = ("layer", "nest")
 
     def __init__(self) -> None:
-        self.nest: Nest = _in_nothing
+        self.clear()
 
     def clear(self) -> None:
         """Nobody keeps it any more."""
-        self.nest = _in_nothing
+        self.nest: Nest = _in_nothing
+        self.layer: Callable[[], Any] = _no_layer
 
 
 around = Around()
