@@ -84,6 +84,7 @@ TOGETHER = {
     "transactions/sqlalchemy/test_time_limit_wsgi.py": "databases that fall silent",
     "transactions/sqlalchemy/test_logs.py": "what operators are told of a batch",
     "transactions/sqlalchemy/test_seal.py": "what runs right before COMMIT",
+    "testing/test_django.py": "a framework of others, and its own plugin of pytest",
     "testing/test_libraries.py": "the oracle, in tests that are rolled back",
     "testing/test_plugin_servers.py": "suites of others, on servers' databases",
     "test_exported_members.py": "the front door",

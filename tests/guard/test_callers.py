@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from atomicbatch.guard.callers import function_of
+from atomicbatch.guard.callers import function_of, is_installed
 
 
 def test_the_apps_function_is_named() -> None:
@@ -43,3 +45,22 @@ def test_an_app_may_be_installed_itself(module: str, found: str) -> None:
     finally:
         go_on.set()
         thread.join()
+
+
+def test_whose_a_function_is() -> None:
+    """What is written in an installed package is its, however wrapped; the rest is the app's."""
+    names: dict[str, Any] = {}
+    exec(compile("def theirs(): ...", "/opt/site-packages/shop/views.py", "exec"), names)
+    theirs = names["theirs"]
+
+    class Callable:
+        def __call__(self) -> None: ...
+
+        method = theirs
+
+    assert is_installed(theirs)
+    assert is_installed(partial(partial(theirs)))
+    assert is_installed(Callable().method)
+    assert is_installed(pytest.fixture)
+    for ours in (lambda: None, partial(Callable()), [].append, Mock()):
+        assert not is_installed(ours)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import sysconfig
 from collections.abc import Callable, Collection, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple
@@ -89,6 +90,17 @@ def is_logging() -> bool:
 
 def _is_of_logging(frame: FrameType) -> bool:
     return frame.f_code.co_name == "handle" and frame.f_globals.get("__name__") == "logging"
+
+
+def is_installed(function: object) -> bool:
+    """Tell whether a function belongs to an installed package, and not to the app."""
+    function = inspect.unwrap(function) if callable(function) else function
+    while isinstance(function, partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None and callable(function):
+        code = getattr(type(function).__call__, "__code__", None)
+    return code is not None and _kind_of(code.co_filename) in ("installed", "ours")
 
 
 def function_of(frame: FrameType | None) -> str:
