@@ -62,5 +62,5 @@ def test_whose_a_function_is() -> None:
     assert is_installed(partial(partial(theirs)))
     assert is_installed(Callable().method)
     assert is_installed(pytest.fixture)
-    for ours in (lambda: None, partial(Callable()), [].append, Mock()):
-        assert not is_installed(ours)
+    ours: list[Any] = [lambda: None, partial(Callable()), names.get, Mock()]
+    assert not any(map(is_installed, ours))

@@ -6,8 +6,9 @@ What your tests need: for an app with a batch endpoint, and for an adapter that 
     apps.py       a batch for your app's test client, and what came back
     adapters.py   checks a transaction adapter against the contract, on a real database
     plugin.py     the pytest plugin: what tests and fixtures store is rolled back
-    everything.py  its part that does so without being asked
-    before.py    fixtures that are set up before anything is rolled back
+    entry_point.py   by which pytest finds it
+    everything.py    its part that does so without being asked
+    before.py     fixtures that are set up before that, and stay
     scopes.py     which transactions of fixtures and tests are open, and which one code belongs to
     commit_hooks.py  leaves out what waits for a commit, if wanted
     following.py  context variables that fall back to the running test

@@ -8,6 +8,7 @@ fixtures are rolled back without asking for them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,19 @@ import pytest
 
 from atomicbatch import doors, patches
 from atomicbatch.errors import TransactionError
+from atomicbatch.guard.watch import unwatched
 from atomicbatch.testing import before, commit_hooks, everything
 
 if TYPE_CHECKING:
     from atomicbatch.testing.scopes import Scopes
 
 _SCOPES = pytest.StashKey["Scopes"]()
+
+
+_EARLY = (
+    "connections that were opened before the pytest plugin was loaded are not rolled back: {}; "
+    "open them in a fixture, or name the plugin by -p atomicbatch.testing.plugin"
+)
 
 
 class NotRolledBackError(Exception):
@@ -115,7 +123,10 @@ def _undone(request: pytest.FixtureRequest) -> Iterator[None]:
     scopes = _scopes(request.config)
     if not scopes.are_open:
         before.set_up(request, request.config.getini("atomicbatch_before"))
+    early = len(unwatched)
     layer = scopes.open(request.scope)
+    if names := unwatched[early:]:
+        warnings.warn(pytest.PytestWarning(_EARLY.format(", ".join(names))), stacklevel=1)
     yield
     told = scopes.problem()
     scopes.close(layer)

@@ -17,6 +17,7 @@ from atomicbatch.transactions.drivers import Joining
 from atomicbatch.transactions.nested.batches import NestedAttempt
 from atomicbatch.transactions.nested.layers import Layer
 from atomicbatch.transactions.nested.wires import Wires
+from atomicbatch.transactions.nested.words import IN_TESTS
 from atomicbatch.transactions.sqlite import calls
 from atomicbatch.transactions.sqlite.memory import Memory
 
@@ -33,7 +34,7 @@ class Scopes:
     """
 
     def __init__(self, outside: Iterable[str] = ()) -> None:
-        self._allowed = Allowed(tuple(outside))
+        self._allowed = Allowed(tuple(outside), IN_TESTS)
         self._memory = Memory()
         self._wires = Wires()
         self._open: list[tuple[str, Layer]] = []
@@ -97,7 +98,7 @@ class Scopes:
         return None
 
     def _begin(self) -> None:
-        doors.begin_batch()
+        doors.begin_batch(IN_TESTS)
         self._watching.put_in_place()
         self._current_call.put_in_place()
         around.nest, around.layer = self._nest, lambda: self.current

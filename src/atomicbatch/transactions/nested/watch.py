@@ -46,6 +46,5 @@ class LayerWatch(Watch):
             return
         self._refuse(
             f"{what}: that connection takes no part in the transaction of the test, whose "
-            f"rollback could not undo it; if it may stay, allow it by name: "
-            f'atomicbatch_outside = ["{name}"]'
+            f"rollback could not undo it; {self.allowed.advice.allow.format(name=name)}"
         )

@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+from atomicbatch.advice import Advice
+
+_LOADED = "the pytest plugin was loaded"
+_LOAD_FIRST = (
+    "open it in a fixture or a test, or let pytest load the plugin first (-p "
+    "atomicbatch.testing.plugin)"
+)
+IN_TESTS = Advice(
+    use_own="let the test open connections by a driver that takes part",
+    allow='if it may stay, allow it by name: atomicbatch_outside = ["{name}"]',
+    give_other="name the other one in atomicbatch_outside",
+    set_level="let the app's connections be opened with {level}",
+    watched_since=_LOADED,
+    watch_first=_LOAD_FIRST,
+    joins_since=_LOADED,
+    join_first=_LOAD_FIRST,
+)
+"""What to do instead of what is refused in a test."""
+
 # The longer ones first.
 _FOR_TESTS = (
     ("in this batch", "in this test"),
@@ -11,7 +30,6 @@ _FOR_TESTS = (
     ("a handler", "the test or the app"),
     ("the batch", "the test"),
     ("a batch", "a test"),
-    ("outside=...", "atomicbatch_outside"),
 )
 
 
