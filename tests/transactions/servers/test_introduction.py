@@ -62,6 +62,14 @@ def test_what_a_session_has_set_is_told_and_can_be_set_elsewhere(postgresql_stor
             )
 
 
+def test_what_was_a_transactions_own_is_not_told(postgresql_store: Store) -> None:
+    """PostgreSQL lists its isolation level as the session's for ever after."""
+    with psycopg.connect(postgresql_store.url, autocommit=True) as one:
+        with one.transaction():
+            one.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE")
+        assert of(Psycopg(), one).settings == {"role": "none"}
+
+
 def test_who_may_not_ask_for_the_system_is_known_by_the_address(postgresql_store: Store) -> None:
     with psycopg.connect(postgresql_store.url, autocommit=True) as one:
         asking = introduce(Psycopg.named.family, Psycopg.named.place(one))
