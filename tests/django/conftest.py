@@ -25,7 +25,25 @@ def database() -> Iterator[str]:
     path.unlink()
 
 
-@pytest.fixture(params=["wsgi", "asgi", "asgi with sync middleware"])
+GATEWAYS = ("wsgi", "asgi", "asgi with sync middleware")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """
+    Run a test behind each gateway.
+
+    Behind the last one, calls are made as behind the second and run as behind the first. So only
+    tests of what is between do that always, by ``pytest.mark.every_gateway``.
+    """
+    if "project" not in metafunc.fixturenames:
+        return
+    always = metafunc.definition.get_closest_marker("every_gateway") is not None
+    marks = [] if always else [pytest.mark.prove]
+    params = [*GATEWAYS[:2], pytest.param(GATEWAYS[2], marks=marks)]
+    metafunc.parametrize("project", params, indirect=True)
+
+
+@pytest.fixture
 def project(request: pytest.FixtureRequest, database: str) -> Iterator[Project]:
     """The project behind each gateway, with empty tables."""
     with Project.behind(request.param, database) as made:

@@ -15,6 +15,7 @@ from tests.django.asking import Project
 from tests.django.shop import odd, views
 from tests.endpoints.asking import call
 
+pytestmark = pytest.mark.every_gateway
 # Django says so where an async server is to send a sync stream, or the other way round.
 STREAMS = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
 

@@ -99,6 +99,7 @@ def opened() -> Iterator[list[Any]]:
         connection_created.disconnect(note)
 
 
+@pytest.mark.every_gateway
 def test_functions_wait_for_the_batch_in_order(shop: Project) -> None:
     """They run when all is stored, in the order of the calls, in the thread of the handlers."""
     answer = shop.batch("POST /later a", "POST /later b")
@@ -125,6 +126,7 @@ def test_a_function_that_fails_is_logged(shop: Project, caplog: Any) -> None:
     assert "a function that was deferred until after COMMIT failed" in caplog.text
 
 
+@pytest.mark.every_gateway
 def test_a_batch_opens_one_connection(shop: Project) -> None:
     """Though CONN_MAX_AGE=0 closes one after each request; and then it is closed as well."""
     with opened() as found:
@@ -161,7 +163,8 @@ def test_rows_that_are_lost_by_closing_are_refused(shop: Project) -> None:
     assert shop.rows() == []
 
 
-def test_the_batchs_own_connection_is_opened_by_django(project: Project) -> None:
+@pytest.mark.usefixtures("database")
+def test_the_batchs_own_connection_is_opened_by_django() -> None:
     """With all that Django sets up, and from no pool."""
     connection.ensure_connection()
     opener = opener_of(connection.connection)
@@ -175,7 +178,8 @@ def test_the_batchs_own_connection_is_opened_by_django(project: Project) -> None
     connection.close()
 
 
-def test_an_opener_keeps_no_connection_alive(project: Project) -> None:
+@pytest.mark.usefixtures("database")
+def test_an_opener_keeps_no_connection_alive() -> None:
     """Under ASGI the wrappers of a thread that ends are dropped, and the connection is to go."""
     twin = connection.copy()
     twin.connect()

@@ -15,6 +15,7 @@ from starlette.routing import Mount
 from tests.django.asking import Project
 from tests.endpoints.asking import call
 
+pytestmark = pytest.mark.every_gateway
 VIEWS = pytest.mark.parametrize(
     "path", ["/items", "/async-items", "/class-items", "/async-class-items"]
 )

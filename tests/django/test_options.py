@@ -105,6 +105,7 @@ def test_the_options_are_in_force(project: Project) -> None:
         assert other.plain("POST /v1/api/batch").status == 404
 
 
+@pytest.mark.every_gateway
 def test_a_path_that_is_not_ascii(project: Project) -> None:
     """Gateways write it each in its own way."""
     setting = {"PATH": "/b\xe4tch"}

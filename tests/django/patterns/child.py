@@ -1,7 +1,8 @@
 """
 A process for the projects of one driver: runs each pattern alone and in batches, and tells.
 
-``python -m tests.django.patterns.child ORDER``; a line of JSON for each configuration.
+``python -m tests.django.patterns.child ORDER``; a line of JSON for each configuration, and one for
+the crowd.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from atomicbatch.testing import Answer
-from tests.django.patterns.settings import Order, Variant, apply, configure
+from tests.django.patterns.settings import GATEWAYS, Order, Variant, apply, configure
 
 if TYPE_CHECKING:
     from tests.django.patterns.gateways import Project
@@ -109,18 +110,18 @@ def _why(answer: Answer) -> str:
 def prepare(order: Order) -> list[Store]:
     """Set the project up and make its tables."""
     configure(order)
-    from django.contrib.sessions.models import Session
+    from django.apps import apps
     from django.core.management import call_command
     from django.db import connections
 
-    from tests.django.patterns.models import STORED
+    from tests.django.patterns.models import Made
     from tests.django.patterns.stores import Store
 
     for alias in order.databases:
         with connections[alias].schema_editor() as editor:
-            for model in (*STORED, Session):
-                editor.create_model(model)
-        call_command("migrate", "auth", verbosity=0, database=alias)
+            for model in apps.get_models():
+                if model is not Made:
+                    editor.create_model(model)
         call_command("createcachetable", database=alias, verbosity=0)
         if connections[alias].vendor == "postgresql":
             with connections[alias].cursor() as cursor:
@@ -138,6 +139,9 @@ def run(order: Order, variant: Variant, stores: list[Store]) -> dict[str, list[s
     apply(variant)
     project = Project(variant)
     runner = Runner(project, stores)
+    # What is there already is not to be looked at each time.
+    gc.collect()
+    gc.freeze()
     verdicts = {}
     for name in order.only or tuple(views.PATTERNS):
         verdicts[name] = runner.verdict(name)
@@ -153,11 +157,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     order = Order.read(sys.argv[1])
     stores = prepare(order)
-    from tests.django.patterns import views
+    from tests.django.patterns import crowd, views
 
     views.count_stored = lambda: sum(row[0] == "patterns_item" for row in stores[0].rows())
     for variant in order.variants:
         print(json.dumps([str(variant), run(order, variant, stores)]), flush=True)
+    if order.crowd:
+        variant = Variant(order.variants[0].driver, GATEWAYS[0], pool=order.variants[0].pool)
+        print(json.dumps(["a crowd", crowd.run(variant, stores[0])]), flush=True)
     os._exit(0)  # not waiting for threads that a pattern may have left
 
 

@@ -1,26 +1,16 @@
-"""
-A process in which threads send batches and plain requests to one project at the same time.
-
-``python -m tests.django.patterns.crowd ORDER``; one line of JSON: what went wrong, in words.
-"""
+"""Threads that send batches and plain requests to one project at the same time."""
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import sys
 import threading
-import warnings
 from collections import Counter
-from typing import TYPE_CHECKING
 
-from tests.django.patterns.child import prepare
-from tests.django.patterns.settings import Order, apply
+from django.db import connections
 
-if TYPE_CHECKING:
-    from tests.django.patterns.gateways import Project
-    from tests.django.patterns.stores import Store
+from tests.django.patterns.gateways import Project
+from tests.django.patterns.settings import Variant, apply
+from tests.django.patterns.stores import Store
 
 _THREADS = 6
 _ROUNDS = 8
@@ -49,8 +39,6 @@ class Crowd:
             thread.join()
 
     def _work(self, number: int) -> None:
-        from django.db import connections
-
         for turn in range(_ROUNDS):
             names = [f"{number}-{turn}-{call}" for call in range(3)]
             random.shuffle(names)
@@ -76,19 +64,10 @@ def problems(crowd: Crowd, store: Store) -> list[str]:
     return found
 
 
-def main() -> None:
-    """Do what the command line says."""
-    warnings.simplefilter("ignore")
-    order = Order.read(sys.argv[1])
-    stores = prepare(order)
-    from tests.django.patterns.gateways import Project
-
-    apply(order.variants[0])
-    crowd = Crowd(Project(order.variants[0]))
+def run(variant: Variant, store: Store) -> list[str]:
+    """Let a crowd ask the project in one configuration; tell what went wrong, in words."""
+    apply(variant)
+    store.empty()
+    crowd = Crowd(Project(variant))
     crowd.run()
-    print(json.dumps(problems(crowd, stores[0])), flush=True)
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
+    return problems(crowd, store)

@@ -73,11 +73,13 @@ class Order:
         variants: All of one driver.
         databases: For ``default`` and ``other``, the path of a file or an URL.
         only: The patterns to run; none: all.
+        crowd: After them, let a crowd ask.
     """
 
     variants: tuple[Variant, ...]
     databases: dict[str, str]
     only: tuple[str, ...] = ()
+    crowd: bool = False
 
     def text(self) -> str:
         """As a child takes it."""
@@ -88,7 +90,7 @@ class Order:
         """Read :meth:`text`."""
         found = json.loads(text)
         variants = tuple(Variant(**one) for one in found["variants"])
-        return cls(variants, found["databases"], tuple(found["only"]))
+        return cls(variants, found["databases"], tuple(found["only"]), found["crowd"])
 
 
 class NoReport:
