@@ -27,6 +27,11 @@ AS_ROOT = os.name == "posix" and os.geteuid() == 0
 # that miss it fail.
 WITH_MYSQLCLIENT = bool(os.environ.get("CI") or importlib.util.find_spec("MySQLdb"))
 
+OTHER_MYSQL = os.environ.get("ATOMICBATCH_TEST_MYSQL", "")
+"""A ``mysqld`` of MySQL's that takes MariaDB's place; empty: none does."""
+DIALECT = "mysql" if OTHER_MYSQL else "mariadb"
+"""What SQLAlchemy calls that server in its URLs, before the ``+``."""
+
 
 class MissingServerError(Exception):
     """The database's programs are not on this machine."""
@@ -273,8 +278,7 @@ def mariadb(*, durable: bool = False) -> Iterator[str]:
     Raises:
         MissingServerError: There is none on this machine.
     """
-    other = os.environ.get("ATOMICBATCH_TEST_MYSQL")
-    programs = _mysql_programs(other) if other else _mariadb_programs()
+    programs = _mysql_programs(OTHER_MYSQL) if OTHER_MYSQL else _mariadb_programs()
     user = _account("mysql", "nobody")
     with _folder(user) as scratch:
         data, port = scratch / "data", free_port()

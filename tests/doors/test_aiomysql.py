@@ -15,6 +15,7 @@ import pymysql
 import pytest
 
 from atomicbatch.doors import aiomysql as door
+from atomicbatch.doors import asyncmy as asyncmy_door
 from tests.doors.in_batches import batch_of, run_batch
 from tests.doors.strangers import server
 from tests.doors.test_pymysql import comes_to_rest, others
@@ -228,14 +229,24 @@ def test_lock_wait_timeout(driver: Any, mariadb_store: Store) -> None:
 
 
 def test_another_version_than_we_know() -> None:
-    """It does not join."""
+    """It does not join, and what it writes is refused by the name of the version that would."""
 
     class Other:
+        _unix_socket, _host, _port, _db = None, "localhost", 3306, "shop"
+
         async def query(self, sql: str) -> str:
             return sql
 
+    async def write() -> None:
+        await Other().query("INSERT INTO t VALUES (1)")
+
     module: Any = SimpleNamespace(Connection=Other)
-    assert door.change_async(module, door.KIND) is False
+    assert door.change_async(module, asyncmy_door.KIND) is False
+    assert asyncio.run(Other().query("INSERT")) == "INSERT"
+    answer = run_batch(write)
+    assert answer.outcome.startswith("rolled-back")
+    assert b"by asyncmy" in answer.body
+    assert b"install asyncmy 0.2.13 or newer, whose connections take part" in answer.body
 
 
 def test_batches_beside_plain_requests(driver: Any, mariadb_store: Store) -> None:

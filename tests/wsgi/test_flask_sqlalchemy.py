@@ -19,6 +19,7 @@ from atomicbatch import Limits, on_commit
 from atomicbatch.engine import Replay
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.wsgi import AtomicBatch
+from tests.databases import DIALECT
 from tests.wsgi.asking import Answer, ask, call, environ_of, serve
 
 
@@ -31,7 +32,7 @@ class Item(Base):
     n: Mapped[int] = mapped_column(default=0)
 
 
-DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mariadb+pymysql"}
+DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": f"{DIALECT}+pymysql"}
 
 
 class Shop:

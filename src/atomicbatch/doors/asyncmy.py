@@ -37,6 +37,7 @@ class Asyncmy(AioMySQL):
     """What an adapter has to know of asyncmy, see ``Kind``."""
 
     named = Driver("asyncmy", Family.MYSQL, place_of)
+    oldest = "asyncmy 0.2.13"
     driver: SyncDriver | AsyncDriver = driver
     reader = "read_packet"
     connect = "connect"

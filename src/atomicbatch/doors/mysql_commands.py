@@ -60,10 +60,12 @@ def change(
 
 
 def _asking(kind: MySQLKind, found: Found) -> Found:
+    named = kind.named._replace(joins_from=kind.oldest)
+
     def query(self: Any, sql: Any, *args: Any, **options: Any) -> Any:
         watch = watching.get()
         if watch is not None:
-            watch.sends(self, kind.named, sql)
+            watch.sends(self, named, sql)
         return found(self, sql, *args, **options)
 
     return query

@@ -42,6 +42,7 @@ class MySQLKind:
     What PyMySQL, aiomysql and asyncmy have in common.
 
     Attributes:
+        oldest: The version from which on it has what the doors stand on.
         twin: What the names of those methods of a use end in that may have to wait.
         reader: The method that reads a packet.
         connect: The method that opens a connection, after it was made.
@@ -53,6 +54,7 @@ class MySQLKind:
     """
 
     named: Driver
+    oldest: str
     driver: SyncDriver | AsyncDriver
     is_async: bool
     twin = ""
@@ -286,6 +288,7 @@ class PyMySQL(SyncKind):
     """PyMySQL's."""
 
     named = Driver("pymysql", Family.MYSQL, _place_of_pymysql)
+    oldest = "PyMySQL 1.1.1"
     driver: SyncDriver | AsyncDriver = pymysql
     reads_by = ("encoding", "use_unicode", "decoders", "_read_timeout", "_write_timeout")
     database = "db"
@@ -319,6 +322,7 @@ class AioMySQL(AsyncKind):
     """aiomysql's, and what asyncmy's have in common with them."""
 
     named = Driver("aiomysql", Family.MYSQL, place_of)
+    oldest = "aiomysql 0.2"
     driver: SyncDriver | AsyncDriver = aiomysql
     connect = "_connect"
     reads_by: tuple[str, ...] = ("_encoding", "use_unicode", "decoders")

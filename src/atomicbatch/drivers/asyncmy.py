@@ -46,7 +46,11 @@ async def commit(connection: Any) -> None:
 
 def socket_number(connection: Any) -> int | None:
     """The number of its transport's socket."""
-    return int(connection._transport.get_extra_info("socket").fileno())
+    if hasattr(connection, "_transport"):
+        transport = connection._transport
+    else:
+        transport = connection._writer.transport  # before 0.2.13
+    return int(transport.get_extra_info("socket").fileno())
 
 
 def interrupter(connection: Any, elsewhere: Elsewhere | None = None) -> Interrupt:
@@ -75,6 +79,7 @@ def copied(connection: Any) -> Any:
     """Make another connection with the same parameters, which is not connected yet."""
     other = copy.copy(connection)
     other._transport = other._proto = other._result = None
+    other._reader = other._writer = None  # before 0.2.13
     other._connected = False
     other._stmt_cache, other._stmt_cache_size = {}, 0
     return other

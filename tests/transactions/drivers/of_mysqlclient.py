@@ -144,7 +144,7 @@ def several_in_one_text(world: World) -> Any:
 @handler(HANDLERS)
 def warnings(world: World) -> Any:
     with world.connection() as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT CAST('x' AS INTEGER)")
+        cursor.execute("SELECT CAST('x' AS SIGNED)")
         told = [cursor.fetchall(), connection.warning_count(), connection.show_warnings()]
         connection.rollback()
         return told

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import Field, Session, SQLModel, create_engine, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from tests.databases import DIALECT
 from tests.transactions.drivers.files import File, Store
 from tests.transactions.drivers.libraries import (
     DATABASES,
@@ -325,10 +326,10 @@ DIALECTS = {
     "psycopg-async": "postgresql+psycopg",
     "psycopg2": "postgresql+psycopg2",
     "asyncpg": "postgresql+asyncpg",
-    "pymysql": "mariadb+pymysql",
-    "mysqlclient": "mariadb+mysqldb",
-    "aiomysql": "mariadb+aiomysql",
-    "asyncmy": "mariadb+asyncmy",
+    "pymysql": f"{DIALECT}+pymysql",
+    "mysqlclient": f"{DIALECT}+mysqldb",
+    "aiomysql": f"{DIALECT}+aiomysql",
+    "asyncmy": f"{DIALECT}+asyncmy",
 }
 
 

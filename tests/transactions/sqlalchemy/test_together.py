@@ -27,6 +27,7 @@ from atomicbatch.transactions import DriverTransaction
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.wsgi import AtomicBatch as WSGIBatch
 from tests.asgi.asking import Answer, ask, call
+from tests.databases import DIALECT
 from tests.transactions.drivers.files import File
 from tests.transactions.sqlalchemy.worlds import Database
 
@@ -280,7 +281,7 @@ def acts_on_mariadb(database: Database) -> dict[str, Act]:
     alike = {**options, "client_flag": CLIENT.FOUND_ROWS}
     return {
         "raw-pymysql": by_driver(partial(pymysql.connect, **alike)),
-        "pymysql": by_engine(url.set(drivername="mariadb+pymysql"), connect_args=no_tls),
+        "pymysql": by_engine(url.set(drivername=f"{DIALECT}+pymysql"), connect_args=no_tls),
     }
 
 

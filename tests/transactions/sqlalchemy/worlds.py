@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from tests.databases import DIALECT
+
 SYNC = {
     "pysqlite": "sqlite",
     "psycopg": "postgresql",
@@ -152,7 +154,7 @@ class World:
 
     @property
     def url(self) -> sa.URL:
-        dialect = "mariadb" if self.family == "mysql" else self.family
+        dialect = DIALECT if self.family == "mysql" else self.family
         driver = self.driver.removesuffix("_async")
         if driver.startswith("cockroachdb-"):
             dialect, driver = driver.split("-")
