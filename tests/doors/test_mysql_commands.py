@@ -128,7 +128,7 @@ def test_pools_of_those_who_lose_a_connection_where_begin_fails(
             if why == "refused":
                 answer = await batch_of(by_another_driver, work)
             else:
-                answer = await batch_of(too_late, seconds=0.3)
+                answer = await batch_of(too_late, seconds=0.2)
             await asyncio.wait_for(work(), 10)
         finally:
             pool.terminate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymysql.protocol import MysqlPacket, OKPacketWrapper
 
@@ -14,6 +14,7 @@ NUMBERS = st.integers(0, 2**64 - 1)
 SHORTS = st.integers(0, 2**16 - 1)
 
 
+@settings(max_examples=30)
 @given(NUMBERS, NUMBERS, SHORTS, SHORTS, st.binary(max_size=9))
 def test_answers_are_as_the_server_writes_them(
     affected: int, insert_id: int, status: int, warnings: int, message: bytes

@@ -294,7 +294,7 @@ def test_time_limit(mariadb_store: Store) -> None:
         with connect(mariadb_store) as connection:
             connection.cursor().execute("SELECT 1 FROM t WHERE SLEEP(60)")
 
-    answer = run_batch(lambda: insert(mariadb_store, "a"), sleep, seconds=1)
+    answer = run_batch(lambda: insert(mariadb_store, "a"), sleep, seconds=0.4)
     assert answer.status == 504 or answer.outcome.endswith("status=504"), answer.body
     with connect(mariadb_store) as connection:
         assert not [text for _, text in others(connection) if "SLEEP(60)" in text]

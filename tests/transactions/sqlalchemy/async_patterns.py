@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from tests.transactions.sqlalchemy.patterns import (
     ALL,
     LEAKED,
+    MARIADB,
     SERVERS,
     Pattern,
     busy_elsewhere,
@@ -491,7 +492,7 @@ async def unlocks_before_commit(world: World) -> Any:
         return await session.scalar(sa.text("SELECT pg_advisory_unlock(7)"))
 
 
-@pattern(families=("mysql",), refused=("mysql",), because="SET STATEMENT")
+@pattern(families=MARIADB, refused=("mysql",), because="SET STATEMENT")
 async def commits_within_a_time(world: World) -> Any:
     async with AsyncSession(world.async_engine) as session:
         session.add(Item(name="new", n=1))

@@ -24,6 +24,7 @@ from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction, attempt
 from atomicbatch.transactions.sqlalchemy.engines import are_alike
 from tests.asgi.asking import Answer, ask, call
+from tests.databases import OTHER_MYSQL
 from tests.transactions.sqlalchemy import async_patterns, patterns
 from tests.transactions.sqlalchemy.oracle import RUN, Databases, add, check
 from tests.transactions.sqlalchemy.patterns import Pattern
@@ -216,7 +217,7 @@ def test_the_batchs_isolation_level(driver: str, databases: Databases) -> None:
     world = World(driver, database, {"pool_size": 1, "max_overflow": 0})
     query = {
         "postgresql": "SELECT current_setting('transaction_isolation')",
-        "mysql": "SELECT @@tx_isolation",
+        "mysql": f"SELECT @@{'transaction' if OTHER_MYSQL else 'tx'}_isolation",
     }[world.family]
 
     def level(_: World) -> Any:
