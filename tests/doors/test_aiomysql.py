@@ -233,25 +233,48 @@ def test_lock_wait_timeout(driver: Any, mariadb_store: Store) -> None:
     assert mariadb_store.rows() == ["won", "a"]
 
 
-def test_another_version_than_we_know() -> None:
+class Other:
+    """A connection of another version than we know."""
+
+    _unix_socket, _host, _port, _db = None, "localhost", 3306, "shop"
+
+    async def query(self, sql: str) -> str:
+        return sql
+
+
+class OtherWithCommands(Other):
+    async def _execute_command(self, command: int, sql: Any) -> Any:
+        return sql
+
+    async def query(self, sql: str) -> str:
+        return str(await self._execute_command(3, sql))
+
+
+@pytest.mark.parametrize(
+    ("base", "command", "verb"),
+    [
+        (Other, 0, b"INSERT"),
+        (OtherWithCommands, 0, b"INSERT"),
+        (OtherWithCommands, 22, b"INSERT"),
+        (OtherWithCommands, 23, b"a prepared statement"),
+    ],
+)
+def test_another_version_than_we_know(base: type[Other], command: int, verb: bytes) -> None:
     """It does not join, and what it writes is refused by the name of the version that would."""
+    kind: Any = type("Connection", (base,), dict(vars(base)))
 
-    class Other:
-        _unix_socket, _host, _port, _db = None, "localhost", 3306, "shop"
+    async def write() -> Any:
+        if command:
+            return await kind()._execute_command(command, "INSERT INTO t VALUES (1)")
+        return await kind().query("INSERT INTO t VALUES (1)")
 
-        async def query(self, sql: str) -> str:
-            return sql
-
-    async def write() -> None:
-        await Other().query("INSERT INTO t VALUES (1)")
-
-    module: Any = SimpleNamespace(Connection=Other)
+    module: Any = SimpleNamespace(Connection=kind)
     assert door.change_async(module, asyncmy_door.KIND) is False
-    assert asyncio.run(Other().query("INSERT")) == "INSERT"
+    assert asyncio.run(write()) == "INSERT INTO t VALUES (1)"
     answer = run_batch(write)
     assert answer.outcome.startswith("rolled-back")
-    assert b"by asyncmy" in answer.body
-    assert b"install asyncmy 0.2.13 or newer, whose connections take part" in answer.body
+    assert b"a handler writes (" + verb + b") to shop by asyncmy" in answer.body
+    assert b"install asyncmy 0.2.15 or newer, whose connections take part" in answer.body
 
 
 def test_batches_beside_plain_requests(driver: Any, mariadb_store: Store) -> None:

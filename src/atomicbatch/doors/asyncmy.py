@@ -24,8 +24,6 @@ from atomicbatch.errors import NotBatchableError
 from atomicbatch.guard.watch import Driver, Watch
 from atomicbatch.sql.kinds import Family
 
-# The protocol's numbers of commands about prepared statements.
-_PREPARE, _EXECUTE, _IN_BULK = 22, 23, 0xFA
 _PREPARED = (
     "a handler uses a statement that the server has prepared for the app's own connection "
     "(prepare(), or stmt_cache_size=); use a cursor, and connect without stmt_cache_size"
@@ -37,12 +35,14 @@ class Asyncmy(AioMySQL):
     """What an adapter has to know of asyncmy, see ``Kind``."""
 
     named = Driver("asyncmy", Family.MYSQL, place_of)
-    oldest = "asyncmy 0.2.13"
+    oldest = "asyncmy 0.2.15"
     driver: SyncDriver | AsyncDriver = driver
     reader = "read_packet"
     connect = "connect"
     reads_by = ("_encoding", "_use_unicode", "_decoders", "_read_timeout")
     flags = "_client_flag"
+    prepares = 22
+    executes = (23, 0xFA)  # one by one, and in bulk
     private = (*("_execute_command", "read_packet", RESULT_READER, "connect", "prepare"),)
 
     def is_closed(self, connection: Any) -> bool:
@@ -59,6 +59,11 @@ class Asyncmy(AioMySQL):
         wire._echo, wire._query_callback = False, None
         return wire
 
+    def is_known(self, module: ModuleType) -> bool:
+        # Imported from 0.2.15 on, to be raised where a connection is used that was closed: the
+        # versions before stumble over it.
+        return super().is_known(module) and hasattr(module, "CR_SERVER_GONE_ERROR")
+
     def plain_attributes(self, module: ModuleType) -> dict[str, Any]:
         numbers = decoders_of(module)
         return {"_cursor_cls": module.Cursor, "_use_unicode": True, "_decoders": numbers}
@@ -66,11 +71,11 @@ class Asyncmy(AioMySQL):
     def check_command(self, watch: Watch, connection: Any, command: int, sql: Any) -> None:
         # A prepared statement takes no part.
         super().check_command(watch, connection, command, sql)
-        if command not in (_PREPARE, _EXECUTE, _IN_BULK):
+        if command not in (self.prepares, *self.executes):
             return
         if (use := use_of(watch, connection, self, executes=True)) is not None:
             use.refuse(_PREPARED)
-        if command == _PREPARE:
+        if command == self.prepares:
             watch.sends(connection, self.named, sql)
             return
         (number,) = struct.unpack_from("<I", sql)

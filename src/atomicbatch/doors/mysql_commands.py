@@ -21,7 +21,7 @@ from atomicbatch.doors.mysql_results import take_answers_away
 from atomicbatch.doors.mysql_sessions import COM_QUERY, OWN, RESULT_READER, is_begin, text_of
 from atomicbatch.doors.server_uses import Use, use_of
 from atomicbatch.errors import TransactionError
-from atomicbatch.guard.watch import Watch, aside, watching
+from atomicbatch.guard.watch import Driver, Watch, aside, watching
 
 WHY = "what takes no part in a batch is refused"
 
@@ -46,9 +46,8 @@ def change(
         They join: the driver is one that we know.
     """
     connection = module.Connection
-    if any(not hasattr(connection, name) for name in kind.private):
-        # Another version than we know: what writes is refused.
-        patches.change(connection, "query", partial(_asking, kind), why=WHY)
+    if not kind.is_known(module):
+        _watch_only(connection, kind)
         return False
     kind.note_module(module)
     # Every statement of the process passes it, so that nothing more may stand around it.
@@ -59,9 +58,17 @@ def change(
     return True
 
 
-def _asking(kind: MySQLKind, found: Found) -> Found:
+def _watch_only(connection: Any, kind: MySQLKind) -> None:
+    """Refuse what is written by another version than we know."""
     named = kind.named._replace(joins_from=kind.oldest)
+    if hasattr(connection, "_execute_command"):
+        make = partial(_asking_command, kind, named)
+        patches.change(connection, "_execute_command", make, why=WHY)
+    else:
+        patches.change(connection, "query", partial(_asking, named), why=WHY)
 
+
+def _asking(named: Driver, found: Found) -> Found:
     def query(self: Any, sql: Any, *args: Any, **options: Any) -> Any:
         watch = watching.get()
         if watch is not None:
@@ -69,6 +76,18 @@ def _asking(kind: MySQLKind, found: Found) -> Found:
         return found(self, sql, *args, **options)
 
     return query
+
+
+def _asking_command(kind: MySQLKind, named: Driver, found: Found) -> Found:
+    def execute_command(self: Any, command: int, sql: Any) -> Any:
+        watch = watching.get()
+        if watch is not None and command in (COM_QUERY, kind.prepares):
+            watch.sends(self, named, sql)
+        elif watch is not None and command in kind.executes:
+            watch.writes(self, named, "a prepared statement")
+        return found(self, command, sql)
+
+    return execute_command
 
 
 # Statements -------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ class MySQLKind:
         flags: The attribute with the flags that a connection was opened with.
         database: The attribute with the name of the database.
         encoding: The attribute with what text is encoded by.
+        prepares: The protocol's number of the command that prepares a statement; 0: none does.
+        executes: Those that execute one.
         private: What the doors call or change, apart from what the driver documents.
     """
 
@@ -64,6 +66,8 @@ class MySQLKind:
     flags = "client_flag"
     database: str
     encoding: str
+    prepares = 0
+    executes: tuple[int, ...] = ()
     private: tuple[str, ...]
 
     # What the driver's module gives, once it is imported.
@@ -193,6 +197,10 @@ class MySQLKind:
         return None if watch is None else use_of(watch, connection, self, executes=False)
 
     # What the driver gives ---------------------------------------------------------------------
+
+    def is_known(self, module: ModuleType) -> bool:
+        """Tell whether a driver is one that the doors can stand on."""
+        return all(hasattr(module.Connection, name) for name in self.private)
 
     def note_module(self, module: ModuleType) -> None:
         """Take what the driver's module gives."""
