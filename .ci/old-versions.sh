@@ -27,8 +27,8 @@ case $part in
     "$bin/pip" install -qq --upgrade 'pip>=25.1'
     "$bin/pip" install -qq '.[all]' --group test
     "$bin/pip" install -qq 'asyncpg==0.30.0' 'psycopg[binary]==3.2.3' 'psycopg-pool==3.2.4' 'psycopg2-binary==2.9.10' \
-      'pymysql==1.1.1' 'aiosqlite==0.20.0'
-    for driver in asyncpg psycopg psycopg2 pymysql sqlite; do
+      'pymysql==1.1.1' 'aiomysql==0.2.0' 'asyncmy==0.2.15' 'aiosqlite==0.20.0'
+    for driver in asyncpg psycopg psycopg2 pymysql aiomysql asyncmy sqlite aiosqlite; do
       "$bin/python" -m pytest -q -p no:cacheprovider "tests/doors/test_$driver.py"
     done
     ;;
