@@ -134,15 +134,15 @@ def test_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     def prices() -> list[str]:
         return [one(None) for one in (own.price, earlier.cost, later.price)]
 
-    patches.change_everywhere(own.price, louder, why="test")
+    patches.change_everywhere([own.price], louder, why="test")
     later.price = ours = own.price  # type: ignore[attr-defined]
     for _ in range(2):
-        patches.change_everywhere(own.price, louder, why="test")
+        patches.change_everywhere([own.price], louder, why="test")
         assert prices() == ["ours(price)"] * 3
         assert later.price is ours
     patches.undo("test")
     assert prices() == ["price"] * 3
-    patches.change_everywhere(own.price, louder, why="test")
+    patches.change_everywhere([own.price], louder, why="test")
     assert prices() == ["ours(price)"] * 3
     patches.undo("test")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from importlib.machinery import ModuleSpec
@@ -90,9 +90,10 @@ class Change:
                 setattr(self.owner, self.name, self._found)
             self._ours = self._found = _NOTHING
 
-    def is_by(self, value: Any) -> bool:
-        """Tell whether a value is what this change has put there."""
-        return self._ours is value
+    @property
+    def placed(self) -> Any:
+        """What it has put there."""
+        return self._ours
 
     def _replacement(self) -> Any:
         # By getattr, since wrapt's wrappers can only be called as an attribute gives them.
@@ -145,14 +146,16 @@ def change(
     return made
 
 
-def change_everywhere(function: Any, make: Callable[[Any], Any], *, why: str) -> None:
+def change_everywhere(functions: Iterable[Any], make: Callable[[Any], Any], *, why: str) -> None:
     """
-    Change a function under every name that modules have for it.
+    Change functions under every name that modules have for them.
 
-    Other modules may have imported it by ``from ... import``, and call it without its module. Who
+    Other modules may have imported one by ``from ... import``, and call it without its module. Who
     imports it later gets what stands in its place, which is not changed once more.
     """
-    if any(one.installed and one.is_by(function) for one in tuple(_changes.values())):
+    ours = {id(one.placed) for one in tuple(_changes.values()) if one.installed}
+    wanted = {id(one): one for one in functions if id(one) not in ours}
+    if not wanted:
         return  # to look through all modules takes 30 ms, and apps are built often in tests
     made: dict[int, Any] = {}
 
@@ -164,7 +167,7 @@ def change_everywhere(function: Any, make: Callable[[Any], Any], *, why: str) ->
     for module in tuple(sys.modules.values()):
         if isinstance(module, ModuleType):
             for name, value in tuple(vars(module).items()):
-                if value is function:
+                if id(value) in wanted:
                     change(module, name, make_once, why=why)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -39,7 +39,7 @@ def _create(url: sa.URL, family: str, worker_name: str) -> Database:
 @pytest.fixture(scope="session")
 def databases(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, worker_name: str
-) -> Callable[[str], Database]:
+) -> Iterator[Callable[[str], Database]]:
     """Gives the database of a family, started when it is first asked for."""
     started: dict[str, Database] = {}
 
@@ -61,4 +61,6 @@ def databases(
         started[family].reset()
         return started[family]
 
-    return database
+    yield database
+    for one in started.values():
+        one.close()

@@ -75,5 +75,4 @@ def change_sqlite3(module: ModuleType) -> None:
     """Let sqlite3.connect give connections of ours; also where it was imported by name."""
     # Three names of one function, unless somebody has wrapped one of them (OpenTelemetry, ddtrace).
     modules = (module, *map(import_module, ("sqlite3.dbapi2", "_sqlite3")))
-    for connect in {id(one.connect): one.connect for one in modules}.values():
-        patches.change_everywhere(connect, _connecting, why=WHY)
+    patches.change_everywhere([one.connect for one in modules], _connecting, why=WHY)

@@ -39,6 +39,9 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Store]]:
 @pytest.fixture
 def store(library: Library, stores: Callable[[str], Store]) -> Store:
     """The database of the library that is tried, with its seed."""
+    # The doors look for connections from before; what is there before a test has none.
+    gc.collect()
+    gc.freeze()
     found = stores(library.on)
     found.reset()
     return found

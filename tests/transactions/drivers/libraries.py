@@ -108,6 +108,12 @@ class Library:
         """Its database."""
         return DATABASES[self.driver]
 
+    @property
+    def package(self) -> str:
+        """Without the way in which it is opened: ``peewee`` of ``peewee-pool-psycopg2``."""
+        package = self.name.partition("-")[0]
+        return "psycopg-async" if self.name.startswith("psycopg-async") else package
+
 
 LIBRARIES: list[Library] = []
 

@@ -94,11 +94,8 @@ class PostgreSQL(Server):
 
     def reset(self) -> None:
         self.run(
-            "DELETE FROM line",
-            "DELETE FROM item",
-            "ALTER SEQUENCE item_id_seq RESTART",
-            "ALTER SEQUENCE line_id_seq RESTART",
-            SEED,
+            "DELETE FROM line; DELETE FROM item; SELECT setval('item_id_seq', 1, false);"
+            f"SELECT setval('line_id_seq', 1, false); {SEED}"
         )
 
     def left_open(self) -> list[str]:

@@ -28,6 +28,10 @@ in a batch that fails. Replies and stored rows were the same, and nothing was le
 failed. This page is written from what those tests run (`tests/transactions/drivers/`), and a test
 fails when it is out of date.
 
+Each cell is tried with every change to AtomicBatch, and each refusal below. Where a library can be
+opened in several ways, such as with and without a pool, one of them runs all handlers each time and
+the others a third of them; `make prove` runs all by each.
+
 """
 _COLUMNS = {
     "": "itself",
@@ -82,16 +86,10 @@ def page() -> str:
 def _matrix() -> Iterator[str]:
     yield f"| driver | {' | '.join(_COLUMNS.values())} |"
     yield f"| --- |{' --- |' * len(_COLUMNS)}"
-    joined = {(_library_of(one.name), one.driver) for one in LIBRARIES} | set(_by_sqlalchemy())
+    joined = {(one.package, one.driver) for one in LIBRARIES} | set(_by_sqlalchemy())
     for driver, on in DATABASES.items():
         cells = ["joins |" if (one or driver, driver) in joined else "|" for one in _COLUMNS]
         yield f"| `{driver}` ({_ON[on]}) | {' '.join(cells)}"
-
-
-def _library_of(name: str) -> str:
-    """The library of a name such as ``peewee-pool-psycopg2``; of a driver's own, the driver."""
-    library = name.partition("-")[0]
-    return "psycopg-async" if name.startswith("psycopg-async") else library
 
 
 def _by_sqlalchemy() -> Iterator[tuple[str, str]]:
@@ -99,7 +97,7 @@ def _by_sqlalchemy() -> Iterator[tuple[str, str]]:
     for name in OF_SQLALCHEMY:
         yield "sqlalchemy", _NAMES.get(name, name)
     for one in LIBRARIES:
-        if _library_of(one.name) == "sqlmodel":
+        if one.package == "sqlmodel":
             yield "sqlalchemy", one.driver
 
 

@@ -151,20 +151,27 @@ def test_the_answer_to_commit_is_lost(
     assert rows == (SEED if at is At.REQUEST and fault is not Fault.STOP else STORED)
 
 
-@pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])
-@pytest.mark.parametrize(
-    ("how", "stored"), [("sync", ["first", "new1", "new2"]), ("full", ["first"])]
-)
-def test_sqlite_on_a_faulty_disk(
-    driver: str, how: str, stored: list[str], sqlite_path: Path, tmp_path: Path
-) -> None:
+ON_A_FAULTY_DISK = {"sync": ["first", "new1", "new2"], "full": ["first"]}
+
+
+def test_sqlite_on_a_faulty_disk(tmp_path: Path) -> None:
     """Not synced, the frame that commits is there after a crash; nobody knew. Nor with no room."""
-    database = Database("sqlite", sa.make_url(f"sqlite:///{sqlite_path}"))
-    database.create()
     disk = FaultyDisk(tmp_path, "-wal")
+    folders = [
+        tmp_path / f"{driver}-{how}"
+        for driver in ("pysqlite", "aiosqlite")
+        for how in ON_A_FAULTY_DISK
+    ]
+    databases = [
+        Database("sqlite", sa.make_url(f"sqlite:///{folder / 'test.sqlite'}")) for folder in folders
+    ]
+    for folder, database in zip(folders, databases, strict=True):
+        folder.mkdir()
+        database.run("PRAGMA journal_mode=WAL")
+        database.create()
     program = "tests.transactions.sqlalchemy.on_a_faulty_disk"
     done = subprocess.run(
-        [sys.executable, "-m", program, driver, str(sqlite_path), how],
+        [sys.executable, "-m", program, *map(str, folders)],
         env=disk.environment,
         cwd=Path(__file__).parents[3],
         capture_output=True,
@@ -172,8 +179,9 @@ def test_sqlite_on_a_faulty_disk(
         check=False,
         timeout=60,
     )
-    assert done.stdout.split() == ["503", "unknown", "0"], done.stderr
-    assert [name for name, _ in database.rows()] == stored
+    assert done.stdout.splitlines() == ["503 unknown 0"] * len(folders), done.stderr
+    stored = [[name for name, _ in database.rows()] for database in databases]
+    assert stored == [*ON_A_FAULTY_DISK.values()] * 2
 
 
 def test_commit_waits_for_a_standby_that_is_away() -> None:

@@ -17,10 +17,10 @@ from tests.transactions.sqlalchemy.oracle import Databases
 from tests.transactions.sqlalchemy.test_replay import Meeting, app_with
 from tests.transactions.sqlalchemy.worlds import DRIVERS, World
 
-BATCHES = 100
+MANY = [32, pytest.param(100, marks=pytest.mark.prove)]
 
 
-async def crowd(world: World, hide: str) -> list[Answer]:
+async def crowd(world: World, hide: str, batches: int) -> list[Answer]:
     """Send many batches at once that read and change two rows, each in the other's way."""
     try:
         app = AtomicBatch(
@@ -31,23 +31,24 @@ async def crowd(world: World, hide: str) -> list[Answer]:
         )
         batch = [call("POST", f"/change?name={name}") for name in ("one", "two")]
         answers = []
-        for _ in range(BATCHES // 4):
+        for _ in range(batches // 4):
             answers += await asyncio.gather(*(ask(app, *batch) for _ in range(4)))
         return answers
     finally:
         await world.dispose()
 
 
+@pytest.mark.parametrize("batches", MANY)
 @pytest.mark.parametrize("hide", ["", "as 500"])
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg", "pymysql", "asyncmy"])
 def test_conflicts_take_a_line_each(
-    driver: str, hide: str, databases: Databases, caplog: pytest.LogCaptureFixture
+    driver: str, hide: str, batches: int, databases: Databases, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Run again or given up: one WARNING a batch, no traceback, and nothing of the rows."""
     world = World(driver, databases(DRIVERS[driver]))
     caplog.set_level(logging.INFO)
     caplog.set_level(logging.WARNING, "sqlalchemy.engine")
-    answers = asyncio.run(crowd(world, hide))
+    answers = asyncio.run(crowd(world, hide, batches))
     met = [
         answer
         for answer in answers

@@ -33,9 +33,8 @@ from tests.transactions.sqlalchemy.test_oracle import app_of, ask_plainly
 from tests.transactions.sqlalchemy.worlds import DRIVERS, SEED, Item, World, items
 
 MAIN = ("pysqlite", "psycopg", "pymysql", "aiosqlite", "asyncpg", "asyncmy")
-EXAMPLES = 40
+EXAMPLES = [15, pytest.param(40, marks=pytest.mark.prove)]
 SETTINGS = settings(
-    max_examples=EXAMPLES,
     deadline=None,
     derandomize=True,
     database=None,
@@ -383,11 +382,11 @@ class Oracle:
         assert self.rows() == self.seed
 
 
-def check(world: World, program: st.SearchStrategy[Program]) -> None:
+def check(world: World, program: st.SearchStrategy[Program], examples: int) -> None:
     oracle = Oracle(world)
     with asyncio.Runner() as runner:
 
-        @SETTINGS
+        @settings(SETTINGS, max_examples=examples)
         @given(program)
         def compare(program: Program) -> None:
             runner.run(oracle.check(program))
@@ -401,17 +400,19 @@ def check(world: World, program: st.SearchStrategy[Program]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("driver", MAIN)
-def test_one_at_a_time(driver: str, databases: Databases) -> None:
+def test_one_at_a_time(driver: str, examples: int, databases: Databases) -> None:
     """Sessions that do not overlap do in a batch what they do alone; none is ever refused."""
     world = World(driver, databases(DRIVERS[driver]))
-    check(world, programs(world.family, one_at_a_time=True))
+    check(world, programs(world.family, one_at_a_time=True), examples)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("driver", MAIN)
-def test_in_turn(driver: str, databases: Databases) -> None:
+def test_in_turn(driver: str, examples: int, databases: Databases) -> None:
     """Sessions in turn do in a batch what they do alone, or are refused for a documented reason."""
     world = World(driver, databases(DRIVERS[driver]))
-    check(world, programs(world.family, one_at_a_time=False))
+    check(world, programs(world.family, one_at_a_time=False), examples)
