@@ -86,6 +86,8 @@ TOGETHER = {
     "transactions/sqlalchemy/test_seal.py": "what runs right before COMMIT",
     "testing/test_django.py": "a framework of others, and its own plugin of pytest",
     "testing/test_libraries.py": "the oracle, in tests that are rolled back",
+    "testing/test_table.py": "a page of the docs, written from these tests",
+    "testing/test_wishes.py": "what people ask for, one by one",
     "testing/test_plugin_servers.py": "suites of others, on servers' databases",
     "test_exported_members.py": "the front door",
     "test_layers.py": "who imports whom",

@@ -132,11 +132,10 @@ async def test_async_client(seed, async_client, n):
     assert (await async_client.post("/async?product=x")).status_code == 201
     assert (await async_client.get("/async")).json() == ["seed", "x"]
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def committing(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
         yield
-        connection.close()
 
 def work():
     Order.objects.create(product="by a thread")
@@ -186,6 +185,16 @@ class Committing(TransactionTestCase):
         assert add(self.client, "x") == 201
         assert every(self.client) == ["x"]
 """
+TRIED = {
+    "`db`, `client`": "test_db",
+    "`transactional_db`, `client`": "test_transactional_db",
+    "`live_server`": "test_live_server",
+    "`django_db(transaction=True)`, `async_client`": "test_async_client",
+    "`django_db_blocker.unblock()`, threads": "test_without_any_flush",
+    "Django's `TestCase`": "TestOrders",
+    "Django's `TransactionTestCase`": "Committing",
+}
+"""What a project may use, and what tries it."""
 COUNT = 15
 AS_MYSQLDB = (
     "import pymysql\npymysql.version_info = (2, 2, 1, 'final', 0)\npymysql.install_as_MySQLdb()"

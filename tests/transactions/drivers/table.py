@@ -80,15 +80,18 @@ _NAMES = {"pysqlite": "sqlite3", "psycopg_async": "psycopg-async"}
 
 def page() -> str:
     """The whole page."""
-    return _HEAD + "".join(f"{line}\n" for line in _matrix()) + _MISSING + _refusals() + _early()
+    return (
+        _HEAD + "".join(f"{line}\n" for line in matrix("joins")) + _MISSING + _refusals() + _early()
+    )
 
 
-def _matrix() -> Iterator[str]:
+def matrix(word: str) -> Iterator[str]:
+    """The lines of a table of libraries by drivers, in which a word says that one was tried."""
     yield f"| driver | {' | '.join(_COLUMNS.values())} |"
     yield f"| --- |{' --- |' * len(_COLUMNS)}"
     joined = {(one.package, one.driver) for one in LIBRARIES} | set(_by_sqlalchemy())
     for driver, on in DATABASES.items():
-        cells = ["joins |" if (one or driver, driver) in joined else "|" for one in _COLUMNS]
+        cells = [f"{word} |" if (one or driver, driver) in joined else "|" for one in _COLUMNS]
         yield f"| `{driver}` ({_ON[on]}) | {' '.join(cells)}"
 
 
