@@ -6,9 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
+import pymysql
 import pytest
+import sqlalchemy as sa
 
 from atomicbatch.doctor import Verdict, examine
 from tests.doctor.conftest import by_operation
@@ -106,6 +109,82 @@ def test_drivers_on_postgresql(
             assert reason.startswith("a handler writes (INSERT) to ")
             assert f" by {driver}, at " in reason
         assert other.execute("SELECT * FROM item").fetchall() == []
+
+
+_MYSQL = """
+from contextlib import asynccontextmanager
+import aiomysql, asyncmy, MySQLdb, pymysql
+from fastapi import FastAPI
+
+ARGUMENTS = {arguments!r}
+DB = {database!r}
+INSERT = "INSERT INTO item VALUES ('x')"
+
+@asynccontextmanager
+async def lifespan(app):
+    app.state.pool = await aiomysql.create_pool(minsize=1, db=DB, **ARGUMENTS)
+    yield
+    app.state.pool.close()
+    await app.state.pool.wait_closed()
+
+app = FastAPI(lifespan=lifespan)
+
+@app.post("/pymysql")
+def by_pymysql():
+    with pymysql.connect(database=DB, **ARGUMENTS) as connection:
+        connection.cursor().execute(INSERT)
+        connection.commit()
+
+@app.post("/mysqlclient")
+def by_mysqlclient():
+    connection = MySQLdb.connect(database=DB, **ARGUMENTS)
+    connection.cursor().execute(INSERT)
+    connection.commit()
+    connection.close()
+
+@app.post("/aiomysql")
+async def by_aiomysql():
+    connection = await aiomysql.connect(db=DB, **ARGUMENTS)
+    async with connection.cursor() as cursor:
+        await cursor.execute(INSERT)
+    await connection.commit()
+    connection.close()
+
+@app.post("/pool")
+async def by_pool():
+    async with app.state.pool.acquire() as connection, connection.cursor() as cursor:
+        await cursor.execute(INSERT)
+        await connection.commit()
+
+@app.post("/asyncmy")
+async def by_asyncmy():
+    async with asyncmy.connect(db=DB, **ARGUMENTS) as connection, connection.cursor() as cursor:
+        await cursor.execute(INSERT)
+        await connection.commit()
+"""
+
+
+def test_drivers_on_mysql(mysql_url: str, write_app: Callable[[str], str], tmp_path: Path) -> None:
+    """Each may open its connection in the call, and takes part."""
+    url = sa.make_url(mysql_url)
+    arguments: dict[str, Any] = {
+        "host": url.host or "localhost",
+        "port": url.port or 3306,
+        "user": url.username,
+        "password": url.password or "",
+        **url.query,
+    }
+    with pymysql.connect(**arguments, database=url.database, autocommit=True) as other:
+        cursor = other.cursor()
+        cursor.execute("CREATE TABLE item (name text)")
+        name = write_app(_MYSQL.format(arguments=arguments, database=url.database))
+        calls = tmp_path / "calls.http"
+        paths = ["pymysql", "mysqlclient", "aiomysql", "pool", "asyncmy"]
+        calls.write_text("\n###\n".join(f"POST /{path}" for path in paths))
+        found = by_operation(examine(f"{name}:app", http_file=calls))
+        assert found == {f"POST /{path}": (Verdict.SAFE, []) for path in paths}
+        cursor.execute("SELECT * FROM item")
+        assert cursor.fetchall() == ()
 
 
 _AIOSQLITE = """
@@ -238,7 +317,7 @@ def test_threads(write_app: Callable[[str], str]) -> None:
         check=False,
         text=True,
     )
-    timer, *others, _, _ = done.stdout.splitlines()
+    timer, *others, _, _, _ = done.stdout.splitlines()
     assert timer.startswith("warning     GET /timer: leaves a thread running (late), which goes")
     assert others == ["safe        GET /joined", "safe        GET /pools"]
     assert done.stderr == ""

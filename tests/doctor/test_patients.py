@@ -166,7 +166,7 @@ def test_the_routes_of_an_app_without_a_document(shop: Shop) -> None:
     assert found["GET /items/<int:number>"] == (SAFE, [])
     verdict, (reason,) = found["DELETE /items/<name>"]
     assert (verdict, reason.partition(":")[0]) == (NOT_JUDGED, "answered 404 Not Found")
-    unknown = "Flask does not tell which body it takes: put a call for it into an .http file "
+    unknown = "its route does not tell which body it takes: put a call for it into an .http file "
     assert found["POST /both"] == (NOT_JUDGED, [unknown + "(--http)"])
 
 
@@ -213,3 +213,32 @@ def test_a_document(write_app: Callable[[str], str], tmp_path: Path) -> None:
         examine(f"{shop.name}:app", document="/docs/2")
     with pytest.raises(DoctorError, match=r"no OpenAPI document \(/openapi\.json, /schema"):
         examine(f"{shop.name}:plain")
+
+
+_QUART = """
+import aiosqlite
+from quart import Quart
+
+app = Quart(__name__)
+
+@app.get("/items/<name>")
+async def item(name):
+    async with aiosqlite.connect("shop.sqlite") as connection:
+        await connection.execute("INSERT INTO item VALUES (?)", (name,))
+        await connection.commit()
+    return {}
+
+@app.post("/items")
+async def add():
+    return {}
+"""
+
+
+def test_a_quart_app(write_app: Callable[[str], str], tmp_path: Path) -> None:
+    """It has routes as Flask has them."""
+    shop = Shop(tmp_path, write_app(_QUART))
+    with closing(sqlite3.connect("shop.sqlite")) as connection:
+        connection.executescript("CREATE TABLE item (name); INSERT INTO item VALUES ('before')")
+    found = shop.examine("app")
+    assert found["GET /items/<name>"] == (SAFE, [])
+    assert found["POST /items"][0] is NOT_JUDGED

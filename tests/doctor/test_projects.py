@@ -147,6 +147,11 @@ urlpatterns = router.urls
 """,
     "plain.py": "urlpatterns = []",
     "middleware.py": """
+def sees_no_call(get_response):
+    def middleware(request):
+        raise AssertionError("it comes before BatchMiddleware")
+    return middleware
+
 class SyncOnly:
     def __init__(self, get_response):
         self.get_response = get_response
@@ -213,7 +218,7 @@ class Own(BatchMiddleware):
     pass
 import middleware
 middleware.Own = Own
-settings.MIDDLEWARE = ["middleware.Own", *below]
+settings.MIDDLEWARE = ["middleware.sees_no_call", "middleware.Own", *below]
 settings.ATOMICBATCH = {"OUTSIDE": ["other"]}
 found["with batches"] = told(WSGI, True)
 settings.MIDDLEWARE = [*below, "middleware.SyncOnly"]

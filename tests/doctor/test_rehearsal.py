@@ -46,4 +46,5 @@ def test_what_is_outside(tmp_path: Path) -> None:
 def test_an_adapter_of_the_apps_own() -> None:
     """One that knows of no rehearsals is used as it is: it is never committed."""
     own = object()
-    assert rehearsal_of(own).transaction is own
+    rehearsal = rehearsal_of(own)
+    assert (rehearsal.transaction, rehearsal.adapters) == (own, "")

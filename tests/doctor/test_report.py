@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,12 @@ pytestmark = pytest.mark.slow
 NOT_SEEN = (
     "safe: as far as can be seen from outside. Not seen: work that a handler puts into a queue "
     "for a thread or task that was running before its call."
+)
+
+
+TRIED = (
+    "Tried with transaction=[SQLAlchemyTransaction(), DriverTransaction()]: the app has no batches "
+    "of its own."
 )
 
 
@@ -56,6 +64,7 @@ def test_the_report(clinic: Clinic) -> None:
         f"warning     POST /nothing: {nothing}",
         f"not judged  POST /protected: {protected}",
         "not judged  POST /raises: raised RuntimeError: boom",
+        TRIED,
         "5 calls: 1 safe, 1 warning, 1 unsafe, 2 not judged",
         NOT_SEEN,
     ]
@@ -216,11 +225,17 @@ def test_an_app_that_knows_nothing_of_batches(
         check=False,
         text=True,
     )
-    first, second, *_ = done.stdout.splitlines()
+    first, second, third, *rest = done.stdout.splitlines()
+    assert third == "safe        POST /kept"
+    assert rest[0] == (
+        "Tried with transaction=DriverTransaction(): the app has no batches of its own."
+    )
     assert first == "safe        GET /later"
     assert second.startswith("warning     GET /thread: makes the database plain.sqlite (refused")
     assert not (tmp_path / "plain.sqlite").exists()
     assert not (tmp_path / "later").exists()
+    with closing(sqlite3.connect(tmp_path / "kept.sqlite")) as connection:
+        assert connection.execute("SELECT * FROM item").fetchall() == []
 
 
 _PLAIN = """
@@ -244,6 +259,15 @@ def thread():
     one = threading.Thread(target=use)
     one.start()
     one.join()
+
+# Before anybody has imported an adapter.
+kept = sqlite3.connect("kept.sqlite", check_same_thread=False)
+kept.execute("CREATE TABLE item (name)")
+
+@app.post("/kept")
+def use_kept():
+    kept.execute("INSERT INTO item VALUES ('kept')")
+    kept.commit()
 """
 
 

@@ -23,6 +23,8 @@ class Examination(NamedTuple):
     """The findings about one app."""
 
     findings: tuple[Finding, ...]
+    adapters: str = ""
+    """What to give AtomicBatch for batches as these were; empty: the app's own was used."""
 
     @property
     def good(self) -> bool:
@@ -35,7 +37,7 @@ class Examination(NamedTuple):
         return any(finding.verdict is not Verdict.NOT_JUDGED for finding in self.findings)
 
     def lines(self) -> Iterator[Line]:
-        return lines(self.findings)
+        return lines(self.findings, self.adapters)
 
 
 def examine(
@@ -81,7 +83,7 @@ def examine(
         if not operations:
             raise DoctorError("the app's OpenAPI document has no operations: nothing to try")
         findings = [_finding(patient, one, headers, allowed) for one in operations]
-    return Examination(tuple(findings))
+        return Examination(tuple(findings), patient.trial.rehearsal.adapters)
 
 
 def _patient(loaded: Loaded) -> Patient:
@@ -90,14 +92,11 @@ def _patient(loaded: Loaded) -> Patient:
         from atomicbatch.doctor import projects
 
         return projects.patient_of(loaded.interface)
+    outermost, inner, own, *_ = loaded
+    made, documents = partial(routes.operations_in, outermost), routes.documents_in(outermost)
     if loaded.interface is Interface.WSGI:
-        return SyncPatient(
-            loaded.inner,
-            loaded.transaction,
-            routes=partial(routes.operations_in, loaded.outermost),
-            documents=routes.documents_in(loaded.outermost),
-        )
-    return AsyncPatient(loaded.outermost, loaded.inner, loaded.transaction)
+        return SyncPatient(inner, own, routes=made, documents=documents)
+    return AsyncPatient(outermost, inner, own, routes=made, documents=documents)
 
 
 def _finding(

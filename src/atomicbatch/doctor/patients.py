@@ -51,9 +51,11 @@ class Patient(AbstractContextManager["Patient"], Protocol):
 
     Attributes:
         host: Which host its requests are for.
+        trial: How its calls are tried, once it is started.
     """
 
     host: str
+    trial: Trial
 
     def operations(self, asked: Asked) -> list[Operation]:
         """
@@ -100,7 +102,6 @@ class AsyncPatient(Patient):
         self._own = own
         self._block = ExitStack()
         self._runner: asyncio.Runner
-        self._trial: Trial
         self._scope = scope(scheme)
 
     def __enter__(self) -> AsyncPatient:
@@ -114,7 +115,7 @@ class AsyncPatient(Patient):
             # Constructed for its side effect: batches follow calls into the threads and background
             # tasks of the app's framework, as they do when the app is served.
             asgi.AtomicBatch(self._inner, transaction=rehearsal.transaction)
-            self._trial = Trial(self._inner, self._scope, rehearsal)
+            self.trial = Trial(self._inner, self._scope, rehearsal)
             self._block = block.pop_all()
         return self
 
@@ -140,8 +141,8 @@ class AsyncPatient(Patient):
         return self._runner.run(self._try(call, watch))
 
     async def _try(self, call: Call, watch: Watch) -> Tried:
-        with blind_spots.tasks(), answered_errors(self._trial.note_raised):
-            return await self._trial.try_call(call, watch)
+        with blind_spots.tasks(), answered_errors(self.trial.note_raised):
+            return await self.trial.try_call(call, watch)
 
 
 class SyncPatient(Patient):
@@ -173,12 +174,11 @@ class SyncPatient(Patient):
         self._outer = environ() if outer is None else outer
         self._routes = routes
         self._documents = documents
-        self._trial: Trial
 
     def __enter__(self) -> SyncPatient:
         rehearsal = rehearsal_of(self._own)
         wsgi.AtomicBatch(self._inner, transaction=rehearsal.transaction)  # for its side effect
-        self._trial = Trial(self._inner, self._outer, rehearsal)
+        self.trial = Trial(self._inner, self._outer, rehearsal)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -199,8 +199,8 @@ class SyncPatient(Patient):
         raise no_document(paths)
 
     def try_call(self, call: Call, watch: Watch) -> Tried:
-        with answered_errors(self._trial.note_raised):
-            return self._trial.try_call_here(call, watch)
+        with answered_errors(self.trial.note_raised):
+            return self.trial.try_call_here(call, watch)
 
 
 def scope(scheme: str = "http") -> dict[str, Any]:

@@ -12,6 +12,8 @@ from atomicbatch.guard.places import of_url
 from atomicbatch.join.diagnosis import Used
 from atomicbatch.transactions import DriverTransaction
 
+_BOTH = "[SQLAlchemyTransaction(), DriverTransaction()]"
+
 
 class Rehearsal(NamedTuple):
     """A transaction for batches of which nothing may be stored."""
@@ -20,6 +22,8 @@ class Rehearsal(NamedTuple):
     """Begins it, for sync code and for async code."""
     outside: Collection[object]
     """What the app's own batches leave alone, as ``Used.place`` has it. Here it takes part."""
+    adapters: str = ""
+    """What to give AtomicBatch for it; empty: the app's own was used."""
 
     def leaves_alone(self, used: Used) -> bool:
         """Tell whether the app's own batches leave a database alone."""
@@ -35,9 +39,13 @@ def rehearsal_of(own: Any) -> Rehearsal:
             whatever library it uses takes part, if batches can have it at all.
     """
     transaction = everything() if own is None else as_one(own)
+    adapters = ""
+    if own is None:
+        is_alone = isinstance(transaction, DriverTransaction)
+        adapters = "DriverTransaction()" if is_alone else _BOTH
     rehearse = getattr(transaction, "rehearsal", None)
     outside = {*Allowed.of(transaction).places, *_engines(getattr(transaction, "outside", ()))}
-    return Rehearsal(transaction if rehearse is None else rehearse(), outside)
+    return Rehearsal(transaction if rehearse is None else rehearse(), outside, adapters)
 
 
 def everything() -> Any:

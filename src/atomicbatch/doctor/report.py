@@ -192,8 +192,14 @@ def _notes(tried: Tried) -> Iterator[str]:
         yield f"note: {act}, which is allowed; a rollback does not undo that"
 
 
-def lines(findings: Iterable[Finding]) -> Iterator[Line]:
-    """One line per operation, with its reason; several reasons below it; a summary."""
+def lines(findings: Iterable[Finding], adapters: str = "") -> Iterator[Line]:
+    """
+    One line per operation, with its reason; several reasons below it; a summary.
+
+    Args:
+        findings: On each operation.
+        adapters: What batches were tried with, if it was not the app's own.
+    """
     counts: Counter[Verdict] = Counter()
     for operation, verdict, reasons in findings:
         counts[verdict] += 1
@@ -206,6 +212,8 @@ def lines(findings: Iterable[Finding]) -> Iterator[Line]:
         if len(reasons) > 1:
             for reason in reasons:
                 yield Line("", "", " " * _WIDTH + reason)
+    if adapters:
+        yield Line("", "", f"Tried with transaction={adapters}: the app has no batches of its own.")
     worst = next((one for one in (Verdict.UNSAFE, Verdict.WARNING) if counts[one]), Verdict.SAFE)
     total = counts.total()
     summary = ", ".join(f"{counts[one]} {one.value}" for one in Verdict)

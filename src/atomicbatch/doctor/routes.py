@@ -1,4 +1,4 @@
-"""Routes: the calls to try, from the routes of a Flask app, which has no OpenAPI document."""
+"""Routes: the calls to try, from the routes of a Flask or Quart app that has no document."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DOCUMENTS = ("openapi.json", "swagger.json", "apispec.json")
 
 def operations_in(app: Any) -> list[Operation]:
     """
-    Make a call for each route of a Flask app.
+    Make a call for each route of a Flask or Quart app; none for other apps.
 
     Nothing tells which body a route takes: those that may take one have an obstacle that says so.
     """
@@ -36,7 +36,7 @@ def operations_in(app: Any) -> list[Operation]:
 
 
 def documents_in(app: Any) -> list[str]:
-    """The paths at which a Flask app seems to have an OpenAPI document."""
+    """The paths at which a Flask or Quart app seems to have an OpenAPI document."""
     return [path for rule, path in _rules(app) if not rule.arguments and path.endswith(_DOCUMENTS)]
 
 
@@ -73,5 +73,5 @@ def _value(converter: Any) -> Any:
 def _operation(rule: Any, method: str, path: str) -> Operation:
     target, _, query = path.partition("?")
     call = Call(method, target.encode(), query.encode(), (), b"")
-    obstacle = "" if method in _WITHOUT_BODY else "Flask does not tell which body it takes"
+    obstacle = "" if method in _WITHOUT_BODY else "its route does not tell which body it takes"
     return Operation(call, rule.rule, obstacle=obstacle, made_up=True)
