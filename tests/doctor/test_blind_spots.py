@@ -114,6 +114,8 @@ def test_drivers_on_postgresql(
 _MYSQL = """
 from contextlib import asynccontextmanager
 import aiomysql, asyncmy, MySQLdb, pymysql
+from atomicbatch.asgi import AtomicBatch
+from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from fastapi import FastAPI
 
 ARGUMENTS = {arguments!r}
@@ -144,11 +146,9 @@ def by_mysqlclient():
 
 @app.post("/aiomysql")
 async def by_aiomysql():
-    connection = await aiomysql.connect(db=DB, **ARGUMENTS)
-    async with connection.cursor() as cursor:
+    async with aiomysql.connect(db=DB, **ARGUMENTS) as connection, connection.cursor() as cursor:
         await cursor.execute(INSERT)
-    await connection.commit()
-    connection.close()
+        await connection.commit()
 
 @app.post("/pool")
 async def by_pool():
@@ -161,6 +161,12 @@ async def by_asyncmy():
     async with asyncmy.connect(db=DB, **ARGUMENTS) as connection, connection.cursor() as cursor:
         await cursor.execute(INSERT)
         await connection.commit()
+
+@app.post("/on-loop")
+async def by_a_sync_driver():
+    by_pymysql()
+
+engines_only = AtomicBatch(app, transaction=SQLAlchemyTransaction())
 """
 
 
@@ -179,10 +185,16 @@ def test_drivers_on_mysql(mysql_url: str, write_app: Callable[[str], str], tmp_p
         cursor.execute("CREATE TABLE item (name text)")
         name = write_app(_MYSQL.format(arguments=arguments, database=url.database))
         calls = tmp_path / "calls.http"
-        paths = ["pymysql", "mysqlclient", "aiomysql", "pool", "asyncmy"]
+        paths = ["pymysql", "mysqlclient", "aiomysql", "pool", "asyncmy", "on-loop"]
         calls.write_text("\n###\n".join(f"POST /{path}" for path in paths))
         found = by_operation(examine(f"{name}:app", http_file=calls))
         assert found == {f"POST /{path}": (Verdict.SAFE, []) for path in paths}
+        found = by_operation(examine(f"{name}:engines_only", http_file=calls))
+        for verdict, (reason, *_) in found.values():
+            assert (verdict, reason.partition(" to ")[0]) == (
+                Verdict.UNSAFE,
+                "a handler writes (INSERT)",
+            )
         cursor.execute("SELECT * FROM item")
         assert cursor.fetchall() == ()
 

@@ -1,8 +1,6 @@
 """
 Blind spots: what audit hooks do not see is watched by other means while an examination runs.
 
-- Drivers that have doors may connect to their servers; to an audit hook that looks like any other
-  connection. psycopg, psycopg2 and mysqlclient connect by C, which no audit hook sees.
 - multiprocessing has its own ways to start processes, and some processes wait for work.
 - Tasks: the event loop's task factory sees them start. Threads: their ``start`` method does.
 """
@@ -18,17 +16,10 @@ from multiprocessing.pool import ThreadPool
 from typing import Any
 
 from atomicbatch import patches
-from atomicbatch.doctor.watching import current_watch, unwatched
+from atomicbatch.doctor.watching import current_watch
 from atomicbatch.engine.current import inside_batch
 
 _WHY = "an examination watches what a call does outside of the transaction"
-# What connects to a server, by Python's sockets: module, class if any, function.
-_CONNECTING = (
-    ("asyncpg.connect_utils", "", "_connect"),
-    ("pymysql.connections", "Connection", "connect"),
-    ("aiomysql.connection", "Connection", "_connect"),
-    ("asyncmy.connection", "Connection", "connect"),
-)
 # Their threads wait for work of any call. aiosqlite's belong to connections, which are watched.
 _POOLS = ("anyio.", "aiosqlite.", "concurrent.futures.", "psycopg_pool.")
 # Starting a process is refused. Processes that already run get their work through the others; all
@@ -38,28 +29,6 @@ _MULTIPROCESSING = (
     ("multiprocessing.pool", "Pool", "_check_running"),
     ("concurrent.futures.process", "ProcessPoolExecutor", "submit"),
 )
-
-
-@contextmanager
-def driver_connections() -> Iterator[None]:
-    """
-    Inside the block, let the drivers that have doors open connections.
-
-    What is done by such a connection is judged by its door. Other drivers talk to another host.
-    """
-    places = []
-    for module, owner, name in _CONNECTING:
-        found = sys.modules.get(module)
-        places.append((getattr(found, owner, None) if owner else found, name))
-    with patches.changed(*places, make=_let_through, why=_WHY):
-        yield
-
-
-def _let_through(found: Callable[..., Any]) -> Callable[..., Any]:
-    def connect(*args: Any, **kwargs: Any) -> Any:
-        return unwatched(found, *args, **kwargs)
-
-    return connect
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def _finding(
     doors.begin_batch()
     with ExitStack() as stack:
         # Not earlier: the app may import what is watched while it starts.
-        for spot in (blind_spots.driver_connections, blind_spots.processes, blind_spots.threads):
+        for spot in (blind_spots.processes, blind_spots.threads):
             stack.enter_context(spot())
         call = with_headers(operation, headers)
         return judge(operation, patient.try_call(call, watching.Watch(allowed)))

@@ -13,10 +13,9 @@ import asyncio
 import sqlite3
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from inspect import isawaitable
 from typing import Any
 
 from atomicbatch.doctor import files
@@ -146,26 +145,9 @@ def install() -> None:
 
 def current_watch() -> Watch | None:
     """The watch on the call that runs this code; None if there is none, or if the join runs it."""
-    # The join steps out of the call to open connections and to work on its own.
+    # The join steps out of the call for what it does itself, and so do drivers' doors while a
+    # connection is opened. What a call does by that connection, its door judges.
     return None if guarding.get() is None else _watch.get()
-
-
-def unwatched(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function that may do what calls may not; it may return something to await."""
-    token = _watch.set(None)
-    try:
-        result = function(*args, **kwargs)
-    finally:
-        _watch.reset(token)
-    return _unwatched_async(result) if isawaitable(result) else result
-
-
-async def _unwatched_async(awaitable: Awaitable[Any]) -> Any:
-    token = _watch.set(None)
-    try:
-        return await awaitable
-    finally:
-        _watch.reset(token)
 
 
 def refuse(kind: Callable[[str], Exception], what: str) -> Exception:
