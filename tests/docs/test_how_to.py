@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from starlette.routing import Route
 
 from atomicbatch.exchange import OptionNames
 from tests.asgi.asking import ask, call
+from tests.docs.blocks import Reader, lay_out
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 
@@ -86,3 +88,11 @@ def test_every_option_is_documented() -> None:
     section = page.partition("\n## Options\n")[2].partition("\n## ")[0]
     listed = re.findall(r"^- \*\*`(\w+)`\*\*", section, re.MULTILINE)
     assert set(listed) == set(OptionNames.__annotations__)
+
+
+@pytest.mark.slow
+def test_checking_an_app(tmp_path: Path) -> None:
+    """What the doctor says of the examples, ASGI, WSGI and Django, stands on its page."""
+    lay_out(tmp_path, 8000)
+    with closing(Reader(tmp_path, 8000)) as reader:
+        assert reader.read((HOW_TO / "check-your-app.md").read_text("utf-8")) == 3

@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from tests.examples.running import EXAMPLES
-
 pytestmark = pytest.mark.slow
 _FILES = {
     "settings.py": """
@@ -347,29 +345,3 @@ def test_what_cannot_be_examined(found: Any) -> None:
     assert "no OpenAPI document" in found["plain"]
     assert "--http" in found["plain"]
     assert found["misconfigured"].startswith("the settings are wrong: ATOMICBATCH has no key")
-
-
-def test_the_example(tmp_path: Path) -> None:
-    """The shop with Django REST framework, as it stands, by the command."""
-    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as connection:
-        connection.executescript(
-            "CREATE TABLE shop_product (sku varchar(20) PRIMARY KEY, name varchar(200),"
-            " price_cents integer, stock integer)"
-        )
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "atomicbatch", "doctor", "shop.asgi:application"),
-                *("--http", str(EXAMPLES / "django-shop" / "order.http")),
-            ],
-            cwd=EXAMPLES / "django-shop",
-            env={"SHOP_DATABASE": str(tmp_path / "shop.sqlite"), "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        first, second, *_ = done.stdout.splitlines()
-        assert first == "safe        PUT /products/ASSAM  (Five tins of tea)"
-        assert second.startswith("not judged  POST /orders  (Two for Ada): ")
-        assert connection.execute("SELECT * FROM shop_product").fetchall() == []
