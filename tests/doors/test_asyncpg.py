@@ -303,6 +303,6 @@ def test_how_many_round_trips_a_call_takes(work: str, postgresql_store: Store) -
             await act(pool)
             assert trips[0] - before == alone
             await taken(2)
-            assert await taken(12) - await taken(2) == 10 * in_a_batch
+            assert await taken(5) - await taken(2) == 3 * in_a_batch
 
     asyncio.run(go())

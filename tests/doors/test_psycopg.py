@@ -235,7 +235,7 @@ def test_what_takes_too_long(connection: psycopg.Connection, postgresql_store: S
         connection.execute(ADD, ("a",))
         connection.execute("SELECT pg_sleep(20)")
 
-    assert run_batch(sleep, seconds=0.5).outcome == "rolled-back; failed=1; status=504"
+    assert run_batch(sleep, seconds=0.3).outcome == "rolled-back; failed=1; status=504"
     assert postgresql_store.rows() == []
     assert connection.execute("SELECT 1").fetchone() == (1,)
 

@@ -226,7 +226,7 @@ def test_time_limit(postgresql_store: Store) -> None:
         with closing(psycopg2.connect(postgresql_store.url)) as connection:
             connection.cursor().execute("SELECT pg_sleep(60)")
 
-    answer = run_batch(lambda: add(postgresql_store, "a"), sleep, seconds=1)
+    answer = run_batch(lambda: add(postgresql_store, "a"), sleep, seconds=0.3)
     assert answer.status == 504 or answer.outcome.endswith("status=504"), answer.body
     assert postgresql_store.rows() == []
 
@@ -241,14 +241,22 @@ def test_cancel(postgresql_store: Store) -> None:
             cursor.execute(ADD, ["a"])
             connection.commit()
             connection.cancel()
-            canceller = threading.Timer(0.1, connection.cancel)
+            stopped = threading.Event()
+
+            def cancel() -> None:
+                while not stopped.wait(0.02):
+                    connection.cancel()
+
+            canceller = threading.Thread(target=cancel)
             canceller.start()
             try:
                 cursor.execute("SELECT pg_sleep(60)")
             except errors.QueryCanceled as error:
+                stopped.set()
                 connection.rollback()
                 return str(error.pgcode)
             finally:
+                stopped.set()
                 canceller.join()
         return "not stopped"
 
@@ -293,7 +301,7 @@ def test_a_server_that_falls_silent(postgresql_store: Store) -> None:
                 proxy.stop()
                 cursor.execute(ADD, ["b"])
 
-        answer = run_batch(stop, seconds=1)
+        answer = run_batch(stop, seconds=0.3)
         assert answer.status == 504 or answer.outcome.endswith("status=504"), answer.body
         proxy.resume()
     assert postgresql_store.rows() == []
@@ -358,7 +366,7 @@ def test_batches_beside_plain_requests(postgresql_store: Store) -> None:
         return [f"{number}-plain", *names]
 
     async def go() -> list[str]:
-        return [name for names in await asyncio.gather(*map(one, range(12))) for name in names]
+        return [name for names in await asyncio.gather(*map(one, range(6))) for name in names]
 
     expected = asyncio.run(go())
     assert sorted(postgresql_store.rows()) == sorted(expected)

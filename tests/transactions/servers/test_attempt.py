@@ -507,7 +507,7 @@ def test_batches_stand_in_line_before_they_hold_anything(postgresql_store: Store
     async def go() -> None:
         kind = Asyncpg(postgresql_store.url)
         own = await asyncpg.connect(postgresql_store.url)
-        transaction = DriverTransaction()
+        transaction = DriverTransaction(max_batches=2)
         pool = asyncio.Lock()
 
         async def batch(number: int) -> None:
@@ -518,11 +518,11 @@ def test_batches_stand_in_line_before_they_hold_anything(postgresql_store: Store
                         text = insert(f"{number}-{call}")
                         await use.perform_async(text, None, partial(_executed, text))
 
-        await asyncio.gather(*(batch(number) for number in range(20)))
+        await asyncio.gather(*(batch(number) for number in range(4)))
         await own.close()
 
     asyncio.run(go())
-    assert len(postgresql_store.rows()) == 40
+    assert len(postgresql_store.rows()) == 8
 
 
 async def _executed(text: str, wire: Any) -> None:
