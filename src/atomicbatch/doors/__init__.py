@@ -8,19 +8,25 @@ In reading order::
                    they were opened by, sqlite_uses.py what an adapter has to do that joins them
     aiosqlite.py   aiosqlite
     psycopg.py     psycopg 3; psycopg_operations.py runs its own code on the batch's connection,
-                   psycopg_cursors.py and psycopg_copies.py what lasts longer than a statement;
-                   psycopg_kinds.py is what an adapter has to know, psycopg_pools.py its pools
+                   step by step (psycopg_steps.py), and shows it another one (psycopg_seeming.py);
+                   psycopg_cursors.py and psycopg_copies.py: what lasts longer than a statement;
+                   psycopg_uses.py finds what stands for a connection, psycopg_kinds.py is what an
+                   adapter has to know, psycopg_pools.py its pools
     psycopg2.py    psycopg2: psycopg2_kind.py tells of its connections, psycopg2_cursors.py has its
-                   cursors, psycopg2_inner.py those that work for them in a batch
-    asyncpg.py     asyncpg: asyncpg_sending.py is all that it sends, asyncpg_sides.py and
-                   asyncpg_statements.py its statements on two connections, asyncpg_wire.py the
-                   batch's own one; asyncpg_kind.py is what an adapter has to know
+                   cursors, psycopg2_inner.py those that work for them in a batch,
+                   psycopg2_refusals.py why something is refused
+    asyncpg.py     asyncpg: asyncpg_sending.py and asyncpg_cursors.py are all that it sends, to
+                   what asyncpg_uses.py finds; asyncpg_ends.py what copies read and write;
+                   asyncpg_sides.py and asyncpg_statements.py its statements on two connections,
+                   asyncpg_wire.py the batch's own one; asyncpg_kind.py is what an adapter has to
+                   know
     pymysql.py     PyMySQL; aiomysql.py and asyncmy.py are much like it, and mysql_sessions.py is
                    what they have in common
     mysqlclient.py mysqlclient: mysqlclient_kind.py tells of its connections
     sqlalchemy.py  SQLAlchemy's pools: what sets up a connection is no part of a batch
     server_uses.py what the doors of drivers with a server want of an adapter that joins them;
                    openers.py: libraries that open the batch's own connection themselves
+    custom_settings.py  the names of settings that an app has made up (PostgreSQL)
     processes.py   what calls give to other processes
     earlier.py     connections from before the doors were there
 """

@@ -5,7 +5,8 @@ Whatever asyncpg sends, it sends by the methods of one object, the ``Protocol`` 
 a batch's call they send by the protocol of the batch's own connection, the wire. What is no sending
 stays the connection's own: whether it is closed, closing it, what the garbage collector does.
 
-- ``asyncpg_sending.py``: the methods that send.
+- ``asyncpg_sending.py``, ``asyncpg_cursors.py``: the methods that send.
+- ``asyncpg_uses.py``: what stands for a connection, to which they go.
 - ``asyncpg_sides.py``, ``asyncpg_statements.py``: statements, which are prepared on both sides.
 - ``asyncpg_wire.py``: the wire, and SQL of ours that travels with a statement.
 - ``asyncpg_kind.py``: what the adapter has to know.
@@ -21,24 +22,37 @@ from types import ModuleType
 from typing import Any
 
 from atomicbatch import patches
+from atomicbatch.doors import asyncpg_cursors, asyncpg_sending
 from atomicbatch.doors.asyncpg_kind import ASYNCPG, KIND
-from atomicbatch.doors.asyncpg_sending import (
-    PREPARES,
-    SENDING,
+from atomicbatch.doors.asyncpg_sending import PREPARES, reset_settings
+from atomicbatch.doors.asyncpg_sides import Abroad, Home, noting, side_of
+from atomicbatch.doors.asyncpg_statements import Means
+from atomicbatch.doors.asyncpg_uses import (
     connection_of,
     one_at_a_time,
-    reset_settings,
     standing,
     use_of_connection,
 )
-from atomicbatch.doors.asyncpg_sides import Abroad, Home, noting, side_of
-from atomicbatch.doors.asyncpg_statements import Means
 from atomicbatch.doors.asyncpg_wire import connecting
 from atomicbatch.errors import TransactionError
 from atomicbatch.guard.watch import aside, watching
 
 WHY = "what takes no part in a batch is refused"
-# What we need of asyncpg beside SENDING: of a protocol, a connection, its pool, and modules.
+# The methods of ``Protocol`` that send, and what takes their places.
+_SENDING = {
+    "query": asyncpg_sending.querying,
+    "prepare": asyncpg_sending.preparing,
+    "bind_execute": asyncpg_sending.executing,
+    "bind_execute_many": asyncpg_sending.executing_many,
+    "bind": asyncpg_sending.binding,
+    "execute": asyncpg_cursors.fetching,
+    "close_portal": asyncpg_cursors.closing_portal,
+    "copy_in": asyncpg_cursors.copying_by,
+    "copy_out": asyncpg_cursors.copying_by,
+    "close_statement": asyncpg_sending.forgetting,
+    "is_in_transaction": asyncpg_sending.telling,
+}
+# What else we need of asyncpg: of a protocol, a connection, its pool, and modules.
 _OF_PROTOCOL = ("set_connection", "connection_made", "_get_timeout")
 _OF_CONNECTION = (
     "_get_statement",
@@ -61,7 +75,7 @@ def change_asyncpg(pool: ModuleType) -> None:
     protocol, connection = module.Protocol, pool.connection.Connection
     holder = pool.PoolConnectionHolder
     if not (
-        _has(protocol, *SENDING, *_OF_PROTOCOL)
+        _has(protocol, *_SENDING, *_OF_PROTOCOL)
         and _has(connection, *_OF_CONNECTION)
         and _has(holder, *_OF_HOLDER)
         and _has(module, *_OF_MODULE)
@@ -79,7 +93,7 @@ def change_asyncpg(pool: ModuleType) -> None:
             no_timeout=module.NO_TIMEOUT,
             exceptions=pool.exceptions,
         )
-    for name, door in SENDING.items():
+    for name, door in _SENDING.items():
         patches.change(protocol, name, door, why=WHY, as_it_is=True)
     patches.change(protocol, "set_connection", noting, why=WHY)
     patches.change(protocol, "connection_made", connecting, why=WHY)

@@ -10,25 +10,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any
 
 from atomicbatch.doors import asyncpg_statements as statements
-from atomicbatch.doors.asyncpg_ends import at_home
 from atomicbatch.doors.asyncpg_kind import ASYNCPG, KIND
-from atomicbatch.doors.asyncpg_sides import ATTRIBUTE, Abroad, Home, side_of
+from atomicbatch.doors.asyncpg_sides import ATTRIBUTE, Abroad, Home, note_portal, side_of
+from atomicbatch.doors.asyncpg_uses import (
+    Perform,
+    by,
+    connection_of,
+    limit_of,
+    one_at_a_time,
+    standing,
+    use_of_connection,
+    watch_on,
+)
 from atomicbatch.doors.custom_settings import note_custom
-from atomicbatch.doors.server_uses import NOT_SENT, Use, use_of
-from atomicbatch.errors import TransactionError
-from atomicbatch.guard.places import Place
+from atomicbatch.doors.server_uses import NOT_SENT, Use
 from atomicbatch.guard.watch import Watch, watching
 from atomicbatch.sql.kinds import Family, Kind, Statement
 from atomicbatch.sql.statements import read_statement
 
 Found = Callable[..., Any]
-Perform = Callable[[Any], Awaitable[Any]]
-"""Does something by a protocol."""
 
 PREPARES = "SELECT 1"
 """Stands for what only reads catalogs: preparing a statement, asking about types."""
@@ -41,10 +44,6 @@ _UTF8 = re.compile(r"['\"\s]utf-?8\b|\Autf-?8\Z", re.IGNORECASE)
 _ENCODING = (
     "a handler changes the client encoding of its connection, by which asyncpg reads what all of "
     "the batch's connections share; leave it UTF8, or set it before, outside of batches"
-)
-_COPYING = (
-    "a handler uses the database while it copies, but both share the batch's connection; do the "
-    "one after the other, or copy from or to a list in memory"
 )
 # The server's word for what has been done.
 _TAGS = {
@@ -61,25 +60,10 @@ _BEGINNING = ("BEGIN", "START TRANSACTION")
 _AHEAD_TAGS = (b"BEGIN", b"SAVEPOINT", b"RELEASE")
 
 
-class Copying:
-    """
-    A copy, in whose course the app's own code runs while nobody else can use the wire.
-
-    Attributes:
-        place: The database; None once it is done.
-    """
-
-    def __init__(self, place: Place | None) -> None:
-        self.place = place
-
-
-_copying: ContextVar[Copying | None] = ContextVar("atomicbatch_copying", default=None)
-
-
 # The way of all that is sent ----------------------------------------------------------------------
 
 
-async def _send(home: Any, watch: Watch, sql: str, parameters: Any, perform: Perform) -> Any:
+async def send(home: Any, watch: Watch, sql: str, parameters: Any, perform: Perform) -> Any:
     """
     Send what the app's connection would send, in the batch if it takes part.
 
@@ -114,8 +98,8 @@ async def _send(home: Any, watch: Watch, sql: str, parameters: Any, perform: Per
         # Also where the batch has failed, so that connections go back to their pools.
         await one_at_a_time(use, home, use.rollback_async)
         return NOT_SENT
-    by = _by(connection, perform)
-    return await one_at_a_time(use, home, lambda: use.perform_async(sql, parameters, by))
+    act = by(connection, perform)
+    return await one_at_a_time(use, home, lambda: use.perform_async(sql, parameters, act))
 
 
 def _changes_encoding(connection: Any, sql: str, statement: Statement, parameters: Any) -> bool:
@@ -156,50 +140,13 @@ async def reset_settings(use: Use, connection: Any) -> None:
         await use.perform_async(text, None, perform)
 
 
-async def one_at_a_time(use: Use, home: Any, statement: Callable[[], Awaitable[Any]]) -> Any:
-    """Run one statement of a connection at a time, as asyncpg does."""
-    side = side_of(home)
-    if not isinstance(side, Home):
-        return await statement()
-    if side.is_busy:
-        raise KIND.asyncpg.exceptions.InterfaceError(
-            "cannot perform operation: another operation is in progress"
-        )
-    copying = _copying.get()
-    if copying is not None and copying.place == ASYNCPG.place(side.connection):
-        use.refuse(_COPYING)
-    side.is_busy = True
-    try:
-        return await statement()
-    finally:
-        side.is_busy = False
-
-
-def _by(user: Any, perform: Perform) -> Perform:
-    async def act(connection: Any) -> Any:
-        protocol = KIND.protocol_of(connection)
-        side = side_of(protocol)
-        if isinstance(side, Abroad):
-            side.note_user(user)
-        return await perform(protocol)
-
-    return act
-
-
-def _limit(home: Any, timeout: Any) -> Any:
-    """Tell how many seconds a statement may take, as the app's connection has it."""
-    no_timeout = KIND.asyncpg.no_timeout
-    seconds = timeout if timeout is no_timeout else home._get_timeout(timeout)
-    return no_timeout if seconds is None else seconds
-
-
 # SQL by itself ------------------------------------------------------------------------------------
 
 
-def _querying(found: Found) -> Found:
+def querying(found: Found) -> Found:
     def query(self: Any, query: Any, timeout: Any) -> Any:
         watch = watching.get()
-        if watch is None or (watch := _watch_on(self)) is None:
+        if watch is None or (watch := watch_on(self)) is None:
             note_custom(query)
             return found(self, query, timeout)
         return _query(found, self, watch, query, timeout)
@@ -217,7 +164,7 @@ async def _query(found: Found, home: Any, watch: Watch, query: str, timeout: Any
 
     tag = _tag(home, watch, query)
     try:
-        result = await _send(home, watch, query, None, perform)
+        result = await send(home, watch, query, None, perform)
     except BaseException:
         if tag in _BEGINNING and (connection := connection_of(home)) is not None:
             # asyncpg believes in its transaction from before it is begun, and for ever.
@@ -241,7 +188,7 @@ def _tag(home: Any, watch: Watch | None, sql: str) -> str:
 # Statements that are prepared ---------------------------------------------------------------------
 
 
-def _preparing(found: Found) -> Found:
+def preparing(found: Found) -> Found:
     def prepare(self: Any, stmt_name: Any, query: Any, timeout: Any, **options: Any) -> Any:
         watch = watching.get()
         connection = None if watch is None else connection_of(self)
@@ -264,7 +211,7 @@ def _preparing(found: Found) -> Found:
 
 
 async def _prepare(home: Any, use: Use, connection: Any, state: Any, timeout: Any) -> Any:
-    limit = _limit(home, timeout)
+    limit = limit_of(home, timeout)
 
     async def perform(protocol: Any) -> None:
         side = side_of(protocol)
@@ -274,15 +221,15 @@ async def _prepare(home: Any, use: Use, connection: Any, state: Any, timeout: An
         await statements.prepare_first(KIND.asyncpg, protocol, side, state, limit, home)
 
     if read_statement(state.query, Family.POSTGRESQL).kind not in _TAGS:
-        by = _by(connection, perform)
-        await one_at_a_time(use, home, lambda: use.perform_async(PREPARES, None, by))
+        act = by(connection, perform)
+        await one_at_a_time(use, home, lambda: use.perform_async(PREPARES, None, act))
     elif not state.name:
         state.mark_unprepared()
     statements.note_born(side_of(home), state)
     return state
 
 
-def _executing(found: Found) -> Found:
+def executing(found: Found) -> Found:
     def bind_execute(
         self: Any,
         state: Any,
@@ -298,12 +245,12 @@ def _executing(found: Found) -> Found:
             if side is None or not side.born or not side.lacks(state):
                 note_custom(state.query, args)
                 return found(self, state, args, portal_name, limit, return_extra, timeout)
-        elif (watch := _watch_on(self)) is None:
+        elif (watch := watch_on(self)) is None:
             return found(self, state, args, portal_name, limit, return_extra, timeout)
 
         async def perform(protocol: Any, seconds: Any) -> Any:
             result = await found(protocol, state, args, portal_name, limit, return_extra, seconds)
-            _note_portal(self, protocol, portal_name)
+            note_portal(self, protocol, portal_name)
             if return_extra and protocol is not self and result[1] in _AHEAD_TAGS:
                 # The answer to ours; to the statement there was none yet, since it has more rows.
                 return result[0], None, False
@@ -316,7 +263,7 @@ def _executing(found: Found) -> Found:
     return bind_execute
 
 
-def _executing_many(found: Found) -> Found:
+def executing_many(found: Found) -> Found:
     def bind_execute_many(
         self: Any, state: Any, args: Any, portal_name: str, timeout: Any, return_rows: bool
     ) -> Any:
@@ -325,7 +272,7 @@ def _executing_many(found: Found) -> Found:
             side = getattr(self, ATTRIBUTE, None)
             if side is None or not side.born or not side.lacks(state):
                 return found(self, state, args, portal_name, timeout, return_rows)
-        elif (watch := _watch_on(self)) is None:
+        elif (watch := watch_on(self)) is None:
             return found(self, state, args, portal_name, timeout, return_rows)
 
         async def perform(protocol: Any, seconds: Any) -> Any:
@@ -337,19 +284,19 @@ def _executing_many(found: Found) -> Found:
     return bind_execute_many
 
 
-def _binding(found: Found) -> Found:
+def binding(found: Found) -> Found:
     def bind(self: Any, state: Any, args: Any, portal_name: str, timeout: Any) -> Any:
         watch = watching.get()
         if watch is None:
             side = getattr(self, ATTRIBUTE, None)
             if side is None or not side.born or not side.lacks(state):
                 return found(self, state, args, portal_name, timeout)
-        elif (watch := _watch_on(self)) is None:
+        elif (watch := watch_on(self)) is None:
             return found(self, state, args, portal_name, timeout)
 
         async def perform(protocol: Any, seconds: Any) -> Any:
             result = await found(protocol, state, args, portal_name, seconds)
-            _note_portal(self, protocol, portal_name)
+            note_portal(self, protocol, portal_name)
             return result
 
         return _execute(self, watch, state, args, timeout, perform, None)
@@ -366,7 +313,7 @@ async def _execute(
     perform: Callable[[Any, Any], Awaitable[Any]],
     nothing: Any,
 ) -> Any:
-    limit = _limit(home, timeout)
+    limit = limit_of(home, timeout)
 
     async def act(protocol: Any) -> Any:
         side = side_of(protocol)
@@ -376,11 +323,11 @@ async def _execute(
 
     if watch is None:
         return await act(home)
-    result = await _send(home, watch, state.query, args, act)
+    result = await send(home, watch, state.query, args, act)
     return nothing if result is NOT_SENT else result
 
 
-def _forgetting(found: Found) -> Found:
+def forgetting(found: Found) -> Found:
     """Around the closing of a statement that asyncpg has no more use for."""
 
     def close_statement(self: Any, state: Any, timeout: Any) -> Any:
@@ -397,130 +344,13 @@ async def _forget(side: Home, state: Any) -> None:
     state.mark_closed()
 
 
-# Cursors and copies -------------------------------------------------------------------------------
-
-
-def _note_portal(home: Any, protocol: Any, name: str) -> None:
-    if name and protocol is not home:
-        getattr(home, ATTRIBUTE).portals.add(name)
-
-
-def _closing_portal(found: Found) -> Found:
-    fetching = _fetching(found)
-
-    def close_portal(self: Any, portal_name: str, timeout: Any) -> Any:
-        side = getattr(self, ATTRIBUTE, None)
-        if isinstance(side, Home):
-            side.portals.discard(portal_name)
-        return fetching(self, portal_name, timeout)
-
-    return close_portal
-
-
-def _fetching(found: Found) -> Found:
-    """Around what is done with the rest of a cursor's rows."""
-
-    def fetch(self: Any, *args: Any) -> Any:
-        watch = watching.get()
-        connection = None if watch is None else connection_of(self)
-        if watch is None or connection is None:
-            return found(self, *args)
-        use = use_of_connection(watch, connection)
-        if use is None:
-            return found(self, *args)
-        return _fetch(found, self, use, connection, args)
-
-    return fetch
-
-
-async def _fetch(found: Found, home: Any, use: Use, connection: Any, args: Any) -> Any:
-    *others, timeout = args
-    limit = _limit(home, timeout)
-
-    async def perform(protocol: Any) -> Any:
-        return await found(protocol, *others, limit)
-
-    by = _by(connection, perform)
-    return await one_at_a_time(use, home, lambda: use.fetch_async(by))
-
-
-def _copying_by(found: Found) -> Found:
-    def copy(self: Any, copy_stmt: Any, *args: Any) -> Any:
-        watch = _watch_on(self)
-        if watch is None:
-            return found(self, copy_stmt, *args)
-        return _copy(found, self, watch, copy_stmt, args)
-
-    return copy
-
-
-async def _copy(found: Found, home: Any, watch: Watch, copy_stmt: str, args: Any) -> Any:
-    *others, timeout = map(at_home, args)
-    limit = _limit(home, timeout)
-
-    async def perform(protocol: Any) -> Any:
-        await KIND.send_ahead(protocol, side_of(protocol))
-        copying = Copying(ASYNCPG.place(connection_of(home)))
-        token = _copying.set(copying)
-        try:
-            return await found(protocol, copy_stmt, *others, limit)
-        finally:
-            copying.place = None  # tasks that were begun meanwhile still have it
-            _copying.reset(token)
-
-    return await _send(home, watch, copy_stmt, None, perform)
-
-
 # What is known without sending --------------------------------------------------------------------
 
 
-def _telling(found: Found) -> Found:
+def telling(found: Found) -> Found:
     def is_in_transaction(self: Any) -> Any:
         watch = watching.get()
         use = None if watch is None else standing(watch, connection_of(self))
         return found(self) if use is None else use.in_transaction()
 
     return is_in_transaction
-
-
-def _watch_on(protocol: Any) -> Watch | None:
-    """Give the attempt that a protocol is used for; None: it is the batch's own, or for none."""
-    watch = watching.get()
-    if watch is not None and isinstance(getattr(protocol, ATTRIBUTE, None), Abroad):
-        return None
-    return watch
-
-
-def connection_of(protocol: Any) -> Any:
-    """Give the app's connection that a protocol is of; None: it is a batch's own."""
-    side = side_of(protocol)
-    return side.connection if isinstance(side, Home) else None
-
-
-def use_of_connection(watch: Watch, connection: Any) -> Use | None:
-    """Give what stands for a connection that is about to send something."""
-    return use_of(watch, connection, KIND, executes=True)
-
-
-def standing(watch: Watch, connection: Any) -> Use | None:
-    """Give what stands for a connection, if the call has used it; never fails."""
-    if connection is not None:
-        with suppress(TransactionError):
-            return use_of(watch, connection, KIND, executes=False)
-    return None
-
-
-SENDING = {
-    "query": _querying,
-    "prepare": _preparing,
-    "bind_execute": _executing,
-    "bind_execute_many": _executing_many,
-    "bind": _binding,
-    "execute": _fetching,
-    "close_portal": _closing_portal,
-    "copy_in": _copying_by,
-    "copy_out": _copying_by,
-    "close_statement": _forgetting,
-    "is_in_transaction": _telling,
-}
-"""The methods of ``Protocol``, and what takes their places."""

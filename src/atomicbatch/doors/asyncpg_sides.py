@@ -154,6 +154,12 @@ def note_wire(protocol: Any) -> Abroad:
     return side
 
 
+def note_portal(home: Any, protocol: Any, name: str) -> None:
+    """Take note of a cursor that is open in the server, on the wire."""
+    if name and protocol is not home:
+        getattr(home, ATTRIBUTE).portals.add(name)
+
+
 def noting(found: Callable[..., Any]) -> Callable[..., Any]:
     """Around ``Protocol.set_connection``: asyncpg keeps the connection where only C sees it."""
 

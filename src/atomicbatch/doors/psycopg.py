@@ -14,7 +14,7 @@ What is changed, all of it in methods that psycopg's classes for both kinds of c
     _enter_gen, _exit_gen                 transaction()
     _check_intrans_gen, info              what tells about the transaction
     cancel, _cancel_gen, close            go where the connection works
-    pipeline, notifies, tpc_...           refused
+    pipeline, notifies, tpc_...           refused: psycopg_uses.py
 """
 
 from __future__ import annotations
@@ -27,9 +27,17 @@ from atomicbatch import patches
 from atomicbatch.doors import psycopg_cursors, psycopg_operations
 from atomicbatch.doors.custom_settings import note_custom
 from atomicbatch.doors.psycopg_copies import copying, copying_async
-from atomicbatch.doors.psycopg_kinds import PSYCOPG, kind_of
-from atomicbatch.doors.psycopg_operations import AT, Operation, Seeming
-from atomicbatch.doors.server_uses import Use, use_of
+from atomicbatch.doors.psycopg_kinds import PSYCOPG
+from atomicbatch.doors.psycopg_operations import Operation
+from atomicbatch.doors.psycopg_seeming import Seeming
+from atomicbatch.doors.psycopg_steps import AT
+from atomicbatch.doors.psycopg_uses import (
+    refusing_notifications,
+    refusing_pipelines,
+    refusing_two_phases,
+    use_of_connection,
+    used,
+)
 from atomicbatch.guard.watch import aside, watching
 
 WHY = "what takes no part in a batch is refused"
@@ -100,10 +108,10 @@ def _change_connections(module: Any) -> None:
     _change(sync, "close", _closing_connection)
     _change(asynchronous, "close", _closing_connection_async)
     for name in ("_tpc_begin_gen", "_tpc_finish_gen"):
-        _change(sync, name, _refusing_two_phases)
+        _change(sync, name, refusing_two_phases)
     for connection in (sync, asynchronous):
-        _change(connection, "pipeline", _refusing_pipelines)
-        _change(connection, "notifies", _refusing_notifications)
+        _change(connection, "pipeline", refusing_pipelines)
+        _change(connection, "notifies", refusing_notifications)
 
 
 def _change(owner: type, name: str, make: Callable[[Any], Any]) -> None:
@@ -114,28 +122,6 @@ def _change(owner: type, name: str, make: Callable[[Any], Any]) -> None:
 def _class_of(owner: type, name: str) -> type:
     """Find the class that defines an attribute, which others may inherit as well."""
     return next(one for one in owner.__mro__ if name in vars(one))
-
-
-def _used(connection: Any, query: Any) -> Use | None:
-    """
-    Tell what a statement goes to; where nothing stands for its connection, ask the guard.
-
-    A connection that is closed is psycopg's own affair.
-    """
-    watch = watching.get()
-    if watch is None or connection.closed:
-        return None
-    use = use_of(watch, connection, kind_of(connection), executes=True)
-    if use is None:
-        watch.sends(connection, PSYCOPG, query)
-    return use
-
-
-def _use_of(connection: Any, *, executes: bool = False) -> Use | None:
-    watch = watching.get()
-    if watch is None or connection.closed:
-        return None  # nothing to do, or psycopg's own affair
-    return use_of(watch, connection, kind_of(connection), executes=executes)
 
 
 # What runs operations ---------------------------------------------------------------------------
@@ -163,7 +149,7 @@ def _executing(found: Found) -> Found:
         prepare: bool | None = None,
         binary: bool | None = None,
     ) -> Any:
-        if watching.get() is not None and (use := _used(self._conn, query)) is not None:
+        if watching.get() is not None and (use := used(self._conn, query)) is not None:
             options = {"prepare": prepare, "binary": binary}
             plan = psycopg_operations.execute(self, use, found, query, params, options)
             return Operation(use, plan)
@@ -175,7 +161,7 @@ def _executing(found: Found) -> Found:
 
 def _executing_many(found: Found) -> Found:
     def execute(self: Any, query: Any, params_seq: Any, *, returning: bool = False) -> Any:
-        if watching.get() is not None and (use := _used(self._conn, query)) is not None:
+        if watching.get() is not None and (use := used(self._conn, query)) is not None:
             with self._conn.lock:
                 plan = psycopg_operations.execute_many(self, use, query, params_seq, returning)
                 return self._conn.wait(Operation(use, plan))
@@ -186,7 +172,7 @@ def _executing_many(found: Found) -> Found:
 
 def _executing_many_async(found: Found) -> Found:
     async def execute(self: Any, query: Any, params_seq: Any, *, returning: bool = False) -> Any:
-        if watching.get() is not None and (use := _used(self._conn, query)) is not None:
+        if watching.get() is not None and (use := used(self._conn, query)) is not None:
             async with self._conn.lock:
                 plan = psycopg_operations.execute_many(self, use, query, params_seq, returning)
                 return await self._conn.wait(Operation(use, plan))
@@ -202,7 +188,7 @@ def _streaming(found: Found) -> Found:
         return rows(self, query, params, options)
 
     def rows(self: Any, query: Any, params: Any, options: dict[str, Any]) -> Iterator[Any]:
-        use = _used(self._conn, query)
+        use = used(self._conn, query)
         if use is None:
             yield from found(self, query, params, **options)
             return
@@ -223,7 +209,7 @@ def _streaming_async(found: Found) -> Found:
     async def rows(
         self: Any, query: Any, params: Any, options: dict[str, Any]
     ) -> AsyncIterator[Any]:
-        use = _used(self._conn, query)
+        use = used(self._conn, query)
         if use is None:
             async for row in found(self, query, params, **options):
                 yield row
@@ -239,7 +225,7 @@ def _streaming_async(found: Found) -> Found:
 
 def _copying(found: Found) -> Found:
     def copy(self: Any, statement: Any, params: Any = None, *, writer: Any = None) -> Any:
-        if watching.get() is not None and (use := _used(self._conn, statement)) is not None:
+        if watching.get() is not None and (use := used(self._conn, statement)) is not None:
             return copying(self, use, statement, params, writer)
         return found(self, statement, params, writer=writer)
 
@@ -248,7 +234,7 @@ def _copying(found: Found) -> Found:
 
 def _copying_async(found: Found) -> Found:
     def copy(self: Any, statement: Any, params: Any = None, *, writer: Any = None) -> Any:
-        if watching.get() is not None and (use := _used(self._conn, statement)) is not None:
+        if watching.get() is not None and (use := used(self._conn, statement)) is not None:
             return copying_async(self, use, statement, params, writer)
         return found(self, statement, params, writer=writer)
 
@@ -260,7 +246,7 @@ def _copying_async(found: Found) -> Found:
 
 def _declaring(found: Found) -> Found:
     def declare(self: Any, query: Any, params: Any = None, binary: bool | None = None) -> Any:
-        if watching.get() is not None and (use := _used(self._conn, query)) is not None:
+        if watching.get() is not None and (use := used(self._conn, query)) is not None:
             plan = psycopg_cursors.declare(self, use, found, query, params, binary)
             return Operation(use, plan)
         return found(self, query, params, binary)
@@ -270,7 +256,7 @@ def _declaring(found: Found) -> Found:
 
 def _fetching(found: Found) -> Found:
     def fetch(self: Any, *args: Any) -> Any:
-        if (use := _use_of(self._conn, executes=True)) is not None:
+        if (use := use_of_connection(self._conn, executes=True)) is not None:
             return Operation(use, psycopg_cursors.fetch(self, use, found, *args))
         return found(self, *args)
 
@@ -279,7 +265,7 @@ def _fetching(found: Found) -> Found:
 
 def _closing(found: Found) -> Found:
     def close(self: Any) -> Any:
-        if (use := _use_of(self._conn)) is not None:
+        if (use := use_of_connection(self._conn)) is not None:
             return Operation(use, psycopg_cursors.close(self, use, found))
         return found(self)
 
@@ -291,7 +277,7 @@ def _closing(found: Found) -> Found:
 
 def _on_connection(found: Found) -> Found:
     def act(self: Any) -> Any:
-        if (use := _use_of(self)) is not None:
+        if (use := use_of_connection(self)) is not None:
             return Operation(use, psycopg_operations.on_connection(self, use, found))
         return found(self)
 
@@ -300,7 +286,7 @@ def _on_connection(found: Found) -> Found:
 
 def _on_transaction(found: Found) -> Found:
     def act(self: Any, *args: Any) -> Any:
-        if (use := _use_of(self._conn, executes=True)) is not None:
+        if (use := use_of_connection(self._conn, executes=True)) is not None:
             return Operation(use, psycopg_operations.on_transaction(self, use, found, *args))
         return found(self, *args)
 
@@ -309,7 +295,7 @@ def _on_transaction(found: Found) -> Found:
 
 def _checking(found: Found) -> Found:
     def check(self: Any, attribute: str) -> Any:
-        use = _use_of(self)
+        use = use_of_connection(self)
         return found(self if use is None else Seeming(self, use), attribute)
 
     return check
@@ -317,7 +303,7 @@ def _checking(found: Found) -> Found:
 
 def _telling(found: property) -> property:
     def info(self: Any) -> Any:
-        use = _use_of(self)
+        use = use_of_connection(self)
         return found.__get__(self if use is None else Seeming(self, use))
 
     return property(info, doc=found.__doc__)
@@ -333,7 +319,7 @@ def _cancelling(found: Found) -> Found:
 def _closing_connection(found: Found) -> Found:
     def close(self: Any) -> None:
         try:
-            if (use := _use_of(self)) is not None:
+            if (use := use_of_connection(self)) is not None:
                 use.end()
         finally:
             with aside():
@@ -345,58 +331,13 @@ def _closing_connection(found: Found) -> Found:
 def _closing_connection_async(found: Found) -> Found:
     async def close(self: Any) -> None:
         try:
-            if (use := _use_of(self)) is not None:
+            if (use := use_of_connection(self)) is not None:
                 await use.end_async()
         finally:
             with aside():
                 await found(self)
 
     return close
-
-
-# What a batch cannot do -------------------------------------------------------------------------
-
-
-def _refusing_two_phases(found: Found) -> Found:
-    def act(self: Any, *args: Any) -> Any:
-        _refuse(
-            self,
-            "a handler uses two-phase commit (tpc_begin(), tpc_commit() and so on), whose second "
-            "phase would outlive the batch; use an ordinary transaction",
-        )
-        return found(self, *args)
-
-    return act
-
-
-def _refusing_pipelines(found: Found) -> Found:
-    def pipeline(self: Any) -> Any:
-        _refuse(
-            self,
-            "a handler uses pipeline(), in which an error is told too late to undo its statement "
-            "alone; send the statements one by one, or by executemany()",
-        )
-        return found(self)
-
-    return pipeline
-
-
-def _refusing_notifications(found: Found) -> Found:
-    def notifies(self: Any, **options: Any) -> Any:
-        _refuse(
-            self,
-            "a handler waits for notifications (notifies()), which come when others commit; listen "
-            "outside of batches, on a connection of its own",
-        )
-        return found(self, **options)
-
-    return notifies
-
-
-def _refuse(connection: Any, what: str) -> None:
-    """Fail the batch, if something stands for the connection there."""
-    if (use := _use_of(connection, executes=True)) is not None:
-        use.refuse(what)
 
 
 # A version that we do not know --------------------------------------------------------------------

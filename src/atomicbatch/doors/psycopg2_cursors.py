@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
+from atomicbatch.doors import psycopg2_refusals as refusals
 from atomicbatch.doors.custom_settings import note_custom
 from atomicbatch.doors.psycopg2_inner import Inner, NamedInner, Names, declaration, inner_of
 from atomicbatch.doors.psycopg2_kind import KIND, PSYCOPG2, plain
@@ -36,23 +37,6 @@ _DISCARDS = re.compile(r"\s*DISCARD\s+ALL\s*;?\s*", re.IGNORECASE)
 _FIRST_WORDS = re.compile(r"\s*(START\s+TRANSACTION|\w+)", re.IGNORECASE)
 # What the server answers to some statements, if not their first word.
 _TAGS = {"END": "COMMIT", "ABORT": "ROLLBACK"}
-_LISTENING = (
-    "a handler listens for notifications (LISTEN), which would come to the batch's own "
-    "connection; listen on a connection that is used outside of batches"
-)
-_ASYNCHRONOUS = (
-    "a handler uses an asynchronous connection of psycopg2's, which cannot take part in a batch; "
-    "use an ordinary one"
-)
-_EARLY = (
-    "a handler uses a connection of psycopg2 that was opened before {since}, or by a function of "
-    "the app's that takes psycopg2's own class (connection_factory); {first}, or let "
-    "psycopg2.connect() open connections"
-)
-_ENCODING = (
-    "handlers use connections to one database that differ in their client encoding; in a batch "
-    "they share one, so open them alike"
-)
 _READING = "SELECT 1"
 """Stands for copies out of a table."""
 
@@ -259,10 +243,10 @@ def _use_or_ask(cursor: Any, query: Any) -> Use | None:
     if use is None:
         watch.sends(connection, PSYCOPG2, query)
     elif connection.async_:
-        use.refuse(_ASYNCHRONOUS)
+        use.refuse(refusals.ASYNCHRONOUS)
     elif not hasattr(connection, "_atomicbatch_mark"):
         advice = watch.allowed.advice
-        use.refuse(_EARLY.format(since=advice.joins_since, first=advice.join_first))
+        use.refuse(refusals.EARLY.format(since=advice.joins_since, first=advice.join_first))
     return use
 
 
@@ -290,7 +274,7 @@ def _perform(
 
     def perform(wire: Any) -> Any:
         if wire.encoding != connection.encoding:
-            use.refuse(_ENCODING)
+            use.refuse(refusals.ENCODING)
         inner = inner_of(cursor, wire, kind)
         show(cursor, inner)
         connection._atomicbatch_running = True
@@ -329,7 +313,7 @@ def _execute(cursor: Any, use: Use, query: Any, parameters: Any) -> Any:
     if cursor.name is not None:
         return _declare(cursor, use, read, parameters)
     if _LISTENS.match(read):
-        use.refuse(_LISTENING)
+        use.refuse(refusals.LISTENING)
     if _DISCARDS.fullmatch(read) and KIND.is_auto(cursor.connection) and not use.in_transaction():
         # What Pony says before it gives a connection back. Its own transactions have ended.
         KIND.forget_settings(cursor.connection, use, "DISCARD ALL")

@@ -17,15 +17,8 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any, Final
 
-from atomicbatch.doors.psycopg_operations import (
-    OnWire,
-    Operation,
-    Plan,
-    Statement,
-    begin,
-    check_open,
-    text_for,
-)
+from atomicbatch.doors.psycopg_operations import Operation, begin, check_open, text_for
+from atomicbatch.doors.psycopg_steps import OnWire, Plan, Statement
 from atomicbatch.doors.server_uses import Use
 from atomicbatch.sql.kinds import Family
 from atomicbatch.sql.lexing import bare, uncommented

@@ -13,15 +13,8 @@ from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
-from atomicbatch.doors.psycopg_operations import (
-    Fetch,
-    OnWire,
-    Plan,
-    Statement,
-    begin,
-    check_open,
-    text_for,
-)
+from atomicbatch.doors.psycopg_operations import begin, check_open, text_for
+from atomicbatch.doors.psycopg_steps import Fetch, OnWire, Plan, Statement
 from atomicbatch.doors.server_uses import Use
 from atomicbatch.sql.kinds import CHANGES_DATA, Family
 from atomicbatch.sql.statements import read_statement

@@ -14,25 +14,23 @@ So psycopg's own code converts parameters and reads results, by whatever adapter
 factories the app has given its cursor. A cursor is on the wire while one statement runs.
 
 What psycopg does on connections (``commit``, ``transaction()``) is its own code, too: it is shown
-a connection whose transaction is the one in the batch (:class:`Seeming`), and what it wants to
-send is taken from it.
+a connection whose transaction is the one in the batch (``psycopg_seeming.py``), and what it wants
+to send is taken from it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, NoReturn
 
+from atomicbatch.doors.psycopg_seeming import Seeming
+from atomicbatch.doors.psycopg_steps import OnWire, Plan, Statement
 from atomicbatch.doors.server_uses import NOT_SENT, Use
-from atomicbatch.guard.watch import aside
 from atomicbatch.sql.kinds import Family, Kind
 from atomicbatch.sql.lexing import text_of
 from atomicbatch.sql.statements import read_statement
 
-AT = "_atomicbatch_at"
-"""The attribute of an app's connection that tells on which wire its statement runs now."""
 _TAGS = {
     Kind.BEGIN: "BEGIN",
     Kind.COMMIT: "COMMIT",
@@ -42,22 +40,6 @@ _TAGS = {
     Kind.ROLLBACK_TO: "ROLLBACK",
     Kind.ISOLATION: "SET",
 }
-# libpq's PQtransactionStatus().
-_IDLE, _IN_TRANSACTION, _IN_ERROR, _UNKNOWN = 0, 2, 3, 4
-
-
-class Step(Protocol):
-    """One thing that an operation wants done."""
-
-    def do(self, use: Use) -> Any:
-        """Do it; may block."""
-
-    async def do_async(self, use: Use) -> Any:
-        """Do it."""
-
-
-Plan: TypeAlias = Generator[Step, Any, Any]
-"""Yields steps, is sent what they come to, or has their error thrown in."""
 
 
 class Operation:
@@ -115,173 +97,6 @@ class Operation:
                     step = plan.send(answer)
         except StopIteration as end:
             return end.value
-
-
-# Steps ------------------------------------------------------------------------------------------
-
-
-class OnWire(NamedTuple):
-    """
-    Something that psycopg does on the wire.
-
-    Attributes:
-        cursor: The app's, which is moved there meanwhile; None: none.
-        make: Makes psycopg's generator, given the wire.
-        rides: psycopg asks for a pipeline before it sends it, so that SQL of ours can go ahead of
-            it in the same round trip; see ``drivers/psycopg_ahead.py``.
-    """
-
-    cursor: Any
-    make: Callable[[Any], Generator[Any, Any, Any]]
-    rides: bool = False
-
-    def do(self, wire: Any) -> Any:
-        with aside(), moved(self.cursor, wire):
-            return wire.wait(self._generator(wire))
-
-    async def do_async(self, wire: Any) -> Any:
-        with aside(), moved(self.cursor, wire):
-            return await wire.wait(self._generator(wire))
-
-    def _generator(self, wire: Any) -> Generator[Any, Any, Any]:
-        if not self.rides and wire._pipeline is not None:
-            yield from wire._pipeline.alone_gen()
-        return (yield from self.make(wire))
-
-
-class Statement(NamedTuple):
-    """A statement of the app's; it comes to NOT_SENT if it is about the transaction only."""
-
-    sql: str
-    parameters: Any
-    act: OnWire
-
-    def do(self, use: Use) -> Any:
-        return use.perform(self.sql, self.parameters, self.act.do)
-
-    async def do_async(self, use: Use) -> Any:
-        return await use.perform_async(self.sql, self.parameters, self.act.do_async)
-
-
-class Fetch(NamedTuple):
-    """Rows of a cursor in the server, or its end."""
-
-    act: OnWire
-
-    def do(self, use: Use) -> Any:
-        return use.fetch(self.act.do)
-
-    async def do_async(self, use: Use) -> Any:
-        return await use.fetch_async(self.act.do_async)
-
-
-class Command(NamedTuple):
-    """What psycopg itself sends on a connection, such as ``commit()``."""
-
-    sql: bytes
-
-    def do(self, use: Use) -> None:
-        if self.sql == b"COMMIT":
-            use.commit()
-        elif self.sql == b"ROLLBACK":
-            use.rollback()
-        else:
-            self._as_statement().do(use)
-
-    async def do_async(self, use: Use) -> None:
-        if self.sql == b"COMMIT":
-            await use.commit_async()
-        elif self.sql == b"ROLLBACK":
-            await use.rollback_async()
-        else:
-            await self._as_statement().do_async(use)
-
-    def _as_statement(self) -> Statement:
-        act = OnWire(None, lambda wire: wire._exec_command(self.sql))
-        return Statement(self.sql.decode(), None, act)
-
-
-@contextmanager
-def moved(cursor: Any, wire: Any) -> Iterator[None]:
-    """Let a cursor work on another connection than its own."""
-    if cursor is None or cursor._conn is wire:
-        yield
-        return
-    own, pgconn = cursor._conn, cursor._pgconn
-    cursor._conn, cursor._pgconn = wire, wire.pgconn
-    # What the server has to say about it goes to the app's.
-    handlers, wire._notice_handlers = wire._notice_handlers, own._notice_handlers
-    setattr(own, AT, wire)
-    try:
-        yield
-    finally:
-        delattr(own, AT)
-        wire._notice_handlers = handlers
-        cursor._conn, cursor._pgconn = own, pgconn
-
-
-# What psycopg is shown --------------------------------------------------------------------------
-
-
-class Seeming:
-    """
-    A connection of the app's, as it would be if its transaction were its own.
-
-    psycopg's code is run with it in the place of the connection. It yields what it wants to send.
-    """
-
-    def __init__(self, connection: Any, use: Use) -> None:
-        self.__dict__.update(_connection=connection, pgconn=SeemingLink(connection, use))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._connection, name, value)
-
-    @property
-    def _prepared(self) -> _NothingPrepared:
-        return _NothingPrepared()
-
-    def _exec_command(self, command: Any, *_: Any, **__: Any) -> Plan:
-        if not isinstance(command, bytes):
-            command = text_of(command).encode()
-        yield Command(command)
-
-
-class SeemingLink:
-    """libpq's connection, likewise."""
-
-    def __init__(self, connection: Any, use: Use) -> None:
-        self._connection = connection
-        self._use = use
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection.pgconn, name)
-
-    @property
-    def transaction_status(self) -> int:
-        """As libpq tells it."""
-        wire = getattr(self._connection, AT, None)
-        if wire is not None:
-            return int(wire.pgconn.transaction_status)
-        if self._connection.closed:
-            return _UNKNOWN
-        # Its own is idle, or is being asked who it is.
-        if not self._use.in_transaction():
-            return _IDLE
-        return _IN_ERROR if self._use.is_broken() else _IN_TRANSACTION
-
-
-class _NothingPrepared:
-    """The statements that psycopg has prepared: none are, on the wire."""
-
-    def clear(self) -> None:
-        """Nothing is there."""
-
-    def maintain_gen(self, _: Any) -> Iterator[Any]:
-        """Nothing has to be done."""
-        return iter(())
 
 
 # Statements -------------------------------------------------------------------------------------
