@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from decimal import Decimal
@@ -740,16 +739,19 @@ def cancelled(take: Take) -> Any:
     with take() as connection:
         connection.execute("SELECT 1")
 
-        def cancel(act: Callable[[], None]) -> None:
-            while state_of(connection) != "ACTIVE":
-                time.sleep(0.005)
-            act()
+        def cancel(act: Callable[[], None], over: threading.Event) -> None:
+            while not over.wait(0.005):
+                # A request that is there before its statement stops nothing.
+                if state_of(connection) == "ACTIVE":
+                    act()
 
         found = []
         for act in (connection.cancel, connection.cancel_safe):
-            thread = threading.Thread(target=cancel, args=(act,))
+            over = threading.Event()
+            thread = threading.Thread(target=cancel, args=(act, over))
             thread.start()
             found.append(failed(lambda: connection.execute("SELECT pg_sleep(20)")))
+            over.set()
             thread.join()
             connection.rollback()
         connection.cancel()
