@@ -26,19 +26,22 @@ SERVERS = {
     "hypercorn": "hypercorn tests.asgi.shop:app --bind 127.0.0.1:{port}",
     "granian": "granian --interface asgi --host 127.0.0.1 --port {port} tests.asgi.shop:app",
 }
-# server, form of the app, options, prefix of the URLs that clients use
+# server, form of the app, options, prefix of the URLs that clients use: each server, each form of
+# the app and each kind of prefix once; all together in ``make prove``
 SETTINGS = [
-    ("uvicorn", "outermost", "", ""),
     ("uvicorn", "middleware", "--http h11", ""),
-    ("uvicorn", "mounted", "", "/api"),
     ("uvicorn", "outermost", "--root-path /front", ""),
-    ("hypercorn", "outermost", "", ""),
     ("hypercorn", "mounted", "", "/api"),
+    ("granian", "outermost", "--url-path-prefix /front", "/front"),
+]
+MORE_SETTINGS = [
+    ("uvicorn", "outermost", "", ""),
+    ("uvicorn", "mounted", "", "/api"),
+    ("hypercorn", "outermost", "", ""),
     ("hypercorn", "outermost", "--root-path /front", ""),
     ("granian", "outermost", "", ""),
     ("granian", "middleware", "", ""),
     ("granian", "mounted", "", "/api"),
-    ("granian", "outermost", "--url-path-prefix /front", "/front"),
 ]
 
 
@@ -77,8 +80,8 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 @pytest.fixture(
     scope="module",
-    params=SETTINGS,
-    ids=[" ".join(part for part in s[:3] if part) for s in SETTINGS],
+    params=[*SETTINGS, *(pytest.param(some, marks=pytest.mark.prove) for some in MORE_SETTINGS)],
+    ids=[" ".join(filter(None, some[:3])) for some in (*SETTINGS, *MORE_SETTINGS)],
 )
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -1,10 +1,11 @@
 """
 An app that somebody traces, with batches: run as a program, since tools change a process for ever.
 
-``python -m tests.beside.program TOOL ORDER SQLITE POSTGRESQL MARIADB`` prints, as JSON, what each
-driver's handler came to: alone, in a batch that commits, in one that fails. TOOL is a key of
-``TOOLS``; ORDER says whether it comes ``before`` atomicbatch or ``after`` it. The rest are
-databases with a table ``t`` (a path, and two URLs).
+``python -m tests.beside.program SQLITE POSTGRESQL MARIADB`` prints, as JSON, for each tool and
+order what each driver's handler came to: alone, in a batch that commits, in one that fails. TOOLS
+are the tools; ORDERS say whether they come before atomicbatch or after it. Each has a process of
+its own, forked from one that has imported the drivers. The arguments are databases with a table
+``t`` (a path, and two URLs).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Any
@@ -74,6 +77,13 @@ TOOLS: dict[str, Callable[[], None]] = {
     "sentry": _sentry,
     "ddtrace": _ddtrace,
 }
+ORDERS = ("before", "after")
+# What takes long to import, and is the same for all.
+_IMPORTED = (
+    *("aiosqlite", "asyncpg", "psycopg", "psycopg2", "pymysql", "MySQLdb", "sqlalchemy"),
+    *("sqlalchemy.dialects.sqlite", "starlette.applications", "starlette.concurrency"),
+    *("anyio._backends._asyncio", "sqlite3"),
+)
 Handler = Callable[[str, str], Any]
 
 
@@ -225,11 +235,11 @@ def _app(databases: dict[str, str]) -> Any:
     )
 
 
-async def _tried(app: Any, batches: Any, driver: str) -> dict[str, Any]:
+async def _tried(app: Any, batches: Any, driver: str, case: str) -> dict[str, Any]:
     from tests.asgi.asking import Request, ask, call, scope_of
 
     def one(name: str) -> Any:
-        return call("POST", f"/run/{driver}?name={driver}-{name}")
+        return call("POST", f"/run/{driver}?name={case}-{driver}-{name}")
 
     alone = one("alone")
     request = Request([b""])
@@ -244,8 +254,8 @@ async def _tried(app: Any, batches: Any, driver: str) -> dict[str, Any]:
     }
 
 
-def main(tool: str, order: str, *databases: str) -> None:
-    """Run everything, and print what it came to."""
+def told(tool: str, order: str, databases: dict[str, str]) -> dict[str, Any]:
+    """Run everything, and tell what it came to."""
     if order == "before":
         TOOLS[tool]()
     from atomicbatch.asgi import AtomicBatch
@@ -253,13 +263,44 @@ def main(tool: str, order: str, *databases: str) -> None:
 
     if order == "after":
         TOOLS[tool]()
-    app = _app(dict(zip(("sqlite", "postgresql", "mariadb"), databases, strict=True)))
+    app = _app(databases)
     batches = AtomicBatch(app, transaction=DriverTransaction())
 
     async def run() -> dict[str, Any]:
-        return {driver: await _tried(app, batches, driver) for driver in DRIVERS}
+        case = f"{tool}-{order}"
+        return {driver: await _tried(app, batches, driver, case) for driver in DRIVERS}
 
-    print(json.dumps(asyncio.run(run())))
+    return asyncio.run(run())
+
+
+def _forked(tool: str, order: str, databases: dict[str, str]) -> dict[str, Any]:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writer, json.dumps(told(tool, order, databases)).encode())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        text = said.read()
+    os.waitpid(child, 0)
+    found: dict[str, Any] = json.loads(text) if text else {}
+    return found
+
+
+def main(*databases: str) -> None:
+    """Run all tools in all orders, and print what they came to."""
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    urls = dict(zip(("sqlite", "postgresql", "mariadb"), databases, strict=True))
+    print(
+        json.dumps(
+            {f"{tool}-{order}": _forked(tool, order, urls) for tool in TOOLS for order in ORDERS}
+        )
+    )
 
 
 if __name__ == "__main__":

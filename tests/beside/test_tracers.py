@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.beside.program import DRIVERS, TOOLS
+from tests.beside.program import DRIVERS, ORDERS, TOOLS
 from tests.stores import Store
 
 ROOT = Path(__file__).parents[2]
@@ -24,20 +22,13 @@ OF = {
 }
 
 
-@pytest.mark.parametrize("order", ["before", "after"])
-@pytest.mark.parametrize("tool", TOOLS)
 def test_batches_beside_a_tracer(
-    tool: str,
-    order: str,
-    sqlite_store: Store,
-    postgresql_store: Store,
-    mariadb_store: Store,
+    sqlite_store: Store, postgresql_store: Store, mariadb_store: Store
 ) -> None:
     """Handlers do in a batch what they do alone, and a batch that fails leaves no row."""
     stores = {"sqlite": sqlite_store, "postgresql": postgresql_store, "mariadb": mariadb_store}
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.beside.program", tool, order]
-        + [store.url for store in stores.values()],
+        [sys.executable, "-m", "tests.beside.program", *(store.url for store in stores.values())],
         cwd=ROOT,
         env=os.environ | QUIET | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
@@ -45,13 +36,17 @@ def test_batches_beside_a_tracer(
         timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
-    told: dict[str, dict[str, Any]] = json.loads(ran.stdout.splitlines()[-1])
-    for driver in DRIVERS:
-        outcome, *replies = told[driver]["commits"]
-        assert outcome == "committed", (driver, told[driver])
-        assert replies == [told[driver]["alone"]] * 2, driver
-        assert told[driver]["fails"].startswith("rolled-back; failed=3"), (driver, told[driver])
+    told: dict[str, dict[str, dict[str, Any]]] = json.loads(ran.stdout.splitlines()[-1])
+    assert list(told) == [f"{tool}-{order}" for tool in TOOLS for order in ORDERS]
+    for case, drivers in told.items():
+        assert list(drivers) == list(DRIVERS), (case, ran.stderr)
+        for driver, found in drivers.items():
+            outcome, *replies = found["commits"]
+            assert outcome == "committed", (case, driver, found)
+            assert replies == [found["alone"]] * 2, (case, driver)
+            assert found["fails"].startswith("rolled-back; failed=3"), (case, driver, found)
     for kind, store in stores.items():
-        joined = [driver for driver in OF[kind] if driver in DRIVERS]
-        wanted = [f"{driver}-{name}" for driver in joined for name in ("alone", "a", "b")]
-        assert store.rows() == wanted
+        names = ("alone", "a", "b")
+        assert store.rows() == [
+            f"{case}-{driver}-{name}" for case in told for driver in OF[kind] for name in names
+        ]

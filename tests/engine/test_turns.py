@@ -176,8 +176,15 @@ def test_a_cancelled_batch_leaves_the_line() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("database", ["postgresql", "mysql"])
-@pytest.mark.parametrize("paths", [3, 10**6], ids=["same paths", "hidden"])
+@pytest.mark.parametrize(
+    ("database", "paths"),
+    [
+        pytest.param("postgresql", 10**6, id="hidden-postgresql"),
+        pytest.param("mysql", 3, id="same paths-mysql"),
+        pytest.param("postgresql", 3, id="same paths-postgresql", marks=pytest.mark.prove),
+        pytest.param("mysql", 10**6, id="hidden-mysql", marks=pytest.mark.prove),
+    ],
+)
 def test_a_crowd_that_wants_the_same_rows(
     database: str, paths: int, request: pytest.FixtureRequest
 ) -> None:

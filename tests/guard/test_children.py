@@ -185,10 +185,10 @@ def test_without_an_endpoint(store: Store) -> None:
     assert store.rows() == []
 
 
-def test_under_django(store: Store) -> None:
+def test_under_django(sqlite_store: Store, postgresql_store: Store) -> None:
     """A view's process has a connection of its own, and Django's own ways to write by it."""
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.guard.under_django", store.url],
+        [sys.executable, "-m", "tests.guard.under_django", sqlite_store.url, postgresql_store.url],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
@@ -196,13 +196,13 @@ def test_under_django(store: Store) -> None:
         timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
-    computes, *forks = json.loads(ran.stdout.splitlines()[-1])
-    assert computes == ["committed", ""]
-    for outcome, why in forks:
-        assert outcome == "rolled-back; failed=2; status=501"
-        assert "in another process" in why
-        assert "guard/under_django.py:" in why
-    assert store.rows() == ["own", "own"]
+    for computes, *forks in json.loads(ran.stdout.splitlines()[-1]):
+        assert computes == ["committed", ""]
+        for outcome, why in forks:
+            assert outcome == "rolled-back; failed=2; status=501"
+            assert "in another process" in why
+            assert "guard/under_django.py:" in why
+    assert sqlite_store.rows() == postgresql_store.rows() == ["own", "own"]
 
 
 @pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", " begin exclusive transaction"])

@@ -1,8 +1,8 @@
 """
 A Django project whose view forks, and the process that it forks hides what it is refused.
 
-``python -m tests.guard.under_django DATABASE`` sends batches to it, and prints what they came to.
-DATABASE is a path of an SQLite file or a URL of PostgreSQL's, with a table ``t``.
+``python -m tests.guard.under_django SQLITE POSTGRESQL`` sends batches to it, and prints, for each
+database, what they came to. Both (a path, and a URL) have a table ``t``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 import django
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import connection, models, transaction
+from django.db import connections, models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from tests.endpoints.asking import call
 from tests.wsgi.asking import ask
 
-URL = urlsplit(sys.argv[1])
+URL = urlsplit(sys.argv[2])
 SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": sys.argv[1]}
 POSTGRESQL = {
     "ENGINE": "django.db.backends.postgresql",
@@ -35,7 +35,7 @@ POSTGRESQL = {
 }
 
 settings.configure(
-    DATABASES={"default": POSTGRESQL if URL.scheme else SQLITE},
+    DATABASES={"default": SQLITE, "postgresql": POSTGRESQL},
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
     MIDDLEWARE=["atomicbatch.django.BatchMiddleware"],
@@ -53,24 +53,24 @@ class Row(models.Model):  # type: ignore[misc]
         db_table = "t"
 
 
-def own(_: HttpRequest) -> HttpResponse:
-    Row.objects.create(name="own")
+def own(request: HttpRequest) -> HttpResponse:
+    Row.objects.using(request.GET["using"]).create(name="own")
     return HttpResponse(status=201)
 
 
-def _child(atomic: bool) -> None:
-    connection.connect()  # its own, and not its parent's
+def _child(alias: str, atomic: bool) -> None:
+    connections[alias].connect()  # its own, and not its parent's
     with suppress(Exception):
         if atomic:
-            with transaction.atomic():
-                Row.objects.create(name="child")
+            with transaction.atomic(alias):
+                Row.objects.using(alias).create(name="child")
         else:
-            Row.objects.create(name="child")
+            Row.objects.using(alias).create(name="child")
 
 
 def forks(request: HttpRequest) -> HttpResponse:
     process = multiprocessing.get_context("fork").Process(
-        target=_child, args=("atomic" in request.GET,)
+        target=_child, args=(request.GET["using"], "atomic" in request.GET)
     )
     process.start()
     process.join()
@@ -87,15 +87,21 @@ def computes(_: HttpRequest) -> HttpResponse:
 urlpatterns = [path(view.__name__, view) for view in (own, forks, computes)]
 
 
+def _tried(app: Any, alias: str) -> list[list[str]]:
+    told = []
+    for paths in (["own", "computes", "own"], ["own", "forks", "own"], ["own", "forks&atomic"]):
+        targets = [f"/{one.replace('&', f'?using={alias}&')}" for one in paths]
+        targets = [one if "?" in one else f"{one}?using={alias}" for one in targets]
+        answer = ask(app, *(call("POST", one) for one in targets))
+        why = next((one.body.decode() for one in answer.replies if one.status == 501), "")
+        told.append([answer.outcome, why])
+    return told
+
+
 def main() -> None:
     """Send all batches."""
     app: Any = WSGIHandler()
-    told = []
-    for paths in (["own", "computes", "own"], ["own", "forks", "own"], ["own", "forks?atomic"]):
-        answer = ask(app, *(call("POST", f"/{one}") for one in paths))
-        why = next((one.body.decode() for one in answer.replies if one.status == 501), "")
-        told.append([answer.outcome, why])
-    print(json.dumps(told))
+    print(json.dumps([_tried(app, alias) for alias in settings.DATABASES]))
 
 
 if __name__ == "__main__":

@@ -162,42 +162,47 @@ ACTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(acts=ACTS)
+@pytest.mark.parametrize("examples", [50, pytest.param(1000, marks=pytest.mark.prove)])
 def test_the_short_way_leads_to_the_same_place(
-    acts: list[tuple[int, str]], tmp_path_factory: pytest.TempPathFactory
+    examples: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Statements, commits and rollbacks: what is sent, what is answered, and what is refused."""
-    found = []
-    for short in (False, True):
-        path = tmp_path_factory.mktemp("short") / "shop.sqlite"
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("CREATE TABLE items (name TEXT UNIQUE)")
-        link = SQLiteLink(path)
-        link.transaction.begins_lazily = True
-        sessions = [Checkout(link.transaction) for _ in range(3)]
-        said: list[object] = []
-        for number, act in acts:
-            checkout = sessions[number]
-            try:
-                if act == "commit":
-                    if checkout.is_idle() or not (short and checkout.commit_at_once()):
-                        link.run(checkout.commit())
-                elif act == "rollback":
-                    if not (short and checkout.rollback_at_once()):
-                        link.run(checkout.rollback())
-                elif act == "auto":
-                    link.run(checkout.set_auto(not checkout.auto))
-                elif act == "read only":
-                    checkout.set_read_only(True)
-                else:
-                    said.append((shortly if short else SQLiteLink.execute)(link, checkout, act))
-            except (sqlite3.Error, TransactionError) as error:
-                said.append(f"{type(error).__name__}: {error}")
-        said.append(link.connection.execute("SELECT count(*) FROM items").fetchone())
-        found.append((said, link.sent, str(link.status.error)))
-        link.connection.close()
-    assert found[0] == found[1]
+
+    @settings(max_examples=examples, deadline=None)
+    @given(acts=ACTS)
+    def check(acts: list[tuple[int, str]]) -> None:
+        found = []
+        for short in (False, True):
+            path = tmp_path_factory.mktemp("short") / "shop.sqlite"
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("CREATE TABLE items (name TEXT UNIQUE)")
+            link = SQLiteLink(path)
+            link.transaction.begins_lazily = True
+            sessions = [Checkout(link.transaction) for _ in range(3)]
+            said: list[object] = []
+            for number, act in acts:
+                checkout = sessions[number]
+                try:
+                    if act == "commit":
+                        if checkout.is_idle() or not (short and checkout.commit_at_once()):
+                            link.run(checkout.commit())
+                    elif act == "rollback":
+                        if not (short and checkout.rollback_at_once()):
+                            link.run(checkout.rollback())
+                    elif act == "auto":
+                        link.run(checkout.set_auto(not checkout.auto))
+                    elif act == "read only":
+                        checkout.set_read_only(True)
+                    else:
+                        said.append((shortly if short else SQLiteLink.execute)(link, checkout, act))
+                except (sqlite3.Error, TransactionError) as error:
+                    said.append(f"{type(error).__name__}: {error}")
+            said.append(link.connection.execute("SELECT count(*) FROM items").fetchone())
+            found.append((said, link.sent, str(link.status.error)))
+            link.connection.close()
+        assert found[0] == found[1]
+
+    check()
 
 
 def test_most_statements_go_the_short_way(link: SQLiteLink) -> None:

@@ -31,13 +31,16 @@ SERVERS = {
     "waitress": "waitress --listen 127.0.0.1:{port} --threads 8 tests.wsgi.shop:app",
 }
 # server, form of the app, options, what the environment adds, prefix of the URLs that clients use
-SETTINGS = [
-    ("sync", "outermost", "", {}, ""),
+SETTINGS: list[tuple[str, str, str, dict[str, str], str]] = [
     ("sync", "outermost", "", {"SCRIPT_NAME": "/front"}, "/front"),
     ("gthread", "mounted", "", {}, "/api"),
     ("gevent", "outermost", "", {}, ""),
-    ("waitress", "outermost", "", {}, ""),
     ("waitress", "mounted", "--url-prefix /front", {}, "/front/api"),
+]
+# Where they differ from those in nothing but what they leave out: for ``make prove``.
+MORE_SETTINGS: list[tuple[str, str, str, dict[str, str], str]] = [
+    ("sync", "outermost", "", {}, ""),
+    ("waitress", "outermost", "", {}, ""),
 ]
 
 
@@ -79,8 +82,8 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 @pytest.fixture(
     scope="module",
-    params=SETTINGS,
-    ids=[f"{server}-{form}-{prefix}" for server, form, _, _, prefix in SETTINGS],
+    params=[*SETTINGS, *(pytest.param(some, marks=pytest.mark.prove) for some in MORE_SETTINGS)],
+    ids=[f"{some[0]}-{some[1]}-{some[4]}" for some in (*SETTINGS, *MORE_SETTINGS)],
 )
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
