@@ -39,3 +39,15 @@ def test_reads_and_writes() -> None:
         assert [*noting.reads] == ["a database in memory by sqlite3"]
         with pytest.raises(NotBatchableError, match="a handler writes"):
             listening.sends(other, SQLITE3, "DELETE FROM a")
+
+
+def test_what_batches_leave_alone() -> None:
+    """It is refused all the same, and the batch does not fail for it."""
+    noting = Watch()
+    listening = Listening(Allowed(("sqlite3",)), noting)
+    with closing(sqlite3.connect(":memory:")) as other:
+        listening.begun(Joined(), before={})  # type: ignore[arg-type]
+        with pytest.raises(PermissionError, match="by sqlite3, which batches leave alone"):
+            listening.sends(other, SQLITE3, "DELETE FROM a")
+    assert [*noting.outside] == ["a database in memory by sqlite3"]
+    listening.check()

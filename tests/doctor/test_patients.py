@@ -99,6 +99,7 @@ engines_only = flask.Flask("engines_only")
 engines_only.add_url_rule("/driver", view_func=driver_only, methods=["POST"])
 engines_only.add_url_rule("/engine", view_func=engine_only, methods=["POST"])
 engines_only.wsgi_app = AtomicBatch(engines_only.wsgi_app, transaction=SQLAlchemyTransaction())
+names = AtomicBatch(app.wsgi_app, transaction=SQLAlchemyTransaction(outside=("sqlite3",)))
 """
 _CALLS = ("engine", "driver", "peewee", "both", "outward", "raises", "streams", "thread")
 
@@ -158,6 +159,15 @@ def test_batches_for_engines_alone(shop: Shop) -> None:
     verdict, (reason,) = found["POST /driver"]
     assert verdict is UNSAFE
     assert reason.startswith("a handler writes (INSERT) to shop.sqlite by sqlite3, at ")
+
+
+def test_what_batches_for_engines_leave_alone(shop: Shop) -> None:
+    """It is not written here, and the app's batches would let it be."""
+    found = shop.examine("names", "driver")
+    note = "note: writes to shop.sqlite by sqlite3 (refused here), which is outside of batches, and"
+    verdict, (raised, told) = found["POST /driver"]
+    assert (verdict, told) == (NOT_JUDGED, f"{note} would stay")
+    assert raised.startswith("raised PermissionError: the examination does not let a handler write")
 
 
 def test_the_routes_of_an_app_without_a_document(shop: Shop) -> None:
@@ -242,3 +252,33 @@ def test_a_quart_app(write_app: Callable[[str], str], tmp_path: Path) -> None:
     found = shop.examine("app")
     assert found["GET /items/<name>"] == (SAFE, [])
     assert found["POST /items"][0] is NOT_JUDGED
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize(
+    ("example", "calls", "database"),
+    [
+        ("flask-shop", "order.http", "shop.sqlite"),
+        ("tortoise-stock", "move.http", "stock.sqlite"),
+        ("sqlite-notes", "notes.http", "notes.sqlite"),
+        ("litestar-notes", "notes.http", "notes.sqlite"),
+        ("quart-todo", "week.http", "todo.sqlite"),
+    ],
+)
+def test_the_examples(
+    example: str, calls: str, database: str, write_app: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Flask, Tortoise, peewee beside sqlite3, Litestar and Quart: nothing is unsafe, or stored."""
+    name = write_app((EXAMPLES / example / "app.py").read_text())
+    examination = examine(f"{name}:app", http_file=EXAMPLES / example / calls)
+    verdicts = {finding.verdict for finding in examination.findings}
+    assert SAFE in verdicts
+    assert verdicts <= {SAFE, NOT_JUDGED}
+    (file,) = tmp_path.rglob(database)
+    with closing(sqlite3.connect(file)) as connection:
+        tables = [*connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        assert tables
+        for (table,) in tables:
+            assert connection.execute(f'SELECT count(*) FROM "{table}"').fetchone() == (0,), table

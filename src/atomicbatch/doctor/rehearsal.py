@@ -13,6 +13,7 @@ from atomicbatch.join.diagnosis import Used
 from atomicbatch.transactions import DriverTransaction
 
 _BOTH = "[SQLAlchemyTransaction(), DriverTransaction()]"
+_NOTHING = Allowed()
 
 
 class Rehearsal(NamedTuple):
@@ -22,6 +23,8 @@ class Rehearsal(NamedTuple):
     """Begins it, for sync code and for async code."""
     outside: Collection[object]
     """What the app's own batches leave alone, as ``Used.place`` has it. Here it takes part."""
+    named: Allowed = _NOTHING
+    """What they leave alone by name, and what takes no part here either."""
     adapters: str = ""
     """What to give AtomicBatch for it; empty: the app's own was used."""
 
@@ -44,8 +47,9 @@ def rehearsal_of(own: Any) -> Rehearsal:
         is_alone = isinstance(transaction, DriverTransaction)
         adapters = "DriverTransaction()" if is_alone else _BOTH
     rehearse = getattr(transaction, "rehearsal", None)
-    outside = {*Allowed.of(transaction).places, *_engines(getattr(transaction, "outside", ()))}
-    return Rehearsal(transaction if rehearse is None else rehearse(), outside, adapters)
+    named = Allowed.of(transaction)
+    outside = {*named.places, *_engines(getattr(transaction, "outside", ()))}
+    return Rehearsal(transaction if rehearse is None else rehearse(), outside, named, adapters)
 
 
 def everything() -> Any:

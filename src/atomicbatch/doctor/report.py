@@ -188,6 +188,8 @@ def _notes(tried: Tried) -> Iterator[str]:
     for one in databases:
         if one.outside:
             yield f"note: {one.name} is outside of batches; what is done there is not rolled back"
+    for what in tried.watch.outside:
+        yield f"note: writes to {what} (refused here), which is outside of batches, and would stay"
     for act in tried.watch.allowed:
         yield f"note: {act}, which is allowed; a rollback does not undo that"
 

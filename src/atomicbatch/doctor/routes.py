@@ -48,7 +48,7 @@ def _rules(app: Any) -> Iterator[tuple[Any, str]]:
     for rule in routes.iter_rules():
         if rule.endpoint == "static" or rule.endpoint.endswith(".static") or rule.build_only:
             continue
-        converters = rule._converters
+        converters = getattr(rule, "_converters", {})
         values = {name: _value(converters[name]) for name in rule.arguments if name in converters}
         built = rule.build(values)
         yield rule, built[1] if built else rule.rule

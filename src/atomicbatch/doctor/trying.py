@@ -230,8 +230,8 @@ class _Undone:
             # Nobody else is in the app.
             joined.is_alone = _is_alone
 
-    def _listening(self, allowed: Allowed) -> Listening:
-        return Listening(allowed, self.watch)
+    def _listening(self, _: Allowed) -> Listening:
+        return Listening(self._trial.rehearsal.named, self.watch)
 
 
 class _UndoneAsync(_Undone):

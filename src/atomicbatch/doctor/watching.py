@@ -45,6 +45,7 @@ class Watch:
         addresses: Addresses that it wanted to talk to.
         allowed: What it did of all this because it may.
         databases: SQLite's databases that it wanted to use by connections without a door.
+        outside: What it wanted to write that the app's batches leave alone by name.
         reads: What it has read by connections that take no part in the transaction.
         tasks: Tasks that it has left running.
         threads: Threads that it has left running.
@@ -59,6 +60,7 @@ class Watch:
         self.addresses: dict[str, None] = {}
         self.allowed: dict[str, None] = {}
         self.databases: dict[str, None] = {}
+        self.outside: dict[str, None] = {}
         self.reads: dict[str, None] = {}
         self.tasks: dict[str, None] = {}
         self.threads: dict[str, None] = {}

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from atomicbatch.doors.server_uses import NOT_SENT
 from atomicbatch.errors import BusyError, ConflictError, NotBatchableError, TransactionError
-from atomicbatch.guard.watch import aside
+from atomicbatch.guard import Allowed
+from atomicbatch.guard.watch import Watch, aside
 from atomicbatch.model import Batch
 from atomicbatch.transactions import DriverTransaction
 from tests.stores import Store
@@ -103,6 +108,33 @@ def test_what_is_committed_in_calls_goes_with_the_batch(server: Any) -> None:
     # Nothing of it is left behind, not even a lock.
     connection.cursor().execute(insert("plain"))
     assert store.rows() == ["plain"]
+
+
+def test_it_tells_which_databases_calls_have_used(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the doctor: by URLs, as the app's developers know them; a file from where they are."""
+    monkeypatch.chdir(tmp_path)
+    kind, connection, store = server
+    with suppress(StopError), begin() as attempt:
+        watch = Watch(Allowed())
+        watch.begun(attempt, copy_context())
+        with watch.call(), closing(sqlite3.connect("one.sqlite")) as file:
+            do(attempt.server_use_of(connection, kind, executes=True), insert("a"))
+            file.execute("SELECT 1")
+        with watch.call(), closing(sqlite3.connect(tmp_path.parent / "two.sqlite")) as file:
+            file.execute("CREATE TABLE t (a)")
+        url = sa.make_url(store.url)
+        family = "postgresql" if url.drivername.startswith("postgresql") else "mysql"
+        told = attempt.databases()
+        assert [used.name for used in told] == [
+            f"{family}://localhost:{url.port}/{url.database}",
+            "sqlite:///one.sqlite",
+            f"sqlite:///{tmp_path.parent}/two.sqlite",
+        ]
+        assert [used.wrote for used in told] == [True, False, True]
+        raise StopError
+    assert store.rows() == []
 
 
 def test_a_failed_statement_undoes_itself_alone(server: Any) -> None:
