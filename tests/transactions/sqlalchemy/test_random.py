@@ -27,6 +27,7 @@ from sqlalchemy.util import greenlet_spawn
 from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import Answer, ask, call
+from tests.databases import OTHER_MYSQL
 from tests.transactions.sqlalchemy.oracle import RUN, Databases, add
 from tests.transactions.sqlalchemy.patterns import Pattern
 from tests.transactions.sqlalchemy.test_oracle import app_of, ask_plainly
@@ -414,5 +415,7 @@ def test_one_at_a_time(driver: str, examples: int, databases: Databases) -> None
 @pytest.mark.parametrize("driver", MAIN)
 def test_in_turn(driver: str, examples: int, databases: Databases) -> None:
     """Sessions in turn do in a batch what they do alone, or are refused for a documented reason."""
+    if OTHER_MYSQL and DRIVERS[driver] == "mysql":
+        pytest.skip("alone, MySQL's sessions wait for locks that MariaDB's do not take")
     world = World(driver, databases(DRIVERS[driver]))
     check(world, programs(world.family, one_at_a_time=False), examples)
