@@ -11,6 +11,7 @@ The join of sqlite3: connections of the app's work in the batch's transaction. I
     locks.py      which of a batch's connections may write
     turns.py      one batch at a time for each database
     real.py       the transaction of a batch in one database
+    texts.py      what the text of a statement tells
     use.py        one call's use of a connection of the app's
     calls.py      which connections a call has used
     others.py     what others do to the same databases meanwhile

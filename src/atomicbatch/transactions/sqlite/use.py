@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 from weakref import ref
 
@@ -16,12 +16,12 @@ from atomicbatch.join.acts import Place
 from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.steps import NOT_SENT, Steps, run
 from atomicbatch.sql.kinds import Family, Kind
-from atomicbatch.sql.lexing import uncommented
 from atomicbatch.sql.statements import read_statement
 from atomicbatch.transactions.sqlite.connections import move_back
 from atomicbatch.transactions.sqlite.databases import Database
-from atomicbatch.transactions.sqlite.pragmas import FIXED, Pragma, State, pragma_of, state_of
+from atomicbatch.transactions.sqlite.pragmas import FIXED, Pragma, State, state_of
 from atomicbatch.transactions.sqlite.real import Real
+from atomicbatch.transactions.sqlite.texts import pragma_in, statements_of, why_unsuitable
 
 T = TypeVar("T")
 LEGACY = getattr(sqlite3, "LEGACY_TRANSACTION_CONTROL", -1)
@@ -32,11 +32,6 @@ _isolation_level: Any = _of_connection["isolation_level"]
 _autocommit: Any = _of_connection.get("autocommit")
 _ENDS = (Kind.COMMIT, Kind.ROLLBACK)
 _JOURNAL = re.compile(r"[=(]\s*['\"]?(\w+)")
-_ATTACHES = re.compile(r"\s*(?:ATTACH|DETACH)\b", re.IGNORECASE)
-_TEMPORARY = re.compile(
-    r"\s*CREATE\s+(?:TEMP|TEMPORARY)\b|\s*CREATE\s+\w+\s+(?:IF\s+NOT\s+EXISTS\s+)?temp\s*\.",
-    re.IGNORECASE,
-)
 
 
 class ConnectionUse:
@@ -106,7 +101,7 @@ class ConnectionUse:
         if not isinstance(sql, str):
             return method(cursor, sql, *args)  # which says what is wrong with it
         self._check()
-        pragma = _pragma(sql)
+        pragma = pragma_in(sql)
         if pragma is not None and self._is_about_connection(pragma, sql):
             return self._execute_here(cursor, method, pragma, sql, args)
 
@@ -128,8 +123,8 @@ class ConnectionUse:
         if self._mode == LEGACY:
             self.commit()
         with self.real.inside:
-            for text in _statements_of(sql):
-                pragma = _pragma(text)
+            for text in statements_of(sql):
+                pragma = pragma_in(text)
                 if pragma is not None and self._is_about_connection(pragma, text):
                     own = sqlite3.Cursor(self.owner)
                     self._execute_here(own, _execute, pragma, text, ())
@@ -186,7 +181,7 @@ class ConnectionUse:
     def _make_ready(self, sql: str) -> None:
         """Let the batch's own connection be like this one. With ``inside`` held."""
         real, origin = self.real, self._origin
-        if (why := _unsuitable(sql)) is not None:
+        if (why := why_unsuitable(sql)) is not None:
             self.checkout.refuse(why)
         if self._is_stale:
             if real.adopted is None:
@@ -349,52 +344,6 @@ class ConnectionUse:
 def _run_through(connection: sqlite3.Connection, text: str) -> None:
     """Run a statement to its end, as executescript() does."""
     sqlite3.Cursor(connection).execute(text).fetchall()
-
-
-def _pragma(sql: str) -> Pragma | None:
-    """Read a statement, if it may be a pragma."""
-    head = sql[:80].lstrip()[:6].upper()
-    if head == "PRAGMA" or head[:2] in ("--", "/*"):
-        return pragma_of(sql)
-    return None
-
-
-def _unsuitable(sql: str) -> str | None:
-    head = sql[:80].lstrip()[:6].upper()
-    if head in ("ATTACH", "DETACH", "CREATE") or head[:2] in ("--", "/*"):
-        return _why_unsuitable(sql)
-    return None
-
-
-@lru_cache(maxsize=512)
-def _why_unsuitable(sql: str) -> str | None:
-    """Why a statement cannot run on a connection that is shared."""
-    text = uncommented(sql, Family.SQLITE)
-    if _ATTACHES.match(text):
-        return (
-            "a handler attaches or detaches a database, which cannot be committed as one with the "
-            "batch's own; use a connection for each"
-        )
-    if _TEMPORARY.match(text):
-        return (
-            "a handler makes a temporary table, which all connections of the batch would share; "
-            "use an ordinary table, or a common table expression"
-        )
-    return None
-
-
-def _statements_of(script: str) -> Iterator[str]:
-    """Cut a script into its statements."""
-    start = 0
-    for found in re.finditer(";", script):
-        text = script[start : found.end()]
-        if sqlite3.complete_statement(text):
-            start = found.end()
-            if uncommented(text, Family.SQLITE).strip(" \t\r\n;"):
-                yield text
-    rest = script[start:]
-    if uncommented(rest, Family.SQLITE).strip(" \t\r\n;"):
-        yield rest
 
 
 def _refused_by_sqlite(why: str) -> sqlite3.OperationalError:
