@@ -60,7 +60,9 @@ def fill(url: sa.URL, name: str, rows: int, size: int) -> None:
             f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, note INTEGER, body {kind})"
         )
         if engine.name == "mysql":
-            connection.exec_driver_sql("SET SESSION max_recursive_iterations = 4294967295")
+            is_mariadb = getattr(connection.dialect, "is_mariadb", False)
+            most = "max_recursive_iterations" if is_mariadb else "cte_max_recursion_depth"
+            connection.exec_driver_sql(f"SET SESSION {most} = 4294967295")
         text = {"sqlite": f"hex(zeroblob({size // 2}))"}.get(engine.name, f"repeat('x', {size})")
         connection.exec_driver_sql(
             f"INSERT INTO {name} WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n"

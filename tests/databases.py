@@ -261,7 +261,8 @@ def _mariadb_programs() -> _Programs:
 
 def _mysql_programs(program: str) -> _Programs:
     server = (program, "--no-defaults", "--secure-file-priv=NULL")
-    only_server = ("--mysqlx=OFF", "--skip-log-bin")
+    # Proxies of the tests read what is sent.
+    only_server = ("--mysqlx=OFF", "--skip-log-bin", "--tls-version=")
     return _Programs((*server, "--initialize-insecure"), server, _UNSYNCED, only_server)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.databases import OTHER_MYSQL
+
 POSTGRESQL: dict[str, tuple[str, ...]] = {
     "smallint": ("-32768", "32767"),
     "bigint": ("-9223372036854775808", "9223372036854775807"),
@@ -181,12 +183,18 @@ SQLITE_TYPES = (
 )
 
 
+def _is_only_mariadbs(type_: str, value: str) -> bool:
+    """Tell whether MySQL lacks a type, or refuses a value of it: its JSON is no text."""
+    return type_ in ("INET4", "INET6", "UUID") or value == "'1e400'"
+
+
 def cases_of(kind: str) -> list[tuple[str, str]]:
     """Pairs of a type and a value as SQL."""
     if kind == "sqlite":
         return [(type_, value) for type_ in SQLITE_TYPES for value in SQLITE_VALUES]
     if kind == "mysql":
-        return [(type_, value) for type_, values in MARIADB.items() for value in values]
+        known = [(type_, value) for type_, values in MARIADB.items() for value in values]
+        return [case for case in known if not (OTHER_MYSQL and _is_only_mariadbs(*case))]
     sources = [POSTGRESQL, {name: values for name, (_, values) in POSTGRESQL_DOMAINS.items()}]
     cases = [(type_, v) for source in sources for type_, values in source.items() for v in values]
     for type_, values in POSTGRESQL.items():
