@@ -8,6 +8,7 @@ and connections. In reading order::
     hook.py          the one door through which every session gets its connection
     joining.py       the block of one attempt, entered by sync or by async code
     attempt.py       one attempt at a batch: which engines take part, what stops it
+    host.py          what its real transactions ask of it
     options.py       what the user has said, and what all batches share
     real.py          one real transaction: its turn, its BEGIN, its end, giving back
     checkout.py      one session's use of it: runs the join's steps, one at a time

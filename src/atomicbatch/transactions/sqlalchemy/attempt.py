@@ -39,9 +39,10 @@ from atomicbatch.transactions.sqlalchemy.engines import (
     is_same_database,
     name_of,
 )
+from atomicbatch.transactions.sqlalchemy.host import Host
 from atomicbatch.transactions.sqlalchemy.loops import LoopMemory
 from atomicbatch.transactions.sqlalchemy.options import Options
-from atomicbatch.transactions.sqlalchemy.real import Host, RealTransaction
+from atomicbatch.transactions.sqlalchemy.real import RealTransaction
 from atomicbatch.transactions.sqlalchemy.virtual import ProxiedConnection
 from atomicbatch.transactions.sqlalchemy.watchdog import watchdog
 from atomicbatch.transactions.standstill import Standstill
@@ -199,6 +200,7 @@ class SQLAlchemyAttempt(Host):
 
     def _find_alike(self, engine: Engine) -> RealTransaction | None:
         """Find the transaction of another engine whose connections are as good."""
+        other: RealTransaction
         for other in self.begun:
             if are_alike(engine, other.engine):
                 return other  # an engine for reading and one for writing, say

@@ -6,12 +6,11 @@ import logging
 import sqlite3
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from sqlalchemy import URL, Engine
-from sqlalchemy.pool import Pool, PoolProxiedConnection
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.pool.base import ResetStyle
 from sqlalchemy.util import await_only
 
@@ -20,7 +19,6 @@ from atomicbatch.drivers.openings import opening
 from atomicbatch.drivers.stopper import Stopper
 from atomicbatch.errors import BusyError, ConflictError, TransactionError, kind_of
 from atomicbatch.join.acts import Place
-from atomicbatch.join.attempt import Attempt
 from atomicbatch.join.checkout import OVER
 from atomicbatch.join.connection import begin_error
 from atomicbatch.join.status import Health, Stage
@@ -31,8 +29,8 @@ from atomicbatch.transactions.slots import Slots
 from atomicbatch.transactions.sqlalchemy.dialects import family_of
 from atomicbatch.transactions.sqlalchemy.engines import is_in_memory
 from atomicbatch.transactions.sqlalchemy.gate import Gate, TaskGate, ThreadGate
+from atomicbatch.transactions.sqlalchemy.host import Host
 from atomicbatch.transactions.sqlalchemy.links import stopper_of
-from atomicbatch.transactions.sqlalchemy.options import Options
 from atomicbatch.transactions.sqlalchemy.pooled import PooledLink, is_used_up
 from atomicbatch.transactions.sqlalchemy.postgresql import kind_of_link
 
@@ -41,36 +39,6 @@ logger = logging.getLogger("atomicbatch")
 _UNDO_SECONDS = 10.0
 # How long a statement may go on after it was interrupted.
 _SEVER_SECONDS = 0.5
-
-
-class Host(Attempt["RealTransaction"], ABC):
-    """The attempt at a batch, as its real transactions know it; ``attempt.py`` has the rest."""
-
-    options: Options
-    deadline: float
-    fairies: list[PoolProxiedConnection]
-    thread: int
-
-    @property
-    @abstractmethod
-    def is_sync(self) -> bool:
-        """The batch runs in a thread without an event loop."""
-
-    @abstractmethod
-    def slots(self, pool: Pool, family: Family) -> Slots | None:
-        """How many batches may use a pool at a time."""
-
-    @abstractmethod
-    def open(self, act: Callable[[], None]) -> None:
-        """Do something on connections of the pool, which is not the batch's own."""
-
-    @abstractmethod
-    def check_loop(self) -> None:
-        """Refuse another event loop than the app's."""
-
-    @abstractmethod
-    def give_way(self, error: TransactionError, url: URL | None) -> bool:
-        """Undo the batch from another thread, so that others can go on; tell whether it is."""
 
 
 class RealTransaction:

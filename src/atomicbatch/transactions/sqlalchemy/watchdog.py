@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from atomicbatch.errors import ConflictError
 from atomicbatch.sql.statements import Family
-from atomicbatch.transactions.sqlalchemy.real import Host
+from atomicbatch.transactions.sqlalchemy.host import Host
 from atomicbatch.transactions.sqlalchemy.waiting import Wait, wait_of
 
 logger = logging.getLogger("atomicbatch")
