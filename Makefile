@@ -35,6 +35,7 @@ test: $(VENV)/test
 
 prove: $(VENV)/test
 	$(BIN)/python -m pytest -m prove
+	$(BIN)/python -m pytest --hypothesis-profile=prove tests/wire tests/sql tests/client tests/exchange
 
 lint: $(VENV)/test
 	$(BIN)/ruff check

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import pymysql
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from tests import databases, servers
 from tests.emptied import EmptiedDatabases
@@ -30,6 +31,11 @@ pytest.register_assert_rewrite("tests.endpoints", "tests.transactions.sqlalchemy
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("nobody.pem"))
 
 move_to_memory()
+
+# For properties that say no number themselves; "make prove" runs them with the other profile.
+settings.register_profile("each-time", max_examples=60)
+settings.register_profile("prove", max_examples=500)
+settings.load_profile("each-time")
 
 _SHARED = pytest.StashKey[servers.SharedServers]()
 _numbers = itertools.count(1)

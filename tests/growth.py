@@ -9,7 +9,7 @@ TIMES = 16
 # Linear is 16 and quadratic 256; between them is room for caches and a busy machine.
 MOST = 60
 # What is shorter is noise: such inputs are made longer first, up to a bound for the fast ones.
-SHORTEST_SECONDS = 0.001
+SHORTEST_SECONDS = 0.0005
 LONGEST = 1 << 20
 
 

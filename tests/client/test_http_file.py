@@ -220,7 +220,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=25).map("".join))
 def test_any_text_is_calls_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, text: str

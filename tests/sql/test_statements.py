@@ -186,7 +186,7 @@ TEXTS = st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=500, deadline=None)
+@settings(deadline=None)
 @given(sql=TEXTS)
 @example(sql="ABORT TO a")
 @example(sql="*/ SAVEPOINT a")
@@ -200,7 +200,7 @@ def test_never_raises(family: Family, sql: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(
     words=st.lists(st.sampled_from(["SELECT", "DELETE", "COMMIT", ";", "a", "INTO", "BEGIN"])),
     sql=st.sampled_from(["SELECT 1", "SELECT 2 FROM t FOR UPDATE", "DELETE FROM t", "COMMIT"]),

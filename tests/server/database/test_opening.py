@@ -17,6 +17,7 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 
+from tests.cli.running import run
 from tests.server.processes import serving
 from tests.server.served import make_shop, on_its_own
 
@@ -34,18 +35,23 @@ ANYBODY = as_anybody if os.geteuid() == 0 else None
 
 def mistake(*arguments: str, preexec: Callable[[], None] | None = None) -> str:
     """Start a server that cannot be; the one line that it says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "atomicbatch", "serve", "--port", "0", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        preexec_fn=preexec,
-    )
-    assert (done.returncode, done.stdout) == (2, ""), done
-    lines = [line for line in done.stderr.splitlines() if not line.startswith(("Usage:", "Try "))]
-    assert len([line for line in lines if line]) == 1, done.stderr
-    return done.stderr
+    serve = ["serve", "--port", "0", *arguments]
+    if preexec is None:
+        status, printed, told = run(*serve)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", "atomicbatch", *serve],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            preexec_fn=preexec,
+        )
+        status, printed, told = done.returncode, done.stdout, done.stderr
+    assert (status, printed) == (2, ""), told
+    lines = [line for line in told.splitlines() if not line.startswith(("Usage:", "Try "))]
+    assert len([line for line in lines if line]) == 1, told
+    return told
 
 
 @pytest.fixture

@@ -403,7 +403,7 @@ def test_a_column_with_the_name_of_a_parameter(sqlite_path: Path, serve: Serve) 
     assert served.client.get("/v1/api/odd?alt=eq.x").json()[0]["id"] == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(
     st.binary(max_size=60) | st.text('abcdinorteqlk.,()"\\=&*%-_ 1', max_size=80).map(str.encode)
 )
