@@ -142,11 +142,14 @@ def performing(kind: MySQLKind, connection: Any, use: Use, sql: Any) -> Acts[lis
         mysql_sessions.put_begin_off(connection, use)
     elif text in mysql_sessions.ENDS:
         mysql_sessions.take_begin(connection, use)
-        yield kind.end_closed
+        if kind.closed:
+            yield kind.end_closed
         yield _method(kind, use, "commit" if text == "COMMIT" else "rollback")
     else:
-        yield kind.end_closed
-        yield from _begin(kind, connection, use)
+        if kind.closed:
+            yield kind.end_closed
+        if mysql_sessions.take_begin(connection, use):
+            yield _begin(kind, connection, use)
         if (on := mysql_sessions.sets_auto(text)) is not None:
             yield partial(_method(kind, use, "set_auto"), on)
             yield from _setting_own(connection, text)
@@ -167,12 +170,11 @@ def _method(kind: MySQLKind, use: Use, name: str) -> Callable[..., Any]:
     return method
 
 
-def _begin(kind: MySQLKind, connection: Any, use: Use) -> Acts[None]:
-    """Begin, if that was put off."""
-    if mysql_sessions.take_begin(connection, use):
-        text = mysql_sessions.BEGIN
-        send = partial(_read_all, kind, connection, use, text, [])
-        yield partial(_method(kind, use, "perform"), text, None, send)
+def _begin(kind: MySQLKind, connection: Any, use: Use) -> Callable[[], Any]:
+    """Make what begins, after that was put off."""
+    text = mysql_sessions.BEGIN
+    send = partial(_read_all, kind, connection, use, text, [])
+    return partial(_method(kind, use, "perform"), text, None, send)
 
 
 def _sending(
@@ -209,7 +211,7 @@ def _reading_all(
     if not mysql_sessions.are_alike(getattr(connection, kind.flags), getattr(wire, kind.flags)):
         use.refuse(mysql_sessions.UNLIKE)
     reads_by = {name: getattr(connection, name) for name in kind.reads_by}
-    with aside(), mysql_results.reading(wire, reads_by):
+    with aside(), mysql_results.Reading(wire, reads_by):
         try:
             yield partial(wire.query, sql)
             results.append(wire._result)
@@ -293,8 +295,10 @@ def _showing_warnings(kind: MySQLKind, found: Found) -> Found:
 def _switching(kind: MySQLKind, found: Found) -> Found:
     def acts(connection: Any, value: Any) -> Acts[None]:
         if (use := kind.joined(connection)) is not None:
-            yield kind.end_closed
-            yield from _begin(kind, connection, use)
+            if kind.closed:
+                yield kind.end_closed
+            if mysql_sessions.take_begin(connection, use):
+                yield _begin(kind, connection, use)
             yield partial(_method(kind, use, "set_auto"), bool(value))
         with aside():
             yield partial(found, connection, value)

@@ -8,15 +8,14 @@ for nothing themselves. A kind runs them, as its driver's callers wait or await.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sized
 from contextlib import suppress
-from functools import wraps
 from types import ModuleType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from atomicbatch.doors import mysql_sessions as sessions
-from atomicbatch.doors.mysql_results import finish, kept_class, next_row, reading
+from atomicbatch.doors.mysql_results import Reading, finish, kept_class, next_row
 from atomicbatch.doors.mysql_sessions import COM_INIT_DB, RESULT_READER
 from atomicbatch.doors.server_uses import Use, use_of
 from atomicbatch.drivers import aiomysql, pymysql
@@ -69,6 +68,8 @@ class MySQLKind:
     prepares = 0
     executes: tuple[int, ...] = ()
     private: tuple[str, ...]
+    closed: Sized = ()
+    """Calls with connections that were closed, of which something is still to be undone."""
 
     # What the driver's module gives, once it is imported.
     plainly: dict[str, Any]
@@ -114,7 +115,7 @@ class MySQLKind:
 
     def _asking(self, connection: Any, text: str) -> Acts[Any]:
         affected = connection._affected_rows
-        with aside(), reading(connection, self.plainly):
+        with aside(), Reading(connection, self.plainly):
             yield lambda: connection.query(text)
             rows = connection._result.rows
             if " FROM " in text.upper() and not self.is_auto(connection):
@@ -244,6 +245,10 @@ class AsyncKind(MySQLKind):
 
     is_async = True
     twin = "_async"
+    closed: WeakKeyDictionary[Watch, list[asyncio.Future[None]]]
+
+    def __init__(self) -> None:
+        self.closed = WeakKeyDictionary()
 
     async def run(self, acts: Acts[T]) -> Any:
         try:
@@ -259,26 +264,21 @@ class AsyncKind(MySQLKind):
             return end.value
 
     def waiting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(function)
         async def waited(*args: Any, **options: Any) -> Any:
             return function(*args, **options)
 
         return waited
 
     async def end_closed(self) -> None:
-        if _closed and (watch := watching.get()) is not None:
-            for task in _closed.pop(watch, ()):
+        if (watch := watching.get()) is not None:
+            for task in self.closed.pop(watch, ()):
                 await task
 
     def end_later(self, use: Use) -> None:
         """Undo what a closed connection has open, ahead of whatever its call does next."""
         watch = watching.get()
         if watch is not None:
-            _closed.setdefault(watch, []).append(asyncio.ensure_future(use.end_async()))
-
-
-_closed: WeakKeyDictionary[Watch, list[asyncio.Future[None]]] = WeakKeyDictionary()
-"""What is still to be undone of connections that were closed by a call that cannot await."""
+            self.closed.setdefault(watch, []).append(asyncio.ensure_future(use.end_async()))
 
 
 def _place_of_pymysql(connection: Any) -> Place | None:

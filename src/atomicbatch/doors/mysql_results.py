@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from atomicbatch.doors.mysql_sessions import RESULT_READER
@@ -113,14 +112,27 @@ def finish(kept: Any) -> None:
         kept.rows = None
 
 
-@contextmanager
-def reading(connection: Any, reads_by: dict[str, Any]) -> Iterator[None]:
-    """Let a connection read its answers by others' attributes."""
-    before = {name: getattr(connection, name) for name in reads_by}
-    for name, value in reads_by.items():
-        setattr(connection, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
+class Reading:
+    """
+    A block in which a connection reads its answers by others' attributes.
+
+    Args:
+        connection: The connection.
+        reads_by: The attributes.
+    """
+
+    __slots__ = ("_before", "_connection", "_reads_by")
+
+    def __init__(self, connection: Any, reads_by: dict[str, Any]) -> None:
+        self._connection, self._reads_by = connection, reads_by
+        self._before: dict[str, Any] = {}
+
+    def __enter__(self) -> None:
+        connection, before = self._connection, self._before
+        for name, value in self._reads_by.items():
+            before[name] = getattr(connection, name)
             setattr(connection, name, value)
+
+    def __exit__(self, *error: object) -> None:
+        for name, value in self._before.items():
+            setattr(self._connection, name, value)

@@ -945,12 +945,14 @@ def closes_inside_after_read(_: Any) -> HttpResponse:
 @pattern("what the connection says of itself")
 def state(_: Any) -> HttpResponse:
     Item.objects.create(name="x")
+    is_mariadb = getattr(connection, "mysql_is_mariadb", True)
     asked = {
         "postgresql": "SELECT current_setting('TimeZone'), current_setting('client_encoding'), "
         "current_setting('transaction_isolation'), current_user",
         "sqlite": "SELECT f.foreign_keys, r.recursive_triggers FROM pragma_foreign_keys f, "
         "pragma_recursive_triggers r",
-        "mysql": "SELECT @@tx_isolation, @@sql_mode, @@time_zone, @@sql_auto_is_null",
+        "mysql": f"SELECT @@{'tx' if is_mariadb else 'transaction'}_isolation, @@sql_mode, "
+        "@@time_zone, @@sql_auto_is_null",
     }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(asked[connection.vendor])
