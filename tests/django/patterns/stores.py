@@ -84,7 +84,7 @@ class Store:
             )
         if self._driver in ("pymysql", "mysqlclient"):
             return self.run(
-                "SELECT p.id, p.command, p.time_ms, p.info, t.trx_state, t.trx_rows_modified, "
+                "SELECT p.id, p.command, p.time, p.info, t.trx_state, t.trx_rows_modified, "
                 "t.trx_rows_locked, t.trx_is_read_only FROM information_schema.innodb_trx t JOIN "
                 "information_schema.processlist p ON p.id = t.trx_mysql_thread_id "
                 "WHERE p.db = database()"
