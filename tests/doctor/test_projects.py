@@ -207,6 +207,9 @@ def told(name, http_file=None, **options):
 
 WSGI, ASGI = "wsgi:application", "asgi:application"
 found = {"wsgi": told(WSGI, True), "asgi": told(ASGI, True)}
+token = "a" * 32
+headers = {"X-CSRFToken": token, "Cookie": f"csrftoken={token}", "Referer": "https://shop.example/"}
+found["token"] = told(WSGI, True, headers=headers)
 found["by protocol"] = told("asgi:by_protocol", True)
 found["document"] = told(WSGI)
 import urls
@@ -302,7 +305,12 @@ def test_csrf_is_judged_for_each_call(way: str, found: Any) -> None:
     """As in a batch."""
     verdict, reason = found[way]["POST /protected"]
     assert verdict == "not judged"
-    assert reason.startswith("answered 403 Forbidden")
+    assert reason.startswith("answered 403 Forbidden, for its CSRF check: send one token of 32 ")
+
+
+def test_a_csrf_token(found: Any) -> None:
+    """As the report says how to give it."""
+    assert found["token"]["POST /protected"] == SAFE
 
 
 @pytest.mark.parametrize("way", ["wsgi", "asgi", "by protocol"])

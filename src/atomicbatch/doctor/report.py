@@ -38,6 +38,11 @@ _NOTHING_JUDGED = (
     "No call was judged. If all of them answered 404, the app is below another path: name it with "
     "--prefix. Otherwise sign in with --header, or pass calls that the app accepts with --http."
 )
+# Any token will do that is in both; Django takes one of 32 letters and digits.
+_BY_CSRF = (
+    "send one token of 32 letters twice, with --header 'X-CSRFToken: ...' and "
+    "--header 'Cookie: csrftoken=...'; for https also --header 'Referer: https://...'"
+)
 _WIDTH = max(len(verdict.value) for verdict in Verdict) + 2
 
 
@@ -160,6 +165,8 @@ def _obstacles(tried: Tried) -> Iterator[str]:
         yield f"raised {type(raised).__name__}: {raised}"
     elif reply is None or tried.error is not None:
         yield f"no reply: {tried.error.message if tried.error else 'it gave none'}"
+    elif reply.status == 403 and b"CSRF" in reply.body:
+        yield f"{_answered(403)}, for its CSRF check: {_BY_CSRF}"
     elif reply.status in (401, 403):
         yield f"{_answered(reply.status)}: sign in with --header 'Authorization: ...'"
     elif reply.status >= 400:
