@@ -21,10 +21,14 @@ import psycopg
 import psycopg2
 import pymysql
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from atomicbatch.guard.watch import aside
 from atomicbatch.testing.scopes import Scopes
 from atomicbatch.transactions.nested.layers import Layer
+from tests.testing.shops import DRIVERS
 from tests.transactions.drivers.files import Store
 from tests.transactions.drivers.libraries import LIBRARIES, Handler, Library
 from tests.transactions.drivers.test_oracle import CASES
@@ -42,30 +46,46 @@ ROWS = {
 # They change the table, which nobody else can look at until the test is over.
 LOCKING = ("schema_changed", "schema_changes", "left_cursor")
 # A test rolls back at once what a batch rolls back at the end of the call, when it is too late.
-NOT_REFUSED = ("forgotten",)
+# And the statement that is cancelled there is only stopped here.
+NOT_REFUSED = ("forgotten", "given_up")
 # Its names are in other characters, which JSON has not.
 NOT_ASKED = ("texts_of_its_session",)
 
 
 def some(handlers: list[Handler]) -> list[Handler]:
-    """One that writes, one that catches an error, and one that is refused."""
-    caught = [one for one in handlers if one.name.startswith("caught")]
-    refused = [one for one in handlers if one.because]
-    chosen = [*handlers[:1], *caught[:1], *refused[:1]]
-    return list({one.name: one for one in chosen}.values())
+    """One that writes, one that catches an error, one that defers it, and one that is refused."""
+    known = [
+        next((one for one in handlers if chosen(one)), None)
+        for chosen in (
+            lambda _: True,
+            lambda one: one.name.startswith("caught"),
+            lambda one: one.name == "deferred_and_violated",
+            lambda one: one.because,
+        )
+    ]
+    return list({one.name: one for one in known if one is not None}.values())
 
 
 def cases() -> list[Any]:
-    few = [pytest.param(one, some(one.handlers), id=one.name) for one in LIBRARIES]
+    few = [pytest.param(one, some(one.handlers), True, id=one.name) for one in LIBRARIES]
     every = [
-        pytest.param(one, one.handlers, id=f"{one.name}-all", marks=pytest.mark.prove)
+        pytest.param(
+            one,
+            one.handlers,
+            is_inside,
+            id=f"{one.name}-all{'-inside' if is_inside else ''}",
+            marks=pytest.mark.prove,
+        )
         for one in LIBRARIES
+        for is_inside in (True, False)
     ]
     return few + every
 
 
-@pytest.mark.parametrize(("library", "handlers"), cases())
-def test_alone_and_in_a_test(library: Library, handlers: list[Handler], store: Store) -> None:
+@pytest.mark.parametrize(("library", "handlers", "is_inside"), cases())
+def test_alone_and_in_a_test(
+    library: Library, handlers: list[Handler], is_inside: bool, store: Store
+) -> None:
     """A handler's reply and rows are the same in a test, and gone at its end."""
 
     async def go() -> dict[str, str]:
@@ -74,7 +94,7 @@ def test_alone_and_in_a_test(library: Library, handlers: list[Handler], store: S
             for handler in handlers:
                 store.reset()
                 try:
-                    await check(library, world, handler, store)
+                    await check(library, world, handler, store, is_inside=is_inside)
                 except Exception as error:
                     failed[handler.name] = f"{type(error).__name__}: {error}"
         return failed
@@ -83,27 +103,51 @@ def test_alone_and_in_a_test(library: Library, handlers: list[Handler], store: S
     assert not failed, "\n".join(map(": ".join, failed.items()))
 
 
-async def check(library: Library, world: Any, handler: Handler, store: Store) -> None:
+async def check(
+    library: Library, world: Any, handler: Handler, store: Store, *, is_inside: bool
+) -> None:
+    """
+    Check a handler.
+
+    Args:
+        library: Its library.
+        world: What that was opened as.
+        handler: The handler.
+        store: The database.
+        is_inside: The test is inside of a module that has stored something.
+    """
     before = store.rows()
+    if is_inside:
+        await acted(library, library.add, world, "outer")
+    around = store.rows()
     alone = json.dumps(await acted(library, handler.act, world))
     rows = store.rows()
     store.reset()
     scopes = Scopes()
-    layer = scopes.open("function")
+    module = scopes.open("module")
     try:
-        if handler.because and handler.name not in NOT_REFUSED:
-            await check_refusal(library, world, handler, layer)
-        else:
-            assert json.dumps(await acted(library, handler.act, world)) == alone
-            assert layer.problem is None
-            if rows != before and handler.name not in NOT_ASKED:
-                assert rows_inside(layer, store.on) == rows
-        if handler.name not in LOCKING:
-            with aside():
-                assert store.rows() == before
+        if is_inside:
+            await acted(library, library.add, world, "outer")
+        layer = scopes.open("function")
+        try:
+            if handler.because and handler.name not in NOT_REFUSED:
+                await check_refusal(library, world, handler, layer)
+            else:
+                assert json.dumps(await acted(library, handler.act, world)) == alone
+                assert layer.problem is None
+                if rows != around and handler.name not in NOT_ASKED:
+                    assert rows_inside(layer, store.on) == rows
+            if handler.name not in LOCKING:
+                with aside():
+                    assert store.rows() == before
+        finally:
+            scopes.close(layer)
+        assert handler.because or layer.problem is None
+        if is_inside and handler.name not in NOT_ASKED:
+            assert rows_inside(module, store.on) == around
     finally:
-        scopes.close(layer)
-    assert handler.because or layer.problem is None
+        scopes.close(module)
+    assert module.problem is None
     assert store.rows() == before
 
 
@@ -212,7 +256,66 @@ def test_a_connection_that_is_dropped(library: Library, act: Any, store: Store) 
     """What it has not committed is undone as soon as it is gone, as the database does it."""
 
     async def go() -> None:
-        await check(library, store, Handler(act), store)
+        await check(library, store, Handler(act), store, is_inside=False)
+
+    asyncio.run(go())
+    assert len(store.rows()) == 2
+
+
+# Statements that are cancelled --------------------------------------------------------------------
+
+SLEEP = {"postgresql": "SELECT pg_sleep(30)", "mariadb": "SELECT SLEEP(30)"}
+FOR_A_MOMENT = {"postgresql": "SELECT pg_sleep(0.3)", "mariadb": "SELECT SLEEP(0.3)"}
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        pytest.param(next(one for one in LIBRARIES if one.driver == driver), id=driver)
+        for driver in ("asyncpg", "psycopg-async", "aiomysql", "asyncmy")
+    ],
+)
+def test_a_statement_that_is_cancelled(library: Library, store: Any) -> None:
+    """It is stopped in the server, and what the test and its module have stored is still there."""
+    engine = create_async_engine(store.url_of(DRIVERS[library.driver]), poolclass=NullPool)
+
+    async def run(*texts: str) -> Any:
+        async with engine.begin() as connection:
+            for text in texts:
+                answer = await connection.execute(sa.text(text))
+        return answer
+
+    async def cancel() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(run(INSERT.format("undone"), SLEEP[store.on]), 0.3)
+
+    async def cancel_who_waits() -> None:
+        works = asyncio.create_task(run(INSERT.format("whole"), FOR_A_MOMENT[store.on]))
+        await asyncio.sleep(0.1)
+        waits = asyncio.create_task(run(INSERT.format("never")))
+        await asyncio.sleep(0.1)
+        waits.cancel()
+        await works
+        assert waits.cancelled()
+
+    async def go() -> None:
+        scopes = Scopes()
+        module = scopes.open("module")
+        try:
+            await run(INSERT.format("outer"))
+            layer = scopes.open("function")
+            await run(INSERT.format("inner"))
+            await cancel()
+            await run(INSERT.format("after"))
+            await cancel_who_waits()
+            names = [name for name, _ in rows_inside(layer, store.on)]
+            assert names == ["after", "inner", "one", "outer", "two", "whole"]
+            scopes.close(layer)
+            assert layer.problem is None
+            assert [name for name, _ in rows_inside(module, store.on)] == ["one", "outer", "two"]
+        finally:
+            scopes.close(module)
+        assert module.problem is None
 
     asyncio.run(go())
     assert len(store.rows()) == 2

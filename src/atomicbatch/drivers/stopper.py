@@ -18,7 +18,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import Context
 from typing import Any
 
@@ -94,13 +94,21 @@ class Stopper:
         driver: Of the connection.
         connection: The driver's own.
         elsewhere: Runs a statement on another connection, which MySQL's drivers need.
+        around: What to ask the server inside of: it may take a connection, which is nobody's.
     """
 
-    def __init__(self, driver: Driver, connection: Any, elsewhere: Elsewhere | None = None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        connection: Any,
+        elsewhere: Elsewhere | None = None,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._has_server = driver is not sqlite3 and driver is not aiosqlite
         self._lock = threading.Lock()
         self._severed = False
         self._is_asking = False
+        self._around = around
         self._socket = own_socket(driver, connection)
         self._interrupt = _interrupter(driver, connection, elsewhere)
 
@@ -134,7 +142,8 @@ class Stopper:
 
         def request() -> None:
             try:
-                act(_REQUEST_SECONDS)
+                with self._around():
+                    act(_REQUEST_SECONDS)
             finally:
                 self._is_asking = False
 

@@ -24,6 +24,7 @@ class CoveredSavepoints(Savepoints):
 
     def __init__(self, transaction: Transaction, prefix: str, check: Callable[[], None]) -> None:
         super().__init__(transaction.connection, transaction.settings, prefix)
+        self.checks_deferred = transaction.savepoints.checks_deferred
         self._check = check
 
     def before(self, virtual: Virtual, kind: Kind) -> list[str]:

@@ -50,7 +50,9 @@ class Nested(ServerReal):
         # What the wire was set up by counts for all that work on it.
         self.introduction = outer.introduction
         transaction = self.transaction
-        transaction.savepoints = Savepoints(transaction.connection, transaction.settings, prefix)
+        own = Savepoints(transaction.connection, transaction.settings, prefix)
+        own.checks_deferred = transaction.savepoints.checks_deferred
+        transaction.savepoints = own
         self.inside = outer.inside
 
     def _take_over(self, make_link: Callable[..., Any]) -> None:
@@ -205,14 +207,24 @@ class WiredUse(AsyncUse):
         self, sql: str, parameters: Iterable[Any] | None, perform: Callable[[Any], Awaitable[T]]
     ) -> T | Any:
         await self._find()
-        return await self._wires.do(super().perform_async(sql, parameters, perform))
+        return await self._wires.do_whole(
+            super().perform_async(sql, parameters, perform), self._stop
+        )
 
     async def close(self) -> None:
         await self._wires.do(super().close())
 
     async def _run(self, act: Callable[[Checkout], Steps[T]], perform: Any = None) -> T:
         await self._find()
-        return await self._wires.do(super()._run(act, perform))
+        return await self._wires.do_whole(super()._run(act, perform))
+
+    def _make_ready(self, checkout: Checkout) -> None:
+        self._wires.note_inside()
+        super()._make_ready(checkout)
+
+    def _stop(self) -> None:
+        if self._real is not None:
+            self._real.stop()
 
     async def _find(self) -> None:
         """Ask the app's connection where it leads, on its own event loop."""

@@ -222,7 +222,7 @@ class ServerReal(ABC):
         # The others copy the connection themselves, with a time limit on each step.
         if kind.named.family is Family.MYSQL and not hasattr(kind.driver, "copied"):
             elsewhere = partial(_run, kind, self.wire)
-        return Stopper(kind.driver, self.wire, elsewhere)
+        return Stopper(kind.driver, self.wire, elsewhere, aside)
 
     def _log_failure(self, error: Exception) -> None:
         logger.error("a batch that others wait for could not be undone (%s)", kind_of(error))
