@@ -30,14 +30,14 @@ def test_no_value_is_an_error_of_ours(everything: Any, thorough: bool) -> None:
     targets = ("?v=eq.", "?v=gt.", "?v=in.(", "?v=like.", "?v=ilike.", "?v=is.")
     for number, (table, rows) in enumerate(tables.items()):
         # In turn, so that every type meets some values and every value some types.
-        for value in BAD if thorough else BAD[number % 4 :: 4]:
+        for value in BAD if thorough else BAD[number % 8 :: 8]:
             body = {"id": 5000, "v": value}
             answered = served.request("POST", f"/v1/api/{table}", body)
             assert answered.status_code < 500, (rows, value, answered.text)
             if answered.is_success:
                 gone = served.request("DELETE", f"/v1/api/{table}/5000")
                 assert gone.status_code == 204, (rows, value)
-        for value in BAD[:20] if thorough else BAD[number % 10 : 20 : 10]:
+        for value in BAD[:20] if thorough else BAD[number % 20 : 20 : 20]:
             for start in targets:
                 text = quote(str(value), safe="")
                 answered = served.request("GET", f"/v1/api/{table}{start}{text}&limit=2")

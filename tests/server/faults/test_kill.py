@@ -21,7 +21,7 @@ from atomicbatch.server.http.serve import serve
 from atomicbatch.wire.batch import write_batch
 from tests.server.served import call, on_its_own, seen
 
-KILLS = [40, pytest.param(200, marks=pytest.mark.prove)]
+KILLS = [15, pytest.param(200, marks=pytest.mark.prove)]
 ENTRIES = 30
 TOTAL = 4000
 

@@ -158,6 +158,13 @@ def test_a_driver_in_python_on_the_loop(driver: str, databases: Databases) -> No
     world = World(driver, database)
     app = house(world.engine)
 
+    has_row = asyncio.Event()
+
+    @app.post("/pause")
+    async def pause() -> None:
+        has_row.set()
+        await asyncio.sleep(0.5)
+
     @app.post("/raw")
     async def raw() -> None:
         database.run("UPDATE item SET n = n + 1 WHERE name = 'one'")
@@ -165,9 +172,13 @@ def test_a_driver_in_python_on_the_loop(driver: str, databases: Databases) -> No
     async def main() -> None:
         async with disposing(world):
             both = wrapped(app)
+
+            async def meanwhile() -> tuple[Any, float]:
+                await has_row.wait()
+                return await after(0, ask_plainly(both, call("POST", "/raw")))
+
             batch, (plain, seconds) = await asyncio.gather(
-                ask(both, GOOD, slow(0.5), GOOD),
-                after(0.2, ask_plainly(both, call("POST", "/raw"))),
+                ask(both, GOOD, call("POST", "/pause"), GOOD), meanwhile()
             )
             assert (batch.outcome, plain.status) == ("committed", 200)
             assert batch.headers["batch-attempts"] == "2"
