@@ -12,7 +12,8 @@ greenlets and threads by ``steps.run``, event loops by ``awaiting.run_async``. I
     settings.py     what sessions have set by SET, each for itself
     savepoints.py   the stack, sent; also after a failed statement
     transaction.py  the real transaction: what begins, proves and ends it
-    checkout.py     one session's use of it: its statements, and what it takes for a transaction
+    session.py      what one session takes for its transaction: how it begins, and how it ends
+    checkout.py     one session's use of the connection: its statements
     acts.py         what ends calls and transactions, in order, each act with its place
     attempt.py      one attempt at a batch: its calls, its transactions, what stops it, its end
     diagnosis.py    what an attempt tells about itself

@@ -8,7 +8,7 @@ from atomicbatch.doors.server_uses import Kind
 from atomicbatch.errors import TransactionError
 from atomicbatch.guard import Allowed
 from atomicbatch.guard.watch import watching
-from atomicbatch.join.checkout import OVER
+from atomicbatch.join.session import OVER
 from atomicbatch.model import Batch
 from atomicbatch.transactions.nested.files import NestedFile
 from atomicbatch.transactions.nested.layers import Layer

@@ -20,7 +20,7 @@ from atomicbatch.errors import (
 )
 from atomicbatch.guard import Allowed
 from atomicbatch.guard.callers import caller
-from atomicbatch.join.checkout import OVER
+from atomicbatch.join.session import OVER
 from atomicbatch.join.status import Phase
 from atomicbatch.model import Batch
 from atomicbatch.transactions.nested.covered import CoveredSavepoints

@@ -18,8 +18,8 @@ from atomicbatch.guard.callers import caller, is_logging
 from atomicbatch.guard.places import Place as Address
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Act, Acts, Place
-from atomicbatch.join.checkout import OVER
 from atomicbatch.join.diagnosis import Used
+from atomicbatch.join.session import OVER
 from atomicbatch.model import Batch
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions.servers import async_real, sync_real

@@ -16,8 +16,8 @@ from atomicbatch.errors import BusyError, ConflictError, TransactionError, kind_
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Place
 from atomicbatch.join.attempt import Attempt
-from atomicbatch.join.checkout import OVER
 from atomicbatch.join.connection import begin_error
+from atomicbatch.join.session import OVER
 from atomicbatch.join.status import Health, Stage
 from atomicbatch.join.transaction import LEVELS, Transaction
 from atomicbatch.sql.kinds import Family

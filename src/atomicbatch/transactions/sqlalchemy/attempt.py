@@ -25,8 +25,8 @@ from atomicbatch.errors import (
 from atomicbatch.guard import aside, reaches
 from atomicbatch.guard.callers import caller
 from atomicbatch.join.acts import Act, Acts, Place
-from atomicbatch.join.checkout import OVER
 from atomicbatch.join.diagnosis import Used
+from atomicbatch.join.session import OVER
 from atomicbatch.join.status import Phase
 from atomicbatch.sql.kinds import Family
 from atomicbatch.transactions import joining

@@ -19,7 +19,7 @@ from atomicbatch.guard import Allowed
 from atomicbatch.guard.callers import caller
 from atomicbatch.guard.watch import aside
 from atomicbatch.join.acts import Act, Acts, Place
-from atomicbatch.join.checkout import OVER
+from atomicbatch.join.session import OVER
 from atomicbatch.join.status import Phase
 from atomicbatch.model import Batch
 from atomicbatch.transactions.places import Spawn, threads, undo

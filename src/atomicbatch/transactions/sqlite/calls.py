@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from atomicbatch.errors import TransactionError
-from atomicbatch.join.checkout import OVER
+from atomicbatch.join.session import OVER
 from atomicbatch.transactions import joining
 from atomicbatch.transactions.places import Spawn
 from atomicbatch.transactions.sqlite.real import Host

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from atomicbatch.errors import TransactionError
-from atomicbatch.join.checkout import OVER
+from atomicbatch.join.session import OVER
 from atomicbatch.join.status import Status
 
 _LOOK_UP_SECONDS = 0.1

@@ -14,8 +14,8 @@ from atomicbatch import greenlets
 from atomicbatch.errors import BusyError, ConflictError, TransactionError, kind_of
 from atomicbatch.join.acts import Place
 from atomicbatch.join.attempt import Attempt
-from atomicbatch.join.checkout import OVER
 from atomicbatch.join.connection import begin_error
+from atomicbatch.join.session import OVER
 from atomicbatch.join.status import Health, Stage
 from atomicbatch.join.steps import run
 from atomicbatch.join.transaction import Transaction
