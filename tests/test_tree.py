@@ -143,6 +143,7 @@ THROUGH = {
     "server/http/batches.py": "server/test_transactions.py",
     "server/http/hang_up.py": "server/http/test_connection.py",
     "server/http/listening.py": "server/http/test_serve.py",
+    "server/http/patience.py": "server/http/test_connection.py",
     "server/http/replies.py": "server/rows/test_refusals.py",
     "server/http/request.py": "server/http/test_connection.py",
     "server/http/traffic.py": "server/http/test_connection.py",

@@ -4,7 +4,8 @@ The server's HTTP side. In reading order::
     serve.py       options -> a running server
     listening.py   its socket; workers.py: one process; supervisor.py: the parent of several
     running.py     an event loop on a socket, signals, a bounded end
-    connection.py  one client's socket: whose turn it is, and how long a client may take
+    connection.py  one client's socket: whose turn it is
+    patience.py    how long a client may take
     reader.py      bytes -> requests; request.py: one of them, and its response
     traffic.py     what a process holds for all its clients, and the bounds on it
     app.py         the application, for our connections and as an ASGI app: what a head becomes

@@ -9,9 +9,7 @@ clock that all connections share (``Traffic.keep_time``).
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
-import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -19,14 +17,18 @@ from functools import partial
 from atomicbatch.errors import AtomicBatchError, LimitError
 from atomicbatch.exchange import body_too_slow
 from atomicbatch.model import Reply
-from atomicbatch.problems import TITLES, problem_reply
 from atomicbatch.server.http.answering import Answer, Answering
 from atomicbatch.server.http.app import HEALTH_PATH, Application
+from atomicbatch.server.http.patience import Patience
 from atomicbatch.server.http.reader import Head, Reader
+from atomicbatch.server.http.replies import (
+    head_too_long,
+    head_too_slow,
+    no_request,
+)
 from atomicbatch.server.http.request import Request
 from atomicbatch.server.http.traffic import Traffic, closing
 
-_log = logging.getLogger("atomicbatch.server")
 # If a client is this far ahead of the request that is being answered, we stop reading from it.
 _AHEAD_BYTES = 256 * 1024
 # Up to this size, head and body go out together. Copying more costs more than a second write.
@@ -37,7 +39,6 @@ _MAX_WAITING_REQUESTS = 16
 # with unread bytes is reset, and the client may never see the answer (RFC 9112, section 9.6).
 _LINGER_SECONDS = 2.0
 _MAX_LINGERING = 100
-_TAKEN_BYTES = 64 * 1024
 
 
 class Connection(asyncio.Protocol):
@@ -58,10 +59,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = Reader(self, max_head_bytes=self._limits.max_head_bytes)
         self._client = "-"
-        self._deadline = math.inf
-        self._body_deadline = math.inf
-        self._write_deadline = math.inf
-        self._write_mark = 0
+        self._patience = Patience(self._limits.write_seconds)
         self._reading = True
         self._ended = False  # nothing that comes is read any more
         self._gone = False  # the client, and the socket with it
@@ -85,13 +83,13 @@ class Connection(asyncio.Protocol):
         elif len(connections) > maximum:
             self._refuse(self._traffic.too_many_connections())
         else:
-            self._deadline = self._loop.time() + self._limits.idle_seconds
+            self._patience.head = self._loop.time() + self._limits.idle_seconds
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """End what the client has asked for: it is gone."""
         self._ended = self._gone = True
         self._traffic.connections.discard(self)
-        self._deadline = self._body_deadline = self._write_deadline = math.inf
+        self._patience.end()
         self._drop_waiting()
         request = self._request
         if request is not None:
@@ -116,14 +114,14 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Limit the time in which the client must take what it has been sent."""
-        self._write_mark = self._transport.get_write_buffer_size()
-        self._write_deadline = self._loop.time() + self._limits.write_seconds
+        unsent = self._transport.get_write_buffer_size()
+        self._patience.limit_taking(self._loop.time(), unsent)
         self._traffic.count_unsent()
         self._pause_reading()
 
     def resume_writing(self) -> None:
         """The client has taken it."""
-        self._write_deadline = math.inf
+        self._patience.note_taken()
         self._traffic.count_unsent()
         self._next()
 
@@ -131,21 +129,16 @@ class Connection(asyncio.Protocol):
 
     def check_time(self, now: float) -> None:
         """End the connection if the client has taken too long for something."""
-        if now >= self._write_deadline:
-            size = self._transport.get_write_buffer_size()
-            if size > self._write_mark - _TAKEN_BYTES:
-                self._transport.abort()
-                return
-            self._write_mark = size
-            self._write_deadline = now + self._limits.write_seconds
-        if now >= self._body_deadline:
+        patience = self._patience
+        if patience.takes_nothing(now, self._transport.get_write_buffer_size()):
+            self._transport.abort()
+            return
+        if now >= patience.body:
             self._refuse_body(body_too_slow())
-        if now >= self._deadline:
-            self._deadline = math.inf
+        if now >= patience.head:
+            patience.head = math.inf
             if self._reader.in_head:
-                seconds = self._limits.head_seconds
-                detail = f"the request's line and headers took longer than {seconds:g} seconds"
-                self._refuse(problem_reply(408, "timeout", TITLES["timeout"], detail))
+                self._refuse(head_too_slow(self._limits.head_seconds))
             elif self._ended or self._transport.get_write_buffer_size():
                 self._transport.abort()
             else:
@@ -153,7 +146,7 @@ class Connection(asyncio.Protocol):
 
     def unsent_bytes(self) -> int:
         """Bytes of answers that the client has not taken yet."""
-        return 0 if math.isinf(self._write_deadline) else self._transport.get_write_buffer_size()
+        return 0 if self._patience.has_taken else self._transport.get_write_buffer_size()
 
     # Called by the server when it stops.
 
@@ -180,7 +173,7 @@ class Connection(asyncio.Protocol):
 
     def take_head(self, head: Head) -> None:
         """A request has begun: it may be answered when its turn comes."""
-        self._deadline = math.inf
+        self._patience.head = math.inf
         self._arriving = Request(head, self._application.limits)
         self._take(self._arriving)
 
@@ -207,30 +200,19 @@ class Connection(asyncio.Protocol):
         request, self._arriving = self._arriving, None
         if request is not None:
             request.complete = True
-            self._body_deadline = math.inf
+            self._patience.body = math.inf
 
     def wait_for_head(self) -> None:
         """Limit the time in which the client must complete the head that has begun."""
-        self._deadline = self._loop.time() + self._limits.head_seconds
+        self._patience.head = self._loop.time() + self._limits.head_seconds
 
     def refuse_head(self) -> None:
         """Refuse a head that is too long."""
-        maximum = self._limits.max_head_bytes
-        self._refuse(
-            problem_reply(
-                431,
-                "limit-exceeded",
-                TITLES["limit-exceeded"],
-                f"the request's line and headers are longer than {maximum} bytes",
-                limit="max_head_bytes",
-                maximum=maximum,
-            )
-        )
+        self._refuse(head_too_long(self._limits.max_head_bytes))
 
     def refuse_malformed(self, why: str) -> None:
         """Refuse what is not an HTTP request."""
-        slug = "malformed-request"
-        self._refuse(problem_reply(400, slug, TITLES[slug], f"this is not an HTTP request: {why}"))
+        self._refuse(no_request(why))
 
     # Inside
 
@@ -244,12 +226,12 @@ class Connection(asyncio.Protocol):
         self._is_next_due = False
         if self._request is not None or self._gone or self._transport.is_closing():
             return
-        if not math.isinf(self._write_deadline):
+        if not self._patience.has_taken:
             return  # the client does not take its answers: it gets no more
         if not self._waiting:
             self._resume_reading()
             if not self._ended and not self._reader.in_head:
-                self._deadline = self._loop.time() + self._limits.idle_seconds
+                self._patience.head = self._loop.time() + self._limits.idle_seconds
             return
         request = self._request = self._waiting.popleft()
         instead = request.instead
@@ -283,7 +265,7 @@ class Connection(asyncio.Protocol):
         if request.complete:
             self._start(request)
         else:
-            self._body_deadline = self._loop.time() + self._application.limits.timeout_seconds
+            self._patience.body = self._loop.time() + self._application.limits.timeout_seconds
 
     def _take_piece(self, request: Request, piece: bytes) -> None:
         try:
@@ -293,7 +275,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse_body(self, error: AtomicBatchError) -> None:
         """End a request whose body is too long, or too slow."""
-        self._body_deadline = math.inf
+        self._patience.body = math.inf
         request = self._request
         if request is not None and request.answering is not None and not request.started:
             self._answer(request, request.answering.refusal(error))
@@ -320,9 +302,9 @@ class Connection(asyncio.Protocol):
             return  # there was one already
         if not self._gone:
             try:
-                self._respond(request, _answer_of(request, answer))
+                self._respond(request, request.answer_of(answer))
             except Exception as error:
-                self._respond(request, _answer_of(request, error))
+                self._respond(request, request.answer_of(error))
         self._finish(request)
 
     def _respond(self, request: Request, answer: Answer) -> None:
@@ -343,7 +325,7 @@ class Connection(asyncio.Protocol):
         self._traffic.running.discard(request)
         self._log(request)
         self._request = None
-        self._body_deadline = math.inf
+        self._patience.body = math.inf
         if self._arriving is request:
             self._arriving = None
         if self._waiting:
@@ -358,25 +340,15 @@ class Connection(asyncio.Protocol):
         request.held = 0
 
     def _log(self, request: Request) -> None:
-        log, asked = self._traffic.log, request.asked
-        if log is not None:
-            log.request(
-                client=self._client,
-                method=asked.method,
-                path=asked.path,
-                status=request.status,
-                seconds=time.perf_counter() - request.began,
-                size=request.size,
-                attempts=request.attempts,
-                entry=asked.entry,
-            )
+        if self._traffic.log is not None:
+            request.log(self._traffic.log, self._client)
 
     def _refuse(self, reply: Reply) -> None:
         """Answer in place of the application, when its turn comes, and end the connection."""
         reply = closing(reply)
         arriving, self._arriving = self._arriving, None
         self._stop_reading()
-        self._deadline = math.inf
+        self._patience.head = math.inf
         if arriving is None:
             path = self._reader.target.partition(b"?")[0] or b"-"
             head = Head("-", path, [])
@@ -393,10 +365,10 @@ class Connection(asyncio.Protocol):
         self._drop_waiting()
         now = self._loop.time()
         if at_once or not self._transport.can_write_eof():
-            self._deadline = now + self._limits.write_seconds
+            self._patience.head = now + self._limits.write_seconds
             self._transport.close()
             return
-        self._deadline = now + _LINGER_SECONDS
+        self._patience.head = now + _LINGER_SECONDS
         self._transport.write_eof()
         self._resume_reading()
 
@@ -418,17 +390,6 @@ class Connection(asyncio.Protocol):
     def _resume_reading(self) -> None:
         if self._reading or self._transport.is_closing():
             return
-        if math.isinf(self._write_deadline) and len(self._waiting) <= _MAX_WAITING_REQUESTS:
+        if self._patience.has_taken and len(self._waiting) <= _MAX_WAITING_REQUESTS:
             self._reading = True
             self._transport.resume_reading()
-
-
-def _answer_of(request: Request, answer: Answer | BaseException) -> Answer:
-    """The answer, also where there is an error in its place."""
-    if not isinstance(answer, BaseException):
-        return answer
-    if isinstance(answer, AtomicBatchError) and request.answering is not None:
-        return request.answering.refusal(answer)
-    _log.error("an exception escaped the application", exc_info=answer)
-    slug = "internal-error"
-    return problem_reply(500, slug, TITLES[slug], "the server's log says more")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from http import HTTPStatus
 
+from atomicbatch.errors import AtomicBatchError
 from atomicbatch.exchange import Upload, http_date
 from atomicbatch.limits import Limits
 from atomicbatch.model import Headers, Reply
-from atomicbatch.server.http.access_log import Entry
-from atomicbatch.server.http.answering import Answering, Asked
+from atomicbatch.server.http.access_log import AccessLog, Entry
+from atomicbatch.server.http.answering import Answer, Answering, Asked
 from atomicbatch.server.http.reader import Head
-from atomicbatch.server.http.replies import framed
+from atomicbatch.server.http.replies import framed, internal_error
+
+_log = logging.getLogger("atomicbatch.server")
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -119,3 +123,25 @@ class Request:
             raise RuntimeError("a header of the response holds a line break")
         self.status, self.size = status, len(body)
         return head, body
+
+    def answer_of(self, answer: Answer | BaseException) -> Answer:
+        """The answer, also where there is an error in its place."""
+        if not isinstance(answer, BaseException):
+            return answer
+        if isinstance(answer, AtomicBatchError) and self.answering is not None:
+            return self.answering.refusal(answer)
+        _log.error("an exception escaped the application", exc_info=answer)
+        return internal_error()
+
+    def log(self, log: AccessLog, client: str) -> None:
+        """Log it, once it is over."""
+        log.request(
+            client=client,
+            method=self.asked.method,
+            path=self.asked.path,
+            status=self.status,
+            seconds=time.perf_counter() - self.began,
+            size=self.size,
+            attempts=self.attempts,
+            entry=self.asked.entry,
+        )
