@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,7 @@ def test_a_sync_engine_in_an_async_handler(found: Found) -> None:
 def test_a_refusal_is_no_verdict(found: Found) -> None:
     """The status is told, and what to do."""
     assert found["POST /strict"][1] == [
-        "answered 422 Unprocessable Entity: put a call that it accepts into an .http file (--http)"
+        f"answered 422 {HTTPStatus(422).phrase}: put a call that it accepts into an .http file (--http)"
     ]
     assert found["POST /protected"][1] == [
         "answered 401 Unauthorized: sign in with --header 'Authorization: ...'"

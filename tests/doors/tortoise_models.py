@@ -9,7 +9,6 @@ from tortoise.models import Model
 class Row(Model):
     """A row of ``t``."""
 
-    id = fields.IntField(primary_key=True)
     name = fields.CharField(99)
 
     class Meta:

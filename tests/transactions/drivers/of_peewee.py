@@ -9,7 +9,6 @@ from typing import Any
 
 import peewee
 from playhouse.pool import PooledMySQLDatabase, PooledPostgresqlDatabase, PooledSqliteDatabase
-from playhouse.postgres_ext import PooledPsycopg3Database, Psycopg3Database
 
 from tests.transactions.drivers.files import File
 from tests.transactions.drivers.libraries import (
@@ -22,6 +21,13 @@ from tests.transactions.drivers.libraries import (
     on_loop,
 )
 from tests.transactions.drivers.servers import Server
+
+try:
+    from playhouse.postgres_ext import PooledPsycopg3Database, Psycopg3Database
+except ImportError:  # peewee 3 has it elsewhere, and no pool for it
+    from playhouse.psycopg3_ext import Psycopg3Database
+
+    PooledPsycopg3Database = None
 
 HANDLERS: list[Handler] = []
 
@@ -321,19 +327,21 @@ def register(driver: str) -> None:
         with opened(driver, store) as db:
             yield World(db, per_request=True)
 
-    @library(
-        f"peewee-pool-{driver}",
-        driver=driver,
-        is_async=False,
-        handlers=PER_REQUEST,
-        add=add,
-        # Here warnings are errors; mysqlclient's about ping() lets the pool connect each time.
-        early="" if driver == "mysqlclient" else early_of(driver),
-    )
     async def pooled(store: Server) -> AsyncIterator[World]:
         with opened(driver, store, max_connections=1, timeout=10) as db:
             yield World(db, per_request=True)
             db.close_all()
+
+    if driver != "psycopg" or PooledPsycopg3Database is not None:
+        library(
+            f"peewee-pool-{driver}",
+            driver=driver,
+            is_async=False,
+            handlers=PER_REQUEST,
+            add=add,
+            # Here warnings are errors; mysqlclient's about ping() lets the pool connect each time.
+            early="" if driver == "mysqlclient" else early_of(driver),
+        )(pooled)
 
     few = [one for one in HANDLERS if one.name in ("insert", "nested", "caught")]
 

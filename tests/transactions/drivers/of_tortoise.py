@@ -34,7 +34,7 @@ async def add(world: Any, name: str) -> Any:
 
 @handler(HANDLERS)
 async def insert(world: Any) -> Any:
-    return (await Item.create(name="new", n=1)).id
+    return (await Item.create(name="new", n=1)).pk
 
 
 @handler(HANDLERS)

@@ -9,7 +9,6 @@ from tortoise.models import Model
 class Item(Model):
     """A row of ``item``."""
 
-    id = fields.IntField(primary_key=True)
     name = fields.CharField(60, unique=True)
     n = fields.IntField(default=0)
 
