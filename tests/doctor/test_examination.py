@@ -145,8 +145,9 @@ def test_a_sync_engine_in_an_async_handler(found: Found) -> None:
 
 def test_a_refusal_is_no_verdict(found: Found) -> None:
     """The status is told, and what to do."""
+    answered = f"answered 422 {HTTPStatus(422).phrase}"
     assert found["POST /strict"][1] == [
-        f"answered 422 {HTTPStatus(422).phrase}: put a call that it accepts into an .http file (--http)"
+        f"{answered}: put a call that it accepts into an .http file (--http)"
     ]
     assert found["POST /protected"][1] == [
         "answered 401 Unauthorized: sign in with --header 'Authorization: ...'"
