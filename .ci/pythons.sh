@@ -27,3 +27,8 @@ bin=$1/python-$2/bin
   tests/doors/test_sqlite.py tests/doors/test_psycopg.py tests/doors/test_asyncpg.py \
   tests/transactions/drivers/test_modes.py tests/transactions/sqlalchemy/test_styles.py \
   tests/django/test_middleware.py tests/django/test_hooks.py
+if [ "$2" = 3.14 ]; then
+  # As all threads do without the interpreter lock.
+  "$bin/python" -X thread_inherit_context=1 -m pytest -p no:cacheprovider \
+    tests/engine/test_contexts.py tests/transactions/test_drivers.py
+fi

@@ -13,7 +13,7 @@ _NAMES = {
     "sqlalchemy[asyncio]": "sqlalchemy",
     "tortoise-orm": "tortoise",
 }
-_NO_ROW = {"click", "psycopg-pool"}  # they are there for the libraries' sake
+_NO_ROW = {"click", "psycopg-pool", "werkzeug"}  # they are there for the libraries' sake
 _ELSEWHERE = {"django"}  # another part of CI
 
 

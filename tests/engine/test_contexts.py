@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import atomicbatch
 from atomicbatch import inside_batch
 from atomicbatch.engine import contexts
 from atomicbatch.engine.current import running_batch
@@ -82,3 +86,12 @@ def test_pools_whose_threads_matter(pool: Any, workers: int) -> None:
             given = made.submit(in_thread)
         name, inside = given.result(10)
     assert (name.startswith("app"), inside) == (True, True)
+
+
+def test_context_variables_of_ours_are_known_by_their_names() -> None:
+    """A thread of an app's pool inherits none of them, where threads inherit contexts."""
+    sources = sorted(Path(atomicbatch.__file__).parent.rglob("*.py"))
+    made = [re.findall(r"= ContextVar\(\s*(.{13})", one.read_text("utf-8")) for one in sources]
+    names = list(chain.from_iterable(made))
+    assert len(names) >= 8
+    assert set(names) == {'"atomicbatch_'}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import sqlite3
@@ -50,7 +51,7 @@ def shop(**routes: Callable[[str], Any]) -> Starlette:
     """An app of functions that take a name; ``async def`` ones run on the event loop."""
 
     def endpoint(act: Callable[[str], Any]) -> Any:
-        if asyncio.iscoroutinefunction(act):
+        if inspect.iscoroutinefunction(act):
 
             async def answer(request: HTTPRequest) -> Response:
                 return JSONResponse(await act(request.path_params["name"]), 201)

@@ -11,10 +11,11 @@ batch would wait for a thread, and they for the batch. So it gets a thread of it
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import partial, wraps
 from multiprocessing.pool import Pool, ThreadPool
 from types import MethodType
@@ -25,6 +26,11 @@ from atomicbatch.engine.current import current_batch, inside_batch, outside_batc
 
 T = TypeVar("T")
 _WHY = "batches follow their calls into threads"
+# From Python 3.14 on a thread can begin with a copy of the context of whoever starts it. It does so
+# without the interpreter lock, or by -X thread_inherit_context.
+_INHERITS = bool(getattr(sys.flags, "thread_inherit_context", False))
+_UNKNOWN = object()
+_OURS = "atomicbatch_"  # the names of all our context variables begin so
 # Of multiprocessing.pool.ThreadPool; apply(), map() and starmap() come down to these.
 _POOL = ("apply_async", "_map_async", "imap", "imap_unordered")
 
@@ -52,9 +58,28 @@ def _start(found: Callable[[threading.Thread], None]) -> Callable[[threading.Thr
             run, context = self.run, copy_context()
             # A method, since Sentry, which changes run() too, looks for its __func__.
             self.run = MethodType(lambda _: _carry(context, run), self)  # type: ignore[method-assign]
+        elif _INHERITS and getattr(self, "_context", _UNKNOWN) is None:
+            self._context = _without_ours()  # type: ignore[attr-defined]
         found(self)
 
     return start
+
+
+def _without_ours() -> Context:
+    """
+    Copy the current context without what belongs to a batch.
+
+    Threads of a pool that is used inside a batch serve others later.
+    """
+    others = [one for one in copy_context().items() if not one[0].name.startswith(_OURS)]
+    context = Context()
+    context.run(_set_all, others)
+    return context
+
+
+def _set_all(values: list[tuple[ContextVar[Any], Any]]) -> None:
+    for variable, value in values:
+        variable.set(value)
 
 
 def _submit(found: Callable[..., Any]) -> Callable[..., Any]:
