@@ -184,7 +184,7 @@ def test_a_transaction_that_mysql_has_ended(name: str, drivers_databases: Databa
     url = drivers_databases("mysql")
     with Line(name, url) as line:
         line.begin()
-        line.send("INSERT INTO item VALUES ('a')", "CREATE OR REPLACE TABLE other (x INTEGER)")
+        line.send("INSERT INTO item VALUES ('a')", "CREATE TABLE IF NOT EXISTS other (x INTEGER)")
         with pytest.raises(BrokenTransactionError):
             line.commit()
 
