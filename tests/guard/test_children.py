@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from starlette.routing import Route
 
 from atomicbatch import Batch, NotBatchableError
 from atomicbatch.asgi import AtomicBatch as AsgiBatch
-from atomicbatch.guard import children
+from atomicbatch.guard import Allowed, Watch, children
 from atomicbatch.guard.children import Children, Fate
+from atomicbatch.guard.watch import watching
 from atomicbatch.transactions import DriverTransaction
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.wsgi import AtomicBatch
@@ -355,6 +357,41 @@ def test_nothing_is_left(sqlite_store: Store) -> None:
     assert open_files() == before
     with open("/proc/self/maps") as maps:
         assert "memfd:atomicbatch" not in maps.read()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="looks into /proc")
+def test_a_child_that_closes_all_descriptors() -> None:
+    """As daemons do: what it opens then, by the same numbers, is not closed with the watch."""
+    held = [Watch(Allowed())]
+    reader, writer = os.pipe()
+    other = os.open(os.devnull, os.O_RDONLY)
+
+    def is_of_page(number: int) -> bool:
+        path = Path(f"/proc/self/fd/{number}")
+        return path.is_symlink() and "memfd:atomicbatch" in os.readlink(path)
+
+    def as_daemons_do() -> None:
+        ours = [number for number in range(256) if is_of_page(number)]
+        assert len(ours) == 2
+        for number in ours:
+            os.dup2(other, number)
+        held.clear()
+        watching.set(None)
+        gc.collect()
+        for number in ours:
+            os.fstat(number)
+        os.write(writer, b"fine")
+
+    def fork() -> None:
+        watching.set(held[0])
+        in_child(as_daemons_do)
+
+    copy_context().run(fork)
+    held[0].end(undone=True)
+    os.close(other)
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        assert said.read() == "fine"
 
 
 def test_no_memory_to_share(monkeypatch: pytest.MonkeyPatch, sqlite_store: Store) -> None:

@@ -27,6 +27,7 @@ _MOST_BYTES: Final = 2048
 # How long a child waits for the end of a COMMIT that is under way, and how often it looks.
 _PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.005
+_kept: list[Children] = []
 
 
 class Fate(IntEnum):
@@ -120,6 +121,14 @@ class Children:
                 return Fate.UNDONE
             time.sleep(_LOOK_SECONDS)
         return fate
+
+    def keep(self) -> None:
+        """
+        Never let go of it in this process, which was forked.
+
+        A daemon closes all descriptors, and then has others by the same numbers.
+        """
+        _kept.append(self)
 
     def note_outside(self) -> None:
         """What is allowed by name is written."""

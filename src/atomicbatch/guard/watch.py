@@ -244,7 +244,10 @@ class Watch:
         """
         if self._active and not self._is_elsewhere:
             self._is_elsewhere, self._entering = True, False
-            self._children = children or self._children
+            if children is not None:
+                self._children = children
+            elif self._children is not None:
+                self._children.keep()
             # Kept, since whoever collects a connection here would end that of the batch.
             self._kept = self.joined, self._own, self._set
             self.joined, self._own, self._set = None, [], []
