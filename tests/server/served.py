@@ -125,6 +125,7 @@ SHOP = [
 def make_shop(url: str) -> None:
     """The tables that most tests use, with three items."""
     kind = kind_of(url)
-    on_its_own(url, *(statement.format(numbered=_NUMBERED[kind]) for statement in SHOP))
+    statements = [statement.format(numbered=_NUMBERED[kind]) for statement in SHOP]
     if kind == "postgresql":
-        on_its_own(url, "ALTER TABLE items ALTER COLUMN id RESTART WITH 4")
+        statements.append("ALTER TABLE items ALTER COLUMN id RESTART WITH 4")
+    on_its_own(url, *statements)
