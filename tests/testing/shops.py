@@ -37,6 +37,8 @@ class Case(NamedTuple):
     """A key of ``DRIVERS``."""
     text: str
     """The module; ``URL`` stands for its database's."""
+    is_proved: bool = False
+    """Another case says nearly the same: it runs with the long variants of tests."""
 
 
 # Tests -------------------------------------------------------------------------------------------
@@ -319,6 +321,7 @@ RUNNERS = {
     "anyio on uvloop": (ANYIO.replace("OPTIONS", "'use_uvloop': True"), "pytest.fixture"),
 }
 """Who runs tests that are coroutines."""
+FEW_RUNNERS = ("pytest-asyncio, a loop for the session", "anyio")
 
 
 def by_test_client(scope: str = "") -> str:
@@ -379,14 +382,17 @@ def _of_sync_driver(driver: str) -> Iterator[Case]:
 
 
 def _of_async_driver(driver: str) -> Iterator[Case]:
-    def case(of: str, by: str, text: str) -> Case:
-        return Case(of, by, driver, ASYNC_SQLALCHEMY + text)
+    def case(of: str, by: str, text: str, *, is_proved: bool = False) -> Case:
+        return Case(of, by, driver, ASYNC_SQLALCHEMY + text, is_proved)
 
     shop = fastapi("async def", "await ")
     yield case("FastAPI", "`TestClient`", shop + by_test_client())
     yield case("FastAPI", "`TestClient` of the module", shop + by_test_client("module"))
     for runner in RUNNERS:
-        yield case("FastAPI", f"`httpx`, {runner}", shop + httpx_by(runner))
+        # On one driver each is tried; the others have one loop a test and one for all.
+        is_proved = driver != "asyncpg" and runner not in FEW_RUNNERS
+        text = shop + httpx_by(runner)
+        yield case("FastAPI", f"`httpx`, {runner}", text, is_proved=is_proved)
     shop = litestar("async def", "await ")
     yield case("Litestar", "`TestClient`", shop + by_test_client())
     by_async = httpx_by("pytest-asyncio", ASYNC_TEST_CLIENT)

@@ -164,7 +164,9 @@ class Project:
             connection.execute("DELETE FROM orders")
             connection.commit()
 
-    def check(self, cases: Iterable[Case], mode: str = "auto") -> None:
+    def check(
+        self, cases: Iterable[Case], mode: str = "auto", *, with_control: bool = True
+    ) -> None:
         """
         Run suites of two tests each, all in one run; each test expects to find no rows.
 
@@ -173,6 +175,7 @@ class Project:
         Args:
             cases: The suites.
             mode: Of pytest-asyncio.
+            with_control: Run them without the plugin as well.
         """
         names = []
         for number, case in enumerate(cases):
@@ -181,13 +184,17 @@ class Project:
             )
             self.write(**{names[-1]: case.text.replace("URL", self.url_of(case.driver))})
         count = 2 * len(names)
+        if with_control:
+            self._check_that_they_fail(names)
+        self.run(mode=mode).assert_outcomes(passed=count)
+        assert self.stored() == []
+
+    def _check_that_they_fail(self, names: Sequence[str]) -> None:
         self.write(conftest=_CONTROL)
-        self.run(rolled_back=False).assert_outcomes(failed=count)
+        self.run(rolled_back=False).assert_outcomes(failed=2 * len(names))
         seen = map(json.loads, (self.pytester.path / "seen").read_text().splitlines())
         assert dict(seen) == {name: ["one", "two"] for name in names}
         self.write(conftest="")
-        self.run(mode=mode).assert_outcomes(passed=count)
-        assert self.stored() == []
 
     def url_of(self, driver: str) -> str:
         """Its database, as SQLAlchemy is told of it."""

@@ -115,7 +115,9 @@ def test_not_rolled_back(session, act):
 """
 
 
-@pytest.mark.parametrize(("runs", "age"), [("true", 0), ("false", 60)])
+@pytest.mark.parametrize(
+    ("runs", "age"), [pytest.param("true", 0, marks=pytest.mark.prove), ("false", 60)]
+)
 def test_functions_that_wait_for_a_commit(runs: str, age: int, pytester: pytest.Pytester) -> None:
     """
     By whatever library; where no test is rolled back, they run as ever.

@@ -202,7 +202,7 @@ AS_MYSQLDB = (
 WITHOUT_PSYCOPG = "import sys\nsys.modules['psycopg'] = None"
 prove = pytest.mark.prove
 DRIVERS = [
-    pytest.param("sqlite3", "", id="sqlite3"),
+    pytest.param("sqlite3", "", id="sqlite3", marks=prove),
     pytest.param("postgresql", "", id="psycopg"),
     pytest.param("postgresql", WITHOUT_PSYCOPG, id="psycopg2", marks=prove),
     pytest.param("mysql", "" if WITH_MYSQLCLIENT else AS_MYSQLDB, id="mysqlclient"),
@@ -216,6 +216,19 @@ def test_with_pytest_django(
 ) -> None:
     """Its fixtures and Django's test cases work as ever, and nobody else sees what they store."""
     database = database_of(engine, pytester, request)
+    make(pytester, before, database)
+    run(pytester, "true").assert_outcomes(passed=COUNT)
+
+
+@pytest.mark.prove
+def test_without_the_plugin(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
+    """Tests flush the seed, and others see what they store: the same tests fail."""
+    make(pytester, "", database_of("sqlite3", pytester, request))
+    without = run(pytester, "false").parseoutcomes()
+    assert without["failed"] == 11, without
+
+
+def make(pytester: pytest.Pytester, before: str, database: dict[str, Any]) -> None:
     pytester.mkpydir("shop")
     (pytester.path / "shop" / "models.py").write_text(MODELS, "utf-8")
     (pytester.path / "shop" / "urls.py").write_text(URLS, "utf-8")
@@ -224,12 +237,6 @@ def test_with_pytest_django(
         test_classes=HEAD + CLASSES,
         test_functions=HEAD + TESTS,
     )
-    result = run(pytester, "true")
-    result.assert_outcomes(passed=COUNT)
-    if engine == "sqlite3":
-        # Without the plugin tests flush the seed, and what others see is there.
-        without = run(pytester, "false").parseoutcomes()
-        assert without["failed"] == 11, without
 
 
 def run(pytester: pytest.Pytester, rolled_back: str) -> pytest.RunResult:

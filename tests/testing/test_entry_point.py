@@ -60,10 +60,10 @@ def test_it_is_loaded_once(pytester: pytest.Pytester) -> None:
     """By its entry point, by an option, and by a conftest."""
     pytester.makeconftest(f"pytest_plugins = [{NAME!r}]")
     pytester.makepyfile("def test_one(rolled_back):\n    pass\n")
-    run(pytester).assert_outcomes(passed=1)
     run(pytester, "-p", NAME).assert_outcomes(passed=1)
 
 
+@pytest.mark.prove
 def test_it_can_be_switched_off(pytester: pytest.Pytester) -> None:
     """As each plugin of pytest's."""
     pytester.makepyfile("def test_one(rolled_back):\n    pass\n")

@@ -18,9 +18,14 @@ def project(pytester: pytest.Pytester) -> Project:
     return Project(pytester)
 
 
-def test_apps_and_clients(project: Project) -> None:
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.prove)])
+def test_apps_and_clients(project: Project, every: bool) -> None:
     """By each framework's clients, threads from before, and sessions that are never closed."""
-    project.check(case for case in cases() if case.driver in ("sqlite3", "aiosqlite"))
+    project.check(
+        case
+        for case in cases()
+        if case.driver in ("sqlite3", "aiosqlite") and (every or not case.is_proved)
+    )
 
 
 def test_the_page(project: Project) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import sqlalchemy as sa
 
 from tests.testing.shops import DRIVERS, cases
 from tests.testing.suites import ServerProject
 
+# Of two drivers that differ little, one is for each run of the tests.
+prove = pytest.mark.prove
 SYNC_DRIVERS = [
-    "postgresql+psycopg", "postgresql+psycopg2", "mysql+pymysql", "mysql+mysqldb"
-]  # fmt: skip
-ASYNC_DRIVERS = ["postgresql+psycopg", "postgresql+asyncpg", "mysql+aiomysql", "mysql+asyncmy"]
+    "postgresql+psycopg",
+    pytest.param("postgresql+psycopg2", marks=prove),
+    pytest.param("mysql+pymysql", marks=prove),
+    "mysql+mysqldb",
+]
+ASYNC_DRIVERS = [
+    pytest.param("postgresql+psycopg", marks=prove),
+    "postgresql+asyncpg",
+    "mysql+aiomysql",
+    pytest.param("mysql+asyncmy", marks=prove),
+]
 
 
 @pytest.fixture
@@ -30,14 +38,26 @@ SERVERS = [driver for driver, name in DRIVERS.items() if not name.startswith("sq
 STRICT = ("asyncpg", "aiomysql")
 
 
-@pytest.mark.parametrize("name", SERVERS)
-def test_apps_and_clients(name: str, pytester: pytest.Pytester, request: Any) -> None:
+FEW = ("psycopg", "asyncpg", "mysqlclient", "aiomysql")
+
+
+@pytest.mark.parametrize(
+    ("name", "every"),
+    [
+        *(pytest.param(name, False, id=name) for name in FEW),
+        *(pytest.param(name, True, id=f"{name}-all", marks=prove) for name in SERVERS),
+    ],
+)
+def test_apps_and_clients(
+    name: str, every: bool, pytester: pytest.Pytester, request: pytest.FixtureRequest
+) -> None:
     """In threads and on the event loop, by each framework's clients."""
     url = request.getfixturevalue(
         "postgresql_url" if DRIVERS[name].startswith("postgresql") else "mysql_url"
     )
+    chosen = [one for one in cases() if one.driver == name and (every or not one.is_proved)]
     mode = "strict" if name in STRICT else "auto"
-    ServerProject(pytester, url).check((one for one in cases() if one.driver == name), mode)
+    ServerProject(pytester, url).check(chosen, mode, with_control=every)
 
 
 TOGETHER = """

@@ -312,8 +312,15 @@ def test_none_is_left():
 """
 
 
-@pytest.mark.parametrize("transaction", ["DriverTransaction", "SQLAlchemyTransaction"])
-@pytest.mark.parametrize("keyword", ["def", "async def"])
+@pytest.mark.parametrize(
+    ("transaction", "keyword"),
+    [
+        ("DriverTransaction", "def"),
+        ("SQLAlchemyTransaction", "async def"),
+        pytest.param("DriverTransaction", "async def", marks=pytest.mark.prove),
+        pytest.param("SQLAlchemyTransaction", "def", marks=pytest.mark.prove),
+    ],
+)
 def test_batches(project: Project, transaction: str, keyword: str) -> None:
     """A batch in a test is a savepoint: kept or undone by its own outcome, then by the test's."""
     project.write(test_one=HEAD + BATCHES.format(transaction=transaction, keyword=keyword))
@@ -540,6 +547,7 @@ def test_two():
 # Processes ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.prove
 def test_xdist(project: Project) -> None:
     """Each worker rolls back its own tests."""
     project.write(

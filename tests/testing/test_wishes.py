@@ -197,7 +197,9 @@ IDS = {
 FIXTURES = {"psycopg": "postgresql_url", "pymysql": "mysql_url"}
 
 
-@pytest.mark.parametrize("driver", IDS)
+@pytest.mark.parametrize(
+    "driver", [pytest.param("sqlite3", marks=pytest.mark.prove), "psycopg", "pymysql"]
+)
 def test_wishes(driver: str, pytester: pytest.Pytester, request: Any) -> None:
     """
     Data of the session with a rollback for each test; migrations by Alembic; factories.

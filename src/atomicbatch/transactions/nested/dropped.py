@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -23,8 +22,10 @@ class Dropped:
     """
 
     def __init__(self) -> None:
-        self._followed: list[Any] = []
-        self._uses: deque[Uses] = deque()
+        # References, by their own identity: to what is gone they are all alike.
+        self._followed: dict[int, Any] = {}
+        # A list, since the collector may add to it in the middle of anything.
+        self._uses: list[Uses] = []
 
     def __bool__(self) -> bool:
         return bool(self._uses)
@@ -32,27 +33,31 @@ class Dropped:
     def follow(self, connection: Any, use: Uses) -> None:
         """Notice when a connection of the app's is gone; some classes do not tell."""
         with suppress(TypeError):
-            self._followed.append(ref(connection, partial(self._note, use)))
+            reference = ref(connection, partial(self._note, use))
+            self._followed[id(reference)] = reference
 
     def _note(self, use: Uses, gone: Any) -> None:
-        # By identity: references to what is gone are all alike.
-        self._followed = [one for one in self._followed if one is not gone]
+        self._followed.pop(id(gone), None)
         self._uses.append(use)
 
     def close(self) -> None:
         """Undo what those of sync drivers have not committed."""
-        for _ in range(len(self._uses)):
-            use = self._uses.popleft()
+        for use in self._uses[:]:
             if isinstance(use, SyncUse):
-                use.close()
-            else:
-                self._uses.append(use)
+                try:
+                    use.close()
+                finally:
+                    self._forget(use)
 
     async def close_async(self) -> None:
-        """Likewise of async drivers."""
-        for _ in range(len(self._uses)):
-            use = self._uses.popleft()
+        """Likewise of async drivers; whoever asks meanwhile waits as well."""
+        for use in self._uses[:]:
             if isinstance(use, AsyncUse):
-                await use.close()
-            else:
-                self._uses.append(use)
+                try:
+                    await use.close()
+                finally:
+                    self._forget(use)
+
+    def _forget(self, use: Uses) -> None:
+        with suppress(ValueError):  # somebody else was faster
+            self._uses.remove(use)
