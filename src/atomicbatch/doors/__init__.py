@@ -20,8 +20,9 @@ In reading order::
                    asyncpg_sides.py and asyncpg_statements.py its statements on two connections,
                    asyncpg_wire.py the batch's own one; asyncpg_kind.py is what an adapter has to
                    know
-    pymysql.py     PyMySQL; aiomysql.py and asyncmy.py are much like it, and mysql_sessions.py is
-                   what they have in common
+    pymysql.py     PyMySQL; aiomysql.py and asyncmy.py are much like it: mysql_commands.py decides
+                   what is done for a command, mysql_kinds.py tells of their connections,
+                   mysql_sessions.py what these show, mysql_results.py how they read an answer
     mysqlclient.py mysqlclient: mysqlclient_kind.py tells of its connections
     sqlalchemy.py  SQLAlchemy's pools: what sets up a connection is no part of a batch
     server_uses.py what the doors of drivers with a server want of an adapter that joins them;
