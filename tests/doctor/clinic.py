@@ -101,6 +101,18 @@ def direct() -> None:
     connection.close()
 
 
+@app.post("/factory")
+def by_factory() -> None:
+    def make(*args: Any, **options: Any) -> sqlite3.Connection:
+        return sqlite3.Connection(*args, **{**options, "factory": sqlite3.Connection})
+
+    connect: Any = sqlite3.connect
+    connection = connect("one.sqlite", factory=make)
+    connection.execute("INSERT INTO item VALUES ('factory')")
+    connection.commit()
+    connection.close()
+
+
 @app.post("/both")
 def both() -> None:
     for engine in (one, two):

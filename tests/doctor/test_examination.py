@@ -60,6 +60,7 @@ def test_every_handler_has_its_verdict(examined: tuple[Clinic, Found]) -> None:
         "PUT /items/{name}": "safe",
         "POST /raw": "safe",
         "POST /direct": "unsafe",
+        "POST /factory": "unsafe",
         "GET /both": "safe",
         "POST /both": "unsafe",
         "GET /outward": "not judged",
@@ -94,9 +95,10 @@ def test_sqlite_without_an_engine(found: Found) -> None:
     """It takes part, opened by the handler or before; but not past sqlite3.connect()."""
     for operation in ("POST /raw", "POST /opened", "GET /opened"):
         assert found[operation] == (SAFE, [])
-    verdict, (reason,) = found["POST /direct"]
-    assert verdict is UNSAFE
-    assert reason.startswith("uses SQLite's one.sqlite by a connection that takes no part in ")
+    for operation in ("POST /direct", "POST /factory"):
+        verdict, (reason,) = found[operation]
+        assert verdict is UNSAFE
+        assert reason.startswith("uses SQLite's one.sqlite by a connection that takes no part in ")
 
 
 def test_two_engines(found: Found) -> None:

@@ -16,10 +16,12 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from atomicbatch.doctor import files
 from atomicbatch.doctor.files import name_of
+from atomicbatch.doors import sqlite_connect
 from atomicbatch.doors.sqlite import Connection
 from atomicbatch.guard import places
 from atomicbatch.guard.watch import watching as guarding
@@ -179,21 +181,36 @@ def _talking(watch: Watch, _: object, address: object) -> None:
 
 
 def _opening_sqlite(watch: Watch, database: object) -> None:
-    _changing("sqlite3.connect")(watch, database)
-    _opening.database = places.of_file(database)
-
-
-def _opened_sqlite(watch: Watch, connection: object) -> None:
     """
-    Refuse a connection that nothing can be seen of, and which takes no part in batches.
+    Refuse a connection of which nothing can be seen, and which takes no part in batches.
 
     All others are judged by their doors: they take part, or the guard refuses what they write.
     """
-    place = _opening.database
-    if isinstance(connection, Connection) or not place.database:
-        return  # one in memory is gone when it is closed
+    _changing("sqlite3.connect")(watch, database)
+    _opening.place = place = places.of_file(database)
+    if place.database and not _is_by_door():  # one in memory is gone when it is closed
+        _refuse_without_door(watch, place)
+
+
+def _opened_sqlite(watch: Watch, connection: object) -> None:
+    """The same, where the app itself makes the connections that sqlite3.connect() gives."""
+    place = _opening.place
+    if place.database and not isinstance(connection, Connection):
+        _refuse_without_door(watch, place)
+
+
+def _refuse_without_door(watch: Watch, place: places.Place) -> NoReturn:
     watch.databases[str(place)] = None
     raise refuse(sqlite3.OperationalError, f"open {place} by another way than sqlite3.connect()")
+
+
+def _is_by_door() -> bool:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == sqlite_connect.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _starting(watch: Watch, program: object, *_: object) -> None:
