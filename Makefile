@@ -34,8 +34,8 @@ test: $(VENV)/test
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 prove: $(VENV)/test
-	$(BIN)/python -m pytest -m prove
-	$(BIN)/python -m pytest --hypothesis-profile=prove tests/wire tests/sql tests/client tests/exchange
+	$(BIN)/python -m pytest -m prove -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest --hypothesis-profile=prove -n $(JOBS) --dist worksteal tests/wire tests/sql tests/client tests/exchange
 
 lint: $(VENV)/test
 	$(BIN)/ruff check
