@@ -31,7 +31,7 @@ case $part in
       'fastapi==0.105.0' 'pydantic<2.13' 'litestar==2.0.1' 'flask==2.3.0' 'werkzeug==2.3.0' \
       'peewee==3.16.0' 'pony==0.7.17' 'tortoise-orm==0.20.0' 'piccolo==1.0.0' 'databases==0.9.0' \
       'asyncpg==0.30.0' 'psycopg[binary]==3.2.3' 'psycopg-pool==3.2.4' 'psycopg2-binary==2.9.10' \
-      'pymysql==1.1.1' 'aiomysql==0.2.0' 'asyncmy==0.2.15' 'aiosqlite==0.17.0'
+      'pymysql==1.1.1' 'aiomysql==0.2.0' 'asyncmy==0.2.15' 'aiosqlite==0.17.0' mysqlclient
     run tests/client tests/asgi/test_background.py tests/wsgi/test_app.py \
       tests/doors/test_{asyncpg,psycopg,psycopg2,pymysql,aiomysql,asyncmy,sqlite,aiosqlite}.py
     # This peewee gives the errors of psycopg 3 to handlers as they are; Tortoise opens its pool as
