@@ -68,6 +68,10 @@ def test_what_was_a_transactions_own_is_not_told(postgresql_store: Store) -> Non
         with one.transaction():
             one.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE")
         assert of(Psycopg(), one).settings == {"role": "none"}
+        with one.transaction():
+            one.execute("SET lock_timeout = '7s'")
+            one.execute("RESET lock_timeout")
+        assert of(Psycopg(), one).settings == {"role": "none"}
 
 
 def test_who_may_not_ask_for_the_system_is_known_by_the_address(postgresql_store: Store) -> None:

@@ -13,7 +13,7 @@ from atomicbatch.sql.kinds import Family
 
 # Who may not call pg_control_system(), or has a server without it, is known by its address.
 _SYSTEM = "(SELECT system_identifier::text FROM pg_control_system())"
-# What a transaction has had for itself is listed as the session's for ever after.
+# What a transaction has had for itself, or has reset, is listed as the session's for ever after.
 _POSTGRESQL = """
 SELECT json_build_object(
   'system', {system}, 'database', current_database(), 'user', session_user,
@@ -21,8 +21,8 @@ SELECT json_build_object(
   'defers', (SELECT count(*) > 0 AND bool_and(condeferred) FROM pg_constraint WHERE condeferrable),
   'settings', settings, 'custom', {custom})::text
 FROM (SELECT coalesce(json_object_agg(name, setting) FILTER (WHERE source = 'session'
-        AND name NOT IN ('transaction_isolation', 'transaction_read_only',
-        'transaction_deferrable')), '{{}}')::jsonb
+        AND setting IS DISTINCT FROM reset_val AND name NOT IN ('transaction_isolation',
+        'transaction_read_only', 'transaction_deferrable')), '{{}}')::jsonb
         || jsonb_build_object('role', current_setting('role')) AS settings,
       array_agg(lower(name)) AS names FROM pg_settings) AS listed
 """
