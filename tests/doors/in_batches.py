@@ -43,13 +43,14 @@ def app_of(*acts: Act) -> Starlette:
     )
 
 
-async def batch_of(*acts: Act, seconds: float = 30) -> Answer:
+async def batch_of(*acts: Act, seconds: float = 30, outside: tuple[str, ...] = ()) -> Answer:
     """Each is one call."""
     limits = Limits(timeout_seconds=seconds)
-    app = AtomicBatch(app_of(*acts), transaction=DriverTransaction(), limits=limits)
+    transaction = DriverTransaction(outside=outside)
+    app = AtomicBatch(app_of(*acts), transaction=transaction, limits=limits)
     return await ask(app, *(call("POST", f"/{number}") for number in range(len(acts))))
 
 
-def run_batch(*acts: Act, seconds: float = 30) -> Answer:
+def run_batch(*acts: Act, seconds: float = 30, outside: tuple[str, ...] = ()) -> Answer:
     """Likewise, on an event loop of its own."""
-    return asyncio.run(batch_of(*acts, seconds=seconds))
+    return asyncio.run(batch_of(*acts, seconds=seconds, outside=outside))

@@ -1,8 +1,10 @@
-"""An engine's connections that are opened in a batch are set up as all others."""
+"""An engine's connections are set up as all others; an engine without a door asks the guard."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from atomicbatch import doors
+from atomicbatch.errors import NotBatchableError
 from tests.doors.in_batches import batch_of, run_batch
 from tests.stores import Store
 
@@ -72,3 +75,107 @@ def test_connections_that_an_async_call_opens(pool: Any, postgresql_store: Store
 
     asyncio.run(go())
     assert postgresql_store.rows() == ["Asia/Tokyo"] * 3
+
+
+# Drivers without a door --------------------------------------------------------------------------
+
+
+def _add(engine: sa.Engine, *, hides: bool = False) -> Callable[[], str]:
+    def work() -> str:
+        try:
+            with engine.begin() as connection:
+                connection.execute(sa.text("INSERT INTO t (name) VALUES (:name)"), {"name": "x"})
+        except NotBatchableError:
+            if not hides:
+                raise
+        return "added"
+
+    return work
+
+
+def _add_many(engine: sa.Engine) -> Callable[[], str]:
+    def work() -> str:
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text("INSERT INTO t (name) VALUES (:name)"), [{"name": "x"}, {"name": "y"}]
+            )
+        return "added"
+
+    return work
+
+
+def _add_as_it_is(engine: sa.Engine) -> Callable[[], str]:
+    def work() -> str:
+        with engine.begin() as connection:
+            without = {"no_parameters": True}
+            connection.exec_driver_sql(
+                "INSERT INTO t (name) VALUES ('x')", execution_options=without
+            )
+        return "added"
+
+    return work
+
+
+WAYS: dict[str, Callable[[sa.Engine], Callable[[], str]]] = {
+    "one": _add,
+    "hidden": partial(_add, hides=True),
+    "many": _add_many,
+    "as it is": _add_as_it_is,
+}
+
+
+@pytest.fixture
+def pg8000(postgresql_store: Store) -> Iterator[sa.Engine]:
+    doors.install()
+    engine = sa.create_engine(postgresql_store.url.replace("postgresql:", "postgresql+pg8000:"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_an_engine_without_a_door_writes(
+    way: str, pg8000: sa.Engine, postgresql_store: Store
+) -> None:
+    """It is refused before it is sent, by its driver's name; outside of batches it works."""
+    answer = run_batch(WAYS[way](pg8000))
+    assert answer.outcome == "rolled-back; failed=1; status=501"
+    told = answer.replies[0].body.decode()
+    name = postgresql_store.url.rpartition("/")[2]
+    assert f"a handler writes (INSERT) to {name} by sqlalchemy (pg8000), at " in told
+    assert "transaction=[SQLAlchemyTransaction(), DriverTransaction()]" in told
+    assert r"outside=(\"pg8000\",)" in told
+    assert postgresql_store.rows() == []
+    assert WAYS[way](pg8000)() == "added"
+    assert postgresql_store.rows() != []
+
+
+def test_what_an_engine_without_a_door_reads(pg8000: sa.Engine) -> None:
+    """It may."""
+
+    def work() -> int:
+        with pg8000.begin() as connection:
+            return int(connection.scalar(sa.text("SELECT count(*) FROM t")) or 0)
+
+    answer = run_batch(work)
+    assert (answer.outcome, answer.replies[0].body) == ("committed", b"0")
+
+
+@pytest.mark.parametrize("name", ["pg8000", "sqlalchemy", "by its place"])
+def test_an_engine_without_a_door_that_is_allowed(
+    name: str, pg8000: sa.Engine, postgresql_store: Store
+) -> None:
+    """By the driver's name, the library's, or where it leads to."""
+    allowed = postgresql_store.url if name == "by its place" else name
+    answer = run_batch(_add(pg8000), outside=(allowed,))
+    assert answer.outcome == "committed"
+    assert postgresql_store.rows() == ["x"]
+
+
+def test_a_dialect_that_names_a_driver_otherwise(postgresql_store: Store) -> None:
+    """What counts is whether the connection has a door."""
+    doors.install()
+    engine = sa.create_engine(_url(postgresql_store))
+    engine.dialect.driver = "ours"
+    assert run_batch(_add(engine)).outcome == "committed"
+    assert postgresql_store.rows() == ["x"]
+    engine.dispose()

@@ -283,3 +283,30 @@ def test_two():
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E *NotRolledBackError: *use one driver for one database*"])
     assert project.stored() == []
+
+
+@pytest.mark.parametrize("driver", ["postgresql+pg8000"])
+def test_a_driver_without_a_door(project: ServerProject, driver: str) -> None:
+    """Nothing of it is stored; the test fails, and says by which driver."""
+    project.write(
+        test_shop=f"""
+import sqlalchemy as sa
+engine = sa.create_engine("{project.url}")
+
+def test_refused():
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text("INSERT INTO orders VALUES ('x')"))
+    except Exception:
+        pass
+
+def test_read():
+    with engine.begin() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM orders")) == 0
+    engine.dispose()
+"""
+    )
+    result = project.run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E *NotRolledBackError: *by sqlalchemy (pg8000)*"])
+    assert project.stored() == []

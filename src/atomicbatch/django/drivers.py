@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from atomicbatch.guard.places import Place, of_file, of_server
 from atomicbatch.guard.watch import Driver, Watch, watching
 from atomicbatch.sql.kinds import Family
+from atomicbatch.sql.unknown import verb_of
 
 # PyMySQL stands in for MySQLdb where a project says so.
 _WITH_DOORS = frozenset({"sqlite3", "psycopg", "psycopg2", "MySQLdb", "pymysql"})
 _FAMILIES = {family.value: family for family in Family}
-# Of databases whose SQL nobody here reads, what is known to store nothing passes.
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|--[^\n]*|/\*.*?\*/", re.DOTALL)
-_WORD = re.compile(r"[A-Z]+")
-_READS = frozenset({"SELECT", "WITH"})
-_CONTROLS = re.compile(
-    r"(?:SAVEPOINT|SAVE|RELEASE|ROLLBACK|COMMIT|(?:BEGIN|START)(?:\s+[A-Z]+)?)\b[^;]*;?\s*\Z"
-)
-_STORES = re.compile(r"\b(?:INSERT|(?<!FOR )UPDATE|DELETE|MERGE|INTO|EXEC|CALL)\b|;\s*(?=\S)")
 
 
 def driver_of(database: Any) -> str:
@@ -95,20 +87,3 @@ def _ask(watch: Watch, database: Any, sql: object) -> None:
 def _driver(database: Any, family: Family) -> Driver:
     name = driver_of(database) or database.vendor
     return Driver(name, family, lambda _: place_of(database), allowed_as=database.alias)
-
-
-def verb_of(sql: str) -> str:
-    """
-    Tell by which word a statement of an unknown kind of SQL may store something; empty: it reads.
-
-    Text that is not known to read counts as a write.
-    """
-    text = _QUOTED.sub(" ", sql).upper().lstrip(" \t\r\n(")
-    if _CONTROLS.match(text):
-        return ""
-    found = _WORD.match(text)
-    if found is not None and found[0] in _READS:
-        found = _STORES.search(text)
-        if found is None:
-            return ""
-    return found[0].rstrip("; \t\r\n") or "a statement" if found else "a statement"

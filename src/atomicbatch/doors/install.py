@@ -31,6 +31,7 @@ _DOORS = {
     "psycopg": psycopg.change_psycopg,
     "psycopg_pool": psycopg_pools.change_psycopg_pool,
     "sqlalchemy.pool.base": sqlalchemy.change_sqlalchemy_pool,
+    "sqlalchemy.engine.default": sqlalchemy.change_sqlalchemy_dialects,
     "psycopg2": psycopg2.change_psycopg2,
     "pymysql.connections": pymysql.change_pymysql,
     "aiomysql.connection": aiomysql.change_aiomysql,

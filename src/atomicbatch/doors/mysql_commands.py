@@ -60,7 +60,9 @@ def change(
 
 def _watch_only(connection: Any, kind: MySQLKind) -> None:
     """Refuse what is written by another version than we know."""
-    named = kind.named._replace(joins_from=kind.oldest)
+    named = kind.named._replace(
+        joins_if=f"install {kind.oldest} or newer, whose connections take part"
+    )
     if hasattr(connection, "_execute_command"):
         make = partial(_asking_command, kind, named)
         patches.change(connection, "_execute_command", make, why=WHY)

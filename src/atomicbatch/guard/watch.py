@@ -43,8 +43,8 @@ class Driver(NamedTuple):
     """Given a connection and SQL, gives it without what the connection knows to be harmless."""
     allowed_as: str = ""
     """By which name the operator may allow it; empty: by the library's or the driver's."""
-    joins_from: str = ""
-    """The version from which on its connections can take part, if this one is older."""
+    joins_if: str = ""
+    """What to do so that its connections take part, where doors join those of others."""
 
 
 class Watch:
@@ -306,12 +306,10 @@ class Watch:
             )
             return
         advice, name = self.allowed.advice, driver.allowed_as or library_of(who, driver)
-        newer = ""
-        if driver.joins_from and self.joins:
-            newer = f"install {driver.joins_from} or newer, whose connections take part, "
+        joins_if = f"{driver.joins_if}, " if driver.joins_if and self.joins else ""
         self._refuse(
             f"{said(who, connection, driver, verb)}: that connection takes no part in the batch, "
-            f"whose rollback could not undo it; {newer}{advice.use_own}, do it in on_commit(), "
+            f"whose rollback could not undo it; {joins_if}{advice.use_own}, do it in on_commit(), "
             f"or, if it may stay when the batch is rolled back, {advice.allow.format(name=name)}"
         )
 

@@ -11,4 +11,5 @@ What one SQL statement means for the transaction around it: text only. In readin
     lexing.py              text without comments and quotes
     refusals.py            why a statement is refused
     writing.py             whether SQL on a connection outside the batch stores something
+    unknown.py             the same, where nobody here knows that kind of SQL
 """

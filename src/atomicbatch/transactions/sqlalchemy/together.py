@@ -27,6 +27,7 @@ from sqlalchemy import Dialect, Engine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
+from atomicbatch.doors.sqlalchemy import WITH_DOORS
 from atomicbatch.errors import BrokenTransactionError, TransactionError
 from atomicbatch.guard import Allowed
 from atomicbatch.join.acts import Acts
@@ -41,14 +42,6 @@ from atomicbatch.transactions.sqlalchemy.attempt import SQLAlchemyAttempt
 from atomicbatch.transactions.sqlalchemy.engines import name_of
 from atomicbatch.transactions.sqlalchemy.options import Options
 from atomicbatch.transactions.sqlite import calls
-
-# What SQLAlchemy calls the drivers that have joining doors.
-_WITH_DOORS = frozenset(
-    (
-        *("pysqlite", "aiosqlite", "psycopg", "psycopg_async", "psycopg2", "asyncpg"),
-        *("pymysql", "mysqldb", "aiomysql", "asyncmy"),
-    )
-)
 
 
 class Together:
@@ -125,13 +118,13 @@ class EnginesAttempt(SQLAlchemyAttempt):
     doors: DoorsAttempt
 
     def leaves_to_door(self, engine: Engine) -> bool:
-        if engine.dialect.driver not in _WITH_DOORS:
+        if engine.dialect.driver not in WITH_DOORS:
             return False
         self._check_engine(engine)
         return True
 
     def leaves_older_to_door(self, dialect: Dialect) -> bool:
-        return dialect.driver in _WITH_DOORS
+        return dialect.driver in WITH_DOORS
 
     def leave_alone(self, fairy: PoolProxiedConnection) -> None:
         call = calls.current_call.get()
@@ -143,7 +136,7 @@ class EnginesAttempt(SQLAlchemyAttempt):
 
     def _check_engine(self, engine: Engine) -> None:
         super()._check_engine(engine)
-        if engine.dialect.driver in _WITH_DOORS:
+        if engine.dialect.driver in WITH_DOORS:
             return
         for real in self.doors.servers:
             family, *_, name = real.introduction.key

@@ -112,6 +112,8 @@ class VirtualCursor:
     """A driver's cursor whose statements pass the gate of the batch's transaction."""
 
     __slots__ = ("_checkout", "_cursor", "_streams")
+    # For ``doors/sqlalchemy.py``.
+    is_of_batch = True
 
     _checkout: SessionCheckout
     _cursor: Any
