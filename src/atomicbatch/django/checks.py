@@ -98,7 +98,7 @@ def _about_databases() -> Iterator[checks.CheckMessage]:
             driver = driver_of(connection) or connection.vendor
             yield checks.Warning(
                 f"the driver of the database {alias!r} ({driver}) cannot take "
-                f"part in a batch: one that writes there is refused",
+                f"part in a batch: what Django's cursors would write there is refused",
                 hint=f'Name it in {SETTING}["OUTSIDE"], if what is written there may stay when '
                 f"the batch is rolled back.",
                 id="atomicbatch.W002",
