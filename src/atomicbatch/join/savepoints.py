@@ -111,16 +111,17 @@ class Savepoints:
         """Tell whether the database refuses its statements until it is rolled back."""
         return virtual is self.suspect and (yield from self._is_aborted())
 
-    def commit(self, virtual: Virtual) -> Steps[None]:
-        """A handler commits."""
+    def commit(self, virtual: Virtual) -> Steps[bool]:
+        """A handler commits; tell whether that is no rollback."""
         if virtual is self.suspect and (yield from self._is_aborted()):
             # What COMMIT of a broken transaction does: nothing but roll back, without a word.
             logger.warning(
                 "a handler commits a transaction whose statement has failed; it is rolled back"
             )
             yield from self.rollback(virtual)
-        else:
-            self.forget(virtual)
+            return False
+        self.forget(virtual)
+        return not virtual.aborted
 
     def is_to_check(self, virtual: Virtual) -> bool:
         """

@@ -86,7 +86,8 @@ class Session:
             or (virtual is not None and transaction.savepoints.is_to_check(virtual))
         ):
             return False
-        virtual = self._leave_transaction(commit=True)
+        self._leave_transaction()
+        self._end_settings(commit=virtual is None or not virtual.aborted)
         if virtual is not None:
             transaction.savepoints.forget(virtual)
         return True
@@ -102,7 +103,8 @@ class Session:
             or not transaction.status.may_go_on
         ):
             return False
-        self._leave_transaction(commit=False)
+        self._leave_transaction()
+        self._end_settings(commit=False)
         return True
 
     def rollback(self) -> Steps[None]:
@@ -120,10 +122,15 @@ class Session:
     def _end(self, *, commit: bool) -> Steps[None]:
         if commit and self.virtual is not None:
             yield from self._check_deferred(self.virtual)
-        virtual = self._leave_transaction(commit=commit)
-        if virtual is not None:
-            savepoints = self.transaction.savepoints
-            yield from (savepoints.commit if commit else savepoints.rollback)(virtual)
+        savepoints, virtual = self.transaction.savepoints, self._leave_transaction()
+        is_kept = commit and virtual is None
+        try:
+            if virtual is not None and commit:
+                is_kept = yield from savepoints.commit(virtual)
+            elif virtual is not None:
+                yield from savepoints.rollback(virtual)
+        finally:
+            self._end_settings(commit=is_kept)
 
     def _check_deferred(self, virtual: Virtual) -> Steps[None]:
         """Let fail what would fail at COMMIT, which then rolls back."""
@@ -137,13 +144,15 @@ class Session:
                 yield from self._end(commit=False)
             raise
 
-    def _leave_transaction(self, *, commit: bool) -> Virtual | None:
+    def _leave_transaction(self) -> Virtual | None:
         virtual, self.virtual = self.virtual, None
         self._explicit = self._read_only_transaction = False
         self._by_savepoint = False
+        return virtual
+
+    def _end_settings(self, *, commit: bool) -> None:
         if self._settings is not None:
             self._settings.end(commit=commit)
-        return virtual
 
     # Control of its transaction by SQL ---------------------------------------------------------
 
