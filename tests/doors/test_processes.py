@@ -25,6 +25,7 @@ from atomicbatch.asgi import AtomicBatch
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from tests.asgi.asking import Answer, ask, call, scope_of
 from tests.asgi.asking import Request as Asked
+from tests.doors.in_batches import run_batch
 from tests.guard import writing
 from tests.stores import Store
 
@@ -308,6 +309,35 @@ def test_a_process_started_anew_that_computes(tmp_path: Path) -> None:
 
     assert batch(app_of(starts), "/starts").outcome == "committed"
     assert path.exists()
+
+
+# Processes of processes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (writing.in_child, writing.by_worker),
+        (writing.in_child, writing.by_pools_worker),
+        (writing.in_process, writing.by_worker),
+        (writing.by_worker, writing.in_child),
+        (writing.by_worker, writing.in_process),
+        (writing.by_pools_worker, writing.in_child),
+    ],
+)
+def test_what_a_process_of_a_process_hides(
+    first: Callable[..., None], second: Callable[..., None], postgresql_store: Store
+) -> None:
+    """Whatever way it has come, its batch hears what it was refused."""
+    url = postgresql_store.url
+
+    def works() -> None:
+        first(second, writing.hide, url, "of a child's")
+
+    answer = run_batch(lambda: writing.insert(url, "own"), works)
+    assert answer.outcome == "rolled-back; failed=2; status=501"
+    assert b"in another process" in answer.replies[1].body
+    assert postgresql_store.rows() == []
 
 
 def _insert(url: str, name: str) -> None:

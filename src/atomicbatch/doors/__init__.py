@@ -29,6 +29,7 @@ In reading order::
                    openers.py: libraries that open the batch's own connection themselves
     custom_settings.py  the names of settings that an app has made up (PostgreSQL)
     processes.py   what calls give to other processes
+    worker_threads.py  the threads of those processes
     earlier.py     connections from before the doors were there
 """
 

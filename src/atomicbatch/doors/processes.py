@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from atomicbatch import patches
+from atomicbatch.doors.worker_threads import change_threads
 from atomicbatch.errors import NotBatchableError
 from atomicbatch.guard.children import Children
 from atomicbatch.guard.places import Allowed
@@ -94,19 +95,23 @@ def _watched(
 ) -> T:
     """In the worker: do a call's work, and tell what was refused, also where the work hides it."""
     prepare()
+    change_threads()
     watch = Watch(allowed)
     watch.go_elsewhere()
     token = watching.set(watch)
     try:
         result = fn(*args, **kwargs)
     except Exception as error:
-        if watch.error is None:
+        if (refused := watch.hear(last=True)) is None:
             raise
-        raise RefusedElsewhereError(batch, str(watch.error)) from error
+        raise RefusedElsewhereError(batch, str(refused)) from error
     finally:
         watching.reset(token)
-    if watch.error is not None:
-        raise RefusedElsewhereError(batch, str(watch.error))
+        refused = watch.hear(last=True)
+        # What it leaves behind belongs to nobody that could hear of it.
+        watch.end(undone=True)
+    if refused is not None:
+        raise RefusedElsewhereError(batch, str(refused))
     return result
 
 
@@ -142,9 +147,8 @@ def _name_of(watch: Watch) -> tuple[int, int]:
 def _told(batch: tuple[int, int], what: str) -> NotBatchableError:
     error = NotBatchableError(what)
     watch = _watches.get(batch)
-    if watch is not None and watch.restrains:
-        watch.doom(error)
-    elif batch[0] == os.getpid():
+    is_heard = watch is not None and watch.hear_from_worker(error)
+    if not is_heard and (watch is not None or batch[0] == os.getpid()):
         logger.warning("work that a call has left to a pool was refused after its batch: %s", what)
     return error
 
@@ -195,6 +199,7 @@ class _Run:
 
     def __call__(self) -> None:
         prepare()
+        change_threads()
         watch = Watch(self._allowed)
         watch.go_elsewhere(self._children)
         watching.set(watch)

@@ -131,6 +131,7 @@ class Watch:
                 f"{advice.watched_since} and takes no part in the batch, so that it may be stored; "
                 f"{advice.watch_first}, or {advice.use_own}"
             )
+            self._pass_on(str(self.error))
 
     def let_pass(self, connection: Any) -> None:
         """A connection is none of the batch's business."""
@@ -233,6 +234,18 @@ class Watch:
                 )
         return self._children
 
+    def hear_from_worker(self, error: TransactionError) -> bool:
+        """
+        What a worker was refused that this code has given work to.
+
+        Returns:
+            It fails the batch, which is not over yet.
+        """
+        if not self.restrains or self._pass_on(str(error)) is not Fate.RUNNING:
+            return False
+        self.doom(error)
+        return True
+
     def go_elsewhere(self, children: Children | None = None) -> None:
         """
         This process has no part in the batch: refuse what it writes.
@@ -313,8 +326,14 @@ class Watch:
             f"or, if it may stay when the batch is rolled back, {advice.allow.format(name=name)}"
         )
 
+    def _pass_on(self, what: str) -> Fate:
+        """In another process: tell the batch what was refused; tell how far it is."""
+        if not self._is_elsewhere or self._children is None:
+            return Fate.RUNNING
+        return self._children.report(what)
+
     def _refuse_elsewhere(self, what: str) -> None:
-        fate = Fate.RUNNING if self._children is None else self._children.report(what)
+        fate = self._pass_on(what)
         if fate is Fate.RUNNING:
             self._refuse(what)
         self._active, self._undone = False, fate is Fate.UNDONE
