@@ -311,6 +311,49 @@ def test_a_process_started_anew_that_computes(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def prepared_executor(method: str, *arguments: Any) -> Any:
+    return ProcessPoolExecutor(
+        1, multiprocessing.get_context(method), initializer=writing.hide, initargs=arguments
+    )
+
+
+def prepared_pool(method: str, *arguments: Any) -> Any:
+    return multiprocessing.get_context(method).Pool(1, writing.hide, arguments)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("make", [prepared_executor, prepared_pool])
+def test_what_prepares_a_worker(
+    make: Callable[..., Any], method: str, postgresql_store: Store
+) -> None:
+    """The initializer of a pool that a call makes is as the call's own work."""
+    url = postgresql_store.url
+
+    def works() -> Any:
+        with make(method, url, "prepared") as pool:
+            return given(pool, abs, -1)
+
+    answer = run_batch(lambda: writing.insert(url, "own"), works)
+    assert answer.outcome == "rolled-back; failed=2; status=501"
+    assert b"in another process" in answer.replies[1].body
+    assert postgresql_store.rows() == []
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_that_start_after_the_batch_are_prepared_as_ever(
+    method: str, postgresql_store: Store
+) -> None:
+    pools: list[Any] = []
+
+    def makes() -> None:
+        pools.append(prepared_executor(method, postgresql_store.url, "prepared"))
+
+    assert run_batch(makes).outcome == "committed"
+    with pools[0] as pool:
+        assert given(pool, abs, -1) == 1
+    assert postgresql_store.rows() == ["prepared"]
+
+
 # Processes of processes --------------------------------------------------------------------------
 
 

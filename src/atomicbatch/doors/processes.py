@@ -5,7 +5,8 @@ One that is forked copies the call's context, and the guard in it: ``guard/watch
 One that is started anew (``spawn``, ``forkserver``) is told here to whose batch it belongs. Workers
 of a pool outlive the batch that has started them, so they start without its context, and what a
 call gives them to do is watched in the worker. What is refused there comes back as the job's
-error, and fails the batch as it arrives: whoever waits for the job may hide it.
+error, and fails the batch as it arrives: whoever waits for the job may hide it. The initializer of
+a pool that a call makes is watched as well, as long as the batch runs.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ prepare: Callable[[], None] = _nothing
 def change_executors(module: ModuleType) -> None:
     """Let pools of ``concurrent.futures`` watch what calls give them to do."""
     patches.change(module.ProcessPoolExecutor, "submit", _submit, why=WHY)
+    patches.change(module.ProcessPoolExecutor, "__init__", _made, why=WHY)
 
 
 def change_pools(module: ModuleType) -> None:
@@ -66,9 +68,11 @@ def change_pools(module: ModuleType) -> None:
     def started(found: Callable[..., None]) -> Callable[..., None]:
         @wraps(found)
         def start(self: Any, *args: Any, **kwargs: Any) -> None:
-            if watching.get() is None or isinstance(self, module.ThreadPool):
+            watch = watching.get()
+            if watch is None or isinstance(self, module.ThreadPool):
                 found(self, *args, **kwargs)
             else:
+                args, kwargs = _with_initializer(watch, 1, args, kwargs)
                 Context().run(found, self, *args, **kwargs)
 
         return start
@@ -76,6 +80,33 @@ def change_pools(module: ModuleType) -> None:
     patches.change(module.Pool, "__init__", started, why=WHY)
     for name in _POOL:
         patches.change(module.Pool, name, given, why=WHY)
+
+
+def _made(found: Callable[..., None]) -> Callable[..., None]:
+    @wraps(found)
+    def make(self: Any, *args: Any, **kwargs: Any) -> None:
+        if (watch := watching.get()) is not None:
+            args, kwargs = _with_initializer(watch, 2, args, kwargs)
+        found(self, *args, **kwargs)
+
+    return make
+
+
+def _with_initializer(
+    watch: Watch, place: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Have the initializer of a pool's workers, if it has one, watched while the batch runs."""
+    given = kwargs.get("initializer") or (args[place] if len(args) > place else None)
+    if not callable(given) or not watch.restrains:
+        return args, kwargs
+    children = watch.children()
+    if children is None:
+        watch.check()
+        return args, kwargs
+    initializer = _Initializer(given, watch.allowed, children)
+    if "initializer" in kwargs:
+        return args, kwargs | {"initializer": initializer}
+    return (*args[:place], initializer, *args[place + 1 :]), kwargs
 
 
 def _submit(found: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,6 +144,34 @@ def _watched(
     if refused is not None:
         raise RefusedElsewhereError(batch, str(refused))
     return result
+
+
+class _Initializer:
+    """Prepares a worker of a pool that a call has made; after the batch, unwatched."""
+
+    def __init__(self, act: Callable[..., object], allowed: Allowed, children: Children) -> None:
+        self._act = act
+        self._allowed = allowed
+        self._children = children
+
+    def __reduce__(self) -> Any:
+        if self._children.is_over:
+            return partial, (self._act,)
+        return _Initializer, (self._act, self._allowed, self._children)
+
+    def __call__(self, *args: Any) -> None:
+        if self._children.is_over:
+            self._act(*args)
+            return
+        prepare()
+        change_threads()
+        watch = Watch(self._allowed)
+        watch.go_elsewhere(self._children)
+        token = watching.set(watch)
+        try:
+            self._act(*args)
+        finally:
+            watching.reset(token)
 
 
 class RefusedElsewhereError(NotBatchableError):

@@ -100,6 +100,11 @@ class Children:
             self._page.close()
             os.close(self._file)
 
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the batch was over; in a child, when that was started."""
+        return self._ended is not None
+
     # In a child --------------------------------------------------------------------------------
 
     def report(self, what: str) -> Fate:
