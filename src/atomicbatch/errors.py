@@ -152,6 +152,14 @@ class NotBatchableError(TransactionError):
 
     status = 501
     slug = "not-batchable"
+    place: str = ""
+
+    def stands_at(self, place: str) -> None:
+        """Say where in the app it was done, unless that is said already; empty: nobody knows."""
+        if place and not self.place:
+            self.place = place
+            self.message = f"{self.message} ({place})"
+            self.args = (self.message,)
 
 
 class BrokenTransactionError(TransactionError):

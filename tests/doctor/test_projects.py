@@ -227,6 +227,10 @@ settings.MIDDLEWARE = [*below, "middleware.SyncOnly"]
 found["sync below asgi"] = told(ASGI, True)
 settings.ROOT_URLCONF = "rest"
 found["rest"] = told(ASGI)
+from rest_framework.schemas import openapi
+known, openapi.uritemplate = openapi.uritemplate, None
+found["rest without uritemplate"] = told(ASGI)
+openapi.uritemplate = known
 settings.ROOT_URLCONF = "plain"
 found["plain"] = told(ASGI)
 settings.ATOMICBATCH = {"OUTSIDES": []}
@@ -346,6 +350,14 @@ def test_rest_frameworks_own_document(found: Any) -> None:
     assert found["rest"]["GET /items/"] == found["rest"]["POST /items/"] == SAFE
     verdict, reason = found["rest"]["GET /items/{id}/"]
     assert (verdict, reason.partition(":")[0]) == ("not judged", "answered 404 Not Found")
+
+
+def test_what_rest_framework_asks_for(found: Any) -> None:
+    """It needs packages to write one, and names them."""
+    said = found["rest without uritemplate"]
+    assert "`uritemplate` must be installed" in said
+    assert "--openapi" in said
+    assert "--http" in said
 
 
 def test_what_cannot_be_examined(found: Any) -> None:

@@ -259,6 +259,37 @@ def test_next():
     assert project.stored() == []
 
 
+def test_refused_on_another_loop(pytester: pytest.Pytester, postgresql_url: str) -> None:
+    """What an async driver may not do is refused on the wires' loop; the line is the app's."""
+    project = ServerProject(pytester, postgresql_url)
+    url = sa.make_url(postgresql_url).set(drivername="postgresql")
+    project.write(
+        test_shop=f"""
+import asyncio
+import asyncpg
+import pytest
+
+async def do(*texts):
+    connection = await asyncpg.connect({url.render_as_string(hide_password=False)!r})
+    for text in texts:
+        await connection.execute(text)
+
+@pytest.mark.parametrize("text", ["VACUUM", "BEGIN ISOLATION LEVEL SERIALIZABLE"])
+def test_refused(text):
+    asyncio.run(do(text, "INSERT INTO orders VALUES ('x')"))
+"""
+    )
+    result = project.run()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            f"E *NotRolledBackError: *: the test or the app {what}; *(*test_shop.py:* in do)"
+            for what in ("runs a statement that * refuses inside a transaction", "asks for *")
+        ]
+    )
+    assert project.stored() == []
+
+
 def test_two_drivers(pytester: pytest.Pytester, postgresql_url: str) -> None:
     """A second driver on one database is refused, rather than waiting for the first for ever."""
     url = sa.make_url(postgresql_url)

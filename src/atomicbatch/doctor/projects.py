@@ -28,6 +28,7 @@ from atomicbatch.doctor.interfaces import Interface
 from atomicbatch.doctor.loading import DoctorError
 from atomicbatch.doctor.operations import operations_in
 from atomicbatch.doctor.patients import AsyncPatient, Patient, SyncPatient, environ, scope
+from atomicbatch.errors import kind_of
 from atomicbatch.openapi.calls import Operation
 from atomicbatch.transactions import DriverTransaction
 
@@ -167,6 +168,9 @@ def _operations() -> list[Operation]:
     Make the calls from the document that REST framework can write by itself.
 
     A project need not serve it. It describes the views that have a serializer.
+
+    Raises:
+        DoctorError: REST framework cannot write it.
     """
     if not apps.is_installed("rest_framework"):
         return []
@@ -174,6 +178,10 @@ def _operations() -> list[Operation]:
         from rest_framework.schemas.openapi import SchemaGenerator
 
         document = SchemaGenerator(title="").get_schema(request=None, public=True)
-    except Exception:
-        return []  # it wants packages that are not there, or a view cannot be described
+    except Exception as error:  # it wants packages that are not there, or cannot describe a view
+        raise DoctorError(
+            f"the project serves no OpenAPI document, and REST framework cannot write one "
+            f"({kind_of(error)}: {error}); install what it asks for, name the path of a document "
+            f"with --openapi, or write the calls into an .http file and pass it with --http"
+        ) from error
     return operations_in([("", document)], set(), None) if document else []

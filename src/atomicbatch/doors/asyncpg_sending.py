@@ -37,8 +37,8 @@ PREPARES = "SELECT 1"
 """Stands for what only reads catalogs: preparing a statement, asking about types."""
 _LISTENS = re.compile(r"\s*(?:UN)?LISTEN\b", re.IGNORECASE)
 _LISTENING = (
-    "a handler listens for notifications, or stops to, which is a matter of its own connection and "
-    "not of the batch's transaction; listen when the app starts"
+    "a handler listens for notifications, or stops listening, which is a matter of its own "
+    "connection and not of the batch's transaction; listen when the app starts"
 )
 _UTF8 = re.compile(r"['\"\s]utf-?8\b|\Autf-?8\Z", re.IGNORECASE)
 _ENCODING = (

@@ -126,8 +126,8 @@ class Status:
 
     def refusal(self, what: str) -> NotBatchableError:
         """Fail the batch, and make the error to raise. It names the app's function."""
-        place = self._place()
-        error = NotBatchableError(f"{what} ({place})" if place else what)
+        error = NotBatchableError(what)
+        error.stands_at(self._place())
         self.doom(error)
         return error
 

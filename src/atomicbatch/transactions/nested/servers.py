@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from atomicbatch.doors.server_uses import Kind
-from atomicbatch.errors import BrokenTransactionError
+from atomicbatch.errors import BrokenTransactionError, NotBatchableError
+from atomicbatch.guard.callers import caller
 from atomicbatch.join.awaiting import run_async
 from atomicbatch.join.checkout import Checkout
 from atomicbatch.join.savepoints import Savepoints
@@ -207,16 +208,24 @@ class WiredUse(AsyncUse):
         self, sql: str, parameters: Iterable[Any] | None, perform: Callable[[Any], Awaitable[T]]
     ) -> T | Any:
         await self._find()
-        return await self._wires.do_whole(
-            super().perform_async(sql, parameters, perform), self._stop
-        )
+        return await self._told(super().perform_async(sql, parameters, perform), self._stop)
 
     async def close(self) -> None:
         await self._wires.do(super().close())
 
     async def _run(self, act: Callable[[Checkout], Steps[T]], perform: Any = None) -> T:
         await self._find()
-        return await self._wires.do_whole(super()._run(act, perform))
+        return await self._told(super()._run(act, perform))
+
+    async def _told(
+        self, coroutine: Coroutine[Any, Any, T], stop: Callable[[], None] | None = None
+    ) -> T:
+        """Await it on the wires' loop. What is refused there says where it was done here."""
+        try:
+            return await self._wires.do_whole(coroutine, stop)
+        except NotBatchableError as error:
+            error.stands_at(caller().place)
+            raise
 
     def _make_ready(self, checkout: Checkout) -> None:
         self._wires.note_inside()

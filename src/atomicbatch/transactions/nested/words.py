@@ -23,6 +23,8 @@ IN_TESTS = Advice(
 
 # The longer ones first.
 _FOR_TESTS = (
+    ("a call cannot be part of a batch: it", "the test or the app"),
+    ("outside of batches", "outside of tests"),
     ("in this batch", "in this test"),
     ("within the call", "within the test"),
     ("handlers use", "the test and the app use"),
