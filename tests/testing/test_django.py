@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -185,6 +186,15 @@ class Committing(TransactionTestCase):
         assert add(self.client, "x") == 201
         assert every(self.client) == ["x"]
 """
+WITHOUT_MARKS = """
+@pytest.mark.parametrize("n", range(2))
+def test_without_a_mark(client, n):
+    assert connection.settings_dict["NAME"].endswith("test.sqlite")
+    assert add(client, "x") == 201
+    assert every(client) == ["x"]
+    assert stored() == []
+"""
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "tests-that-never-clean-up.md"
 TRIED = {
     "`db`, `client`": "test_db",
     "`transactional_db`, `client`": "test_transactional_db",
@@ -226,6 +236,19 @@ def test_without_the_plugin(pytester: pytest.Pytester, request: pytest.FixtureRe
     make(pytester, "", database_of("sqlite3", pytester, request))
     without = run(pytester, "false").parseoutcomes()
     assert without["failed"] == 11, without
+
+
+def test_databases_of_tests_without_marks(
+    pytester: pytest.Pytester, request: pytest.FixtureRequest
+) -> None:
+    """With the how-to's fixture they use the test databases, not those of the settings."""
+    make(pytester, "", database_of("sqlite3", pytester, request))
+    (pytester.path / "test_classes.py").unlink()
+    pytester.makepyfile(test_functions=HEAD + WITHOUT_MARKS)
+    blocks = HOW_TO.read_text("utf-8").split("```")
+    pytester.makeconftest(*(text[7:] for text in blocks if "setup_databases(" in text))
+    run(pytester, "true").assert_outcomes(passed=2)
+    assert not (pytester.path / "shop.sqlite").exists()
 
 
 def make(pytester: pytest.Pytester, before: str, database: dict[str, Any]) -> None:

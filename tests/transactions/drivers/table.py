@@ -60,7 +60,7 @@ _REFUSED = """
 ## What is refused
 
 A batch in which a handler does one of these fails with 501. The message says what was done, where,
-and what to do instead. The last column is a part of it; the middle one has the name of the test that
+and what to do instead. The last column is a part of it; the middle one is the name of the test that
 shows it.
 
 | by | what, in a word or two | the message |
