@@ -33,3 +33,11 @@ def test_others_are_a_mistake() -> None:
         given: Any = transactions
         with pytest.raises(TypeError, match="an app has one transaction"):
             as_one(given)
+
+
+def test_a_class_is_a_mistake() -> None:
+    """Alone or in a sequence; the message says what to write instead."""
+    for given in (DriverTransaction, [SQLAlchemyTransaction(), DriverTransaction]):
+        transaction: Any = given
+        with pytest.raises(TypeError, match=r"a class: give what it makes, DriverTransaction\(\)"):
+            as_one(transaction)

@@ -45,8 +45,12 @@ def as_one(transaction: T | Sequence[T]) -> T:
             ``together_with(other)`` makes what begins both.
 
     Raises:
-        TypeError: They do not know each other.
+        TypeError: They do not know each other, or one is a class that nobody has called.
     """
+    for given in transaction if isinstance(transaction, list | tuple) else (transaction,):
+        if isinstance(given, type):
+            name = given.__name__
+            raise TypeError(f"transaction={name} is a class: give what it makes, {name}()")
     if not isinstance(transaction, list | tuple):
         return transaction  # type: ignore[return-value]
     if len(transaction) == 1:

@@ -70,11 +70,14 @@ _EARLY = """
 ## Connections from before the import
 
 Import `DriverTransaction` before connections are opened. Some drivers are written in C, and what is
-opened before cannot take part: batches that use it are refused.
+opened before cannot take part. Batches that use one of `psycopg2`'s or mysqlclient's are refused.
+A write on one of `sqlite3`'s fails the batch if it is noticed, and **stays either way**: see
+[what is not seen](../explanation/handlers-in-a-batch.md#what-is-not-seen).
 
 | driver | a connection that was opened before |
 | --- | --- |
 """
+_LEFT_OUT = {"sqlite3": "takes no part: what is written there stays"}
 # SQLAlchemy's names for drivers.
 _NAMES = {"pysqlite": "sqlite3", "psycopg_async": "psycopg-async"}
 
@@ -142,7 +145,7 @@ def _early() -> str:
         if one.early:
             early[one.driver].append(one.name)
     lines = [
-        f"| `{driver}` | {'is refused' if names else 'takes part'} |"
+        f"| `{driver}` | {_LEFT_OUT.get(driver, 'is refused') if names else 'takes part'} |"
         for driver, names in early.items()
     ]
     return _EARLY + "".join(f"{line}\n" for line in lines)
