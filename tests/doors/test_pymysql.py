@@ -365,3 +365,30 @@ def test_reading_passes(mariadb_store: Store) -> None:
         cursor.execute("SELECT count(*) FROM t FOR UPDATE")
         assert cursor.fetchall() == ((0,),)
         connection.rollback()
+
+
+@pytest.mark.parametrize("between", ["", "SELECT name FROM t", "COMMIT"])
+@pytest.mark.parametrize("auto", [False, True])
+def test_a_transaction_that_only_reads(between: str, auto: bool, mariadb_store: Store) -> None:
+    """SET TRANSACTION is for the next one: the server refuses its writes, and so does the batch."""
+    store = mariadb_store
+    with closing(connect(store, autocommit=auto)) as connection:
+        cursor = connection.cursor()
+
+        def write() -> None:
+            cursor.execute("SET TRANSACTION READ ONLY")
+            if between:
+                cursor.execute(between)
+            cursor.execute(INSERT, ["a"])
+            connection.commit()
+
+        alone = False
+        with suppress(pymysql.Error):
+            write()
+            alone = True
+        connection.rollback()
+        answer = run_batch(write)
+    assert alone is (between == "COMMIT" or (between != "" and auto))
+    assert (answer.outcome == "committed") is alone
+    assert alone or b"read only" in answer.replies[0].body
+    assert store.rows() == ["a"] * (2 if alone else 0)

@@ -55,6 +55,31 @@ def test_analyze(sql: str, expected: Kind) -> None:
     assert kind(sql, MYSQL) is expected
 
 
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SET TRANSACTION READ ONLY", Statement(Kind.ISOLATION, read_only=True)),
+        ("set transaction read write", Statement(Kind.ISOLATION)),
+        ("SET SESSION TRANSACTION READ WRITE", Statement(Kind.ISOLATION)),
+        (
+            "SET TRANSACTION READ ONLY, ISOLATION LEVEL READ COMMITTED",
+            Statement(Kind.ISOLATION, level="READ COMMITTED", read_only=True),
+        ),
+        ("SET SESSION TRANSACTION READ ONLY", None),
+        ("SET LOCAL TRANSACTION READ ONLY", None),
+        ("SET @@session.tx_read_only = 1", None),
+        ("SET @a = 1, transaction_read_only := ON", None),
+        ("SET `tx_read_only`= OFF", Statement(READ)),
+        ("SET @@transaction_read_only=0", Statement(READ)),
+    ],
+)
+def test_read_only_on_mysql(sql: str, expected: Statement | None) -> None:
+    """None: refused, since it lasts longer than a transaction, and all share the batch's."""
+    statement = read_statement(sql, MYSQL)
+    assert statement == (expected or Statement(REFUSED, refusal=statement.refusal))
+    assert bool(statement.refusal) is (expected is None)
+
+
 def test_lock() -> None:
     """LOCK TABLE holds a lock on PostgreSQL, and commits on MySQL."""
     assert kind("LOCK TABLE t IN EXCLUSIVE MODE", POSTGRESQL) is HOLD

@@ -101,6 +101,8 @@ class Checkout(Session):
             yield from self._own_settings().after(making)
         if alone and self.virtual is not None:
             yield from self._end(commit=True)
+        elif alone:
+            self._read_only_transaction = False  # this has been the transaction
         if statement.sets_foreign_keys:
             yield from self._check_pragma(sql)
         return result

@@ -62,7 +62,7 @@ class Session:
         """Tell whether COMMIT and ROLLBACK have nothing to do; then they need no turn."""
         if self.virtual is not None:
             return False
-        self._explicit = False
+        self._explicit = self._read_only_transaction = False
         return True
 
     def commit(self) -> Steps[None]:

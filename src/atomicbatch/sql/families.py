@@ -155,6 +155,10 @@ _MYSQL_SESSION_LOCK = re.compile(r"(?<![\w$.@])(?:GET_LOCK|RELEASE_LOCK|RELEASE_
 _SET_STATEMENT = re.compile(r"SET\s+STATEMENT\b")
 # Names may stand in backquotes; in double quotes too, with sql_mode=ANSI_QUOTES.
 _AUTOCOMMIT = re.compile(r"\bautocommit\b[`\"]?\s*+:?=", re.IGNORECASE)
+_SET_TRANSACTION = re.compile(r"SET\s+(SESSION\s+|LOCAL\s+)?TRANSACTION\b")
+_READ_ONLY_SESSION = re.compile(
+    r"\b(?:tx|transaction)_read_only\b[`\"]?\s*+:?=\s*+(?!['\"]?(?:0|OFF|FALSE)\b)", re.IGNORECASE
+)
 _COMMITTING_SET = re.compile(
     r"(?:^SET|,)\s*+(?:PASSWORD\s*+(?:=|:=|FOR\b)|DEFAULT\s+ROLE\b)", re.IGNORECASE
 )
@@ -176,10 +180,15 @@ _COMMITS = refused(refusals.IMPLICIT_COMMIT)
 def _mysql_set(text: Text) -> Statement:
     if _SET_STATEMENT.match(text.bare):
         return refused(refusals.SET_STATEMENT)
-    if level_of(text.bare):
-        return isolation(Kind.ISOLATION, text.bare)
-    if _AUTOCOMMIT.search(uncommented(text.sql, text.family)):
+    if (found := _SET_TRANSACTION.match(text.bare)) is not None or level_of(text.bare):
+        statement = isolation(Kind.ISOLATION, text.bare)
+        is_for_all = found is not None and found[1] is not None
+        return refused(refusals.READ_ONLY) if is_for_all and statement.read_only else statement
+    whole = uncommented(text.sql, text.family)
+    if _AUTOCOMMIT.search(whole):
         return refused(refusals.AUTOCOMMIT)
+    if _READ_ONLY_SESSION.search(whole):
+        return refused(refusals.READ_ONLY)
     # Values may call functions.
     return _COMMITS if _COMMITTING_SET.search(text.bare) else read_query(text)
 

@@ -45,6 +45,10 @@ TRANSACTION_OPTION = (
     "it sets an option of the transaction, which all calls share; begin the session or connection "
     "with that option instead (execution_options, or options of the engine)"
 )
+READ_ONLY = (
+    "it makes all later transactions of its connection read only, but those of other calls share "
+    "the batch's; use START TRANSACTION READ ONLY"
+)
 RELEASE = (
     "it closes the connection, which all calls share, at the end of its transaction (RELEASE); "
     "leave RELEASE out"
