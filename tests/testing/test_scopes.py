@@ -203,6 +203,15 @@ def test_what_comes_before_must_be_there(project: Project) -> None:
     result.stdout.fnmatch_lines(["*UsageError: atomicbatch_before names the fixture 'wrong'*"])
 
 
+def test_scopes_must_be_known(project: Project) -> None:
+    """A scope that does not exist would be one more whose rows stay: nothing is run."""
+    project.write(test_one=HEAD + "def test_one():\n    add('x')\n")
+    result = project.run(scopes="modul function")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*atomicbatch_rollback_scopes: there is no scope modul; those*"])
+    assert project.stored() == []
+
+
 def test_too_early(project: Project) -> None:
     """A fixture that stores for longer what would be undone with a module's data is refused."""
     project.write(

@@ -30,6 +30,7 @@ _EARLY = (
     "connections that were opened before the pytest plugin was loaded are not rolled back: {}; "
     "open them in a fixture, or name the plugin by -p atomicbatch.testing.plugin"
 )
+_EVERY_SCOPE = ("session", "package", "module", "class", "function")
 
 
 class NotRolledBackError(Exception):
@@ -49,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "atomicbatch_rollback_scopes",
         "Of which scopes; all, if it is left out.",
         type="args",
-        default=["session", "package", "module", "class", "function"],
+        default=list(_EVERY_SCOPE),
     )
     parser.addini(
         "atomicbatch_before",
@@ -87,6 +88,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _prepare(config: pytest.Config) -> None:
+    if wrong := {*config.getini("atomicbatch_rollback_scopes")}.difference(_EVERY_SCOPE):
+        raise pytest.UsageError(
+            f"atomicbatch_rollback_scopes: there is no scope {', '.join(sorted(wrong))}; those of "
+            f"fixtures are {', '.join(_EVERY_SCOPE)}"
+        )
     doors.install()
     patches.when_imported("django.db", _change_django)
     if not config.getini("atomicbatch_commit_hooks"):
