@@ -41,6 +41,8 @@ _LOST = {
     "os.symlink('kept', 'new')": "makes the link new",
     "os.link('kept', 'new')": "makes the link new",
     "os.chmod('kept', 0o600)": "changes the mode of kept",
+    "Path('kept').touch()": "changes the times of kept",
+    "os.utime('kept')": "changes the times of kept",
     "Path('missing').unlink(missing_ok=True)": "deletes missing",
     "os.replace(tempfile.mkstemp()[1], 'kept')": "renames {temporary} to kept",
 }
