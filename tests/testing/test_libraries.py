@@ -197,8 +197,10 @@ def drops_sqlite3(store: Any) -> Any:
     del connection
     gc.collect()
     with closing(sqlite3.connect(store.path)) as connection, connection:
+        # Who only reads does not see it either.
+        seen = connection.execute(COUNT).fetchone()
         connection.execute(INSERT.format("kept"))
-        return connection.execute(COUNT).fetchone()
+        return [seen, connection.execute(COUNT).fetchone()]
 
 
 def drops_by(connect: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -62,6 +62,7 @@ class WriteLock:
             sqlite3.OperationalError: Somebody else has it.
             TransactionError: The batch has failed meanwhile.
         """
+        self._take_from_gone(writer)
         begins = _TAKES_IT.match(sql) is not None
         if not begins and read_statement(sql, Family.SQLITE).kind is not Kind.WRITE:
             return
@@ -87,9 +88,17 @@ class WriteLock:
         if self._writer is writer and self._is_begun:
             self._virtual = writer.checkout.virtual
 
+    def _take_from_gone(self, other: Writer) -> bool:
+        """Let go of a writer whose connection is gone; whoever only reads sees that as well."""
+        holder = self._writer
+        if holder is None or holder is other or not holder.is_gone():
+            return False
+        self._writer = self._virtual = None
+        return True
+
     def _is_taken_from(self, writer: Writer) -> bool:
         holder = self._writer
-        if holder is None or holder is writer or holder.is_gone():
+        if holder is None or holder is writer or self._take_from_gone(writer):
             return False
         virtual = holder.checkout.virtual
         return virtual is not None and (
