@@ -27,6 +27,7 @@ In reading order::
     sqlalchemy.py  SQLAlchemy's pools: what sets up a connection is no part of a batch
     server_uses.py what the doors of drivers with a server want of an adapter that joins them;
                    openers.py: libraries that open the batch's own connection themselves
+    closed.py      what connections had open that were closed by a function which cannot wait
     custom_settings.py  the names of settings that an app has made up (PostgreSQL)
     processes.py   what calls give to other processes
     worker_threads.py  the threads of those processes

@@ -61,7 +61,7 @@ def _closing(kind: AioMySQL, found: Found) -> Found:
         use = kind.joined(self)
         # Without a loop it is the garbage collector that closes it.
         if use is not None and use.in_transaction() and asyncio._get_running_loop() is not None:
-            kind.end_later(use)
+            kind.closed.note(use)
         found(self)
 
     return close

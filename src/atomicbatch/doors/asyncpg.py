@@ -62,6 +62,7 @@ _OF_CONNECTION = (
     "_stmt_exclusive_section",
     "close",
     "reset",
+    "terminate",
 )
 _OF_HOLDER = ("_con", "connect", "release")
 _OF_MODULE = ("PreparedStatementState", "NO_TIMEOUT")
@@ -100,6 +101,7 @@ def change_asyncpg(pool: ModuleType) -> None:
     patches.change(connection, "_introspect_types", _introspecting, why=WHY)
     patches.change(connection, "reset", _resetting, why=WHY, as_it_is=True)
     patches.change(connection, "close", _closing, why=WHY)
+    patches.change(connection, "terminate", _terminating, why=WHY)
     patches.change(holder, "connect", _set_aside, why=WHY)
     patches.change(holder, "release", _releasing, why=WHY, as_it_is=True)
     patches.change(utils, "_connect", _set_aside, why=WHY)
@@ -156,6 +158,17 @@ def _closing(found: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return close
+
+
+def _terminating(found: Callable[..., Any]) -> Callable[..., Any]:
+    def terminate(self: Any) -> Any:
+        watch = watching.get()
+        use = None if watch is None or self.is_closed() else standing(watch, self)
+        if use is not None and use.in_transaction():
+            KIND.closed.note(use)
+        return found(self)
+
+    return terminate
 
 
 def _resetting(found: Callable[..., Any]) -> Callable[..., Any]:

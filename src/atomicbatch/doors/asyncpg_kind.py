@@ -10,6 +10,7 @@ from typing import Any
 from atomicbatch.doors.asyncpg_sides import Abroad, note_wire
 from atomicbatch.doors.asyncpg_statements import Means
 from atomicbatch.doors.asyncpg_wire import opened
+from atomicbatch.doors.closed import Closed
 from atomicbatch.drivers import asyncpg as driver
 from atomicbatch.drivers.ahead import NotReachedError
 from atomicbatch.drivers.answers import answer_of
@@ -43,6 +44,7 @@ class Kind:
         self.named = ASYNCPG
         self.driver: SyncDriver | AsyncDriver = driver
         self.is_async = True
+        self.closed = Closed()
         # What asyncpg has for us, once it is imported and its doors are in.
         self.asyncpg: Means
 

@@ -60,6 +60,8 @@ def standing(watch: Watch, connection: Any) -> Use | None:
 async def one_at_a_time(use: Use, home: Any, statement: Callable[[], Awaitable[Any]]) -> Any:
     """Run one statement of a connection at a time, as asyncpg does."""
     side = side_of(home)
+    if KIND.closed:
+        await KIND.closed.end()
     if not isinstance(side, Home):
         return await statement()
     if side.is_busy:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator, Sized
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from atomicbatch.doors import mysql_sessions as sessions
+from atomicbatch.doors.closed import Closed
 from atomicbatch.doors.mysql_results import Reading, finish, kept_class, next_row
 from atomicbatch.doors.mysql_sessions import COM_INIT_DB, RESULT_READER
 from atomicbatch.doors.server_uses import Use, use_of
@@ -245,10 +245,10 @@ class AsyncKind(MySQLKind):
 
     is_async = True
     twin = "_async"
-    closed: WeakKeyDictionary[Watch, list[asyncio.Future[None]]]
+    closed: Closed
 
     def __init__(self) -> None:
-        self.closed = WeakKeyDictionary()
+        self.closed = Closed()
 
     async def run(self, acts: Acts[T]) -> Any:
         try:
@@ -270,15 +270,7 @@ class AsyncKind(MySQLKind):
         return waited
 
     async def end_closed(self) -> None:
-        if (watch := watching.get()) is not None:
-            for task in self.closed.pop(watch, ()):
-                await task
-
-    def end_later(self, use: Use) -> None:
-        """Undo what a closed connection has open, ahead of whatever its call does next."""
-        watch = watching.get()
-        if watch is not None:
-            self.closed.setdefault(watch, []).append(asyncio.ensure_future(use.end_async()))
+        await self.closed.end()
 
 
 def _place_of_pymysql(connection: Any) -> Place | None:

@@ -517,6 +517,17 @@ async def connections_of_its_own(pool: asyncpg.Pool) -> Any:
 
 
 @handler(BY_POOL)
+async def cut_off_in_a_transaction(pool: asyncpg.Pool) -> Any:
+    async with pool.acquire() as connection:
+        await connection.execute("BEGIN")
+        await connection.execute(INSERT, "a", 1)
+        connection.terminate()
+    seen = await pool.fetchval("SELECT count(*) FROM item")
+    await pool.execute(INSERT, "a", 2)
+    return seen
+
+
+@handler(BY_POOL)
 async def expired(pool: asyncpg.Pool) -> Any:
     await pool.execute(INSERT, "a", 1)
     await pool.expire_connections()
