@@ -6,5 +6,7 @@ import os
 
 import django
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django.settings")
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.django.settings"
 django.setup()
+# Projects that other tests start have settings of their own.
+del os.environ["DJANGO_SETTINGS_MODULE"]

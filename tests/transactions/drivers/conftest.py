@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,8 @@ import pytest
 from tests.transactions.drivers.files import File, Store
 from tests.transactions.drivers.libraries import Library
 from tests.transactions.drivers.servers import MariaDB, PostgreSQL, made
+
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +30,8 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Store]]:
                 return File(folder / "shop.sqlite")
             server = request.getfixturevalue(f"{on}_server")
             kind = MariaDB if on == "mariadb" else PostgreSQL
-            name = f"drivers_{request.getfixturevalue('worker_name')}"
+            # There is a fixture of this name in tests/testing as well.
+            name = f"drivers_{request.getfixturevalue('worker_name')}_{next(_numbers)}"
             return stack.enter_context(made(kind, server, name))
 
         yield store_on
