@@ -70,8 +70,9 @@ _EARLY = """
 ## Connections from before the import
 
 Import `DriverTransaction` before connections are opened. Some drivers are written in C, and what is
-opened before cannot take part. Batches that use one of `psycopg2`'s or mysqlclient's are refused.
-A write on one of `sqlite3`'s fails the batch if it is noticed, and **stays either way**: see
+opened before cannot take part. While one of `psycopg2`'s is open, all batches are refused. One that
+uses one of mysqlclient's is refused. A write on one of `sqlite3`'s fails the batch if it is
+noticed, and **stays either way**: see
 [what is not seen](../explanation/handlers-in-a-batch.md#what-is-not-seen).
 
 | driver | a connection that was opened before |
