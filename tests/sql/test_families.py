@@ -268,3 +268,23 @@ def test_autocommit(sql: str) -> None:
     statement = read_statement(sql, MYSQL)
     assert statement.kind is REFUSED
     assert "isolation_level" in statement.refusal
+
+
+@pytest.mark.parametrize(
+    ("sql", "postgresql", "mysql"),
+    [
+        ("COPY t TO '/tmp/rows'", REFUSED, WRITE),
+        ("copy (SELECT 1) to E'/tmp/rows' WITH (FORMAT csv)", REFUSED, WRITE),
+        ("COPY t TO PROGRAM 'cat'", REFUSED, WRITE),
+        ("COPY t FROM PROGRAM 'cat'", REFUSED, WRITE),
+        ("SELECT pg_catalog.lo_export(1, '/tmp/rows')", REFUSED, WRITE),
+        ("COPY t TO STDOUT", WRITE, WRITE),
+        ("COPY t FROM '/tmp/rows'", WRITE, WRITE),
+        ("SELECT 1 INTO OUTFILE '/tmp/rows'", WRITE, REFUSED),
+        ("SELECT a FROM t INTO DUMPFILE '/tmp/rows'", WRITE, REFUSED),
+    ],
+)
+def test_files_and_programs_of_the_server(sql: str, postgresql: Kind, mysql: Kind) -> None:
+    """What the server writes outside of its tables is not rolled back; to read is harmless."""
+    assert kind(sql, POSTGRESQL) is postgresql
+    assert kind(sql, MYSQL) is mysql

@@ -96,7 +96,7 @@ def test_all_families(sql: str, expected: Kind, family: Family) -> None:
         ("SELECT pg_advisory_xact_lock(1)", WRITE, WRITE, WRITE),
         ("SELECT * INTO copy FROM t", WRITE, WRITE, WRITE),
         ("SELECT a INTO @a FROM t", WRITE, WRITE, WRITE),
-        ("SELECT * FROM t INTO OUTFILE '/tmp/t'", WRITE, WRITE, WRITE),
+        ("SELECT * FROM t INTO OUTFILE '/tmp/t'", WRITE, WRITE, REFUSED),
         ("TABLE t", READ, READ, READ),
         ("SHOW TABLES", READ, READ, READ),
         ("DESCRIBE t", READ, READ, READ),

@@ -134,6 +134,10 @@ def _discard(text: Text) -> Statement:
 _POSTGRESQL_SESSION_LOCK = re.compile(
     r"(?<![\w$])PG_(?:TRY_)?ADVISORY_(?:UN)?LOCK(?:_ALL|_SHARED)?\s*+\("
 )
+_POSTGRESQL_FILE = re.compile(
+    r"\ACOPY\b.*(?:\b(?:TO|FROM)\s+PROGRAM\b|\bTO\s+(?:E|U&)?['$])|(?<![\w$])LO_EXPORT\s*+\(",
+    re.DOTALL,
+)
 _POSTGRESQL = Grammar(
     _EVERYWHERE
     | {
@@ -145,13 +149,18 @@ _POSTGRESQL = Grammar(
         "DISCARD": _discard,
         "VACUUM": _OUTSIDE,
     },
-    ((_POSTGRESQL_SESSION_LOCK, refusals.SESSION_LOCKS), _TEMPORARY),
+    (
+        (_POSTGRESQL_SESSION_LOCK, refusals.SESSION_LOCKS),
+        (_POSTGRESQL_FILE, refusals.SERVER_FILES),
+        _TEMPORARY,
+    ),
 )
 
 
 # MariaDB and MySQL ------------------------------------------------------------------------------
 
 _MYSQL_SESSION_LOCK = re.compile(r"(?<![\w$.@])(?:GET_LOCK|RELEASE_LOCK|RELEASE_ALL_LOCKS)\s*+\(")
+_MYSQL_FILE = re.compile(r"\bINTO\s+(?:OUTFILE|DUMPFILE)\b")
 _SET_STATEMENT = re.compile(r"SET\s+STATEMENT\b")
 # Names may stand in backquotes; in double quotes too, with sql_mode=ANSI_QUOTES.
 _AUTOCOMMIT = re.compile(r"\bautocommit\b[`\"]?\s*+:?=", re.IGNORECASE)
@@ -225,7 +234,7 @@ _MYSQL = Grammar(
         "EXECUTE": refused(refusals.UNREADABLE),
         "USE": refused(refusals.OTHER_DATABASE),
     },
-    ((_MYSQL_SESSION_LOCK, refusals.SESSION_LOCKS),),
+    ((_MYSQL_SESSION_LOCK, refusals.SESSION_LOCKS), (_MYSQL_FILE, refusals.SERVER_FILES)),
 )
 
 GRAMMARS = {Family.SQLITE: _SQLITE, Family.POSTGRESQL: _POSTGRESQL, Family.MYSQL: _MYSQL}

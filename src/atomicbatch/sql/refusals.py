@@ -57,6 +57,10 @@ SESSION_LOCKS = (
     "it takes or releases a lock that others can get before the batch's COMMIT, when they do not "
     "see its work yet; use SELECT ... FOR UPDATE or, on PostgreSQL, pg_advisory_xact_lock"
 )
+SERVER_FILES = (
+    "it lets the database's server write a file or run a program, which no rollback undoes; do "
+    "that outside of batches, or read the rows and write the file after COMMIT (on_commit)"
+)
 RESET_ALL = "it resets the settings of other sessions too (RESET ALL); name the settings to reset"
 SEED = (
     "it sets the seed of random numbers, which all calls share and which cannot be read back; "
