@@ -116,7 +116,7 @@ def test_sqlite3_that_may(why: str, sqlite_store: Store) -> None:
 
 @pytest.mark.usefixtures("_unguarded")
 def test_sqlite3(sqlite_store: Store, tmp_path: Path) -> None:
-    """An older connection of this thread tells what it has written: it may be stored."""
+    """A write on an older connection of this thread is stopped, and the batch says why."""
     with closing(sqlite3.connect(sqlite_store.url)) as kept:
         kept.row_factory = sqlite3.Row
 
@@ -131,10 +131,67 @@ def test_sqlite3(sqlite_store: Store, tmp_path: Path) -> None:
                 return await batch(shop.app, "/own/a", "/swallowed/b", "/own/c")
 
         answer = asyncio.run(go())
-        assert answer.statuses[1] == 500
+        assert answer.statuses[1] == 501
         why = details(answer)[1]
-        assert "may be stored" in why
+        assert "takes no part in the batch" in why
         assert "test_earlier.py:" in why
         assert "others.sqlite" in why
-        assert "unless it had been committed before that" in details(answer)[0]
-    assert sqlite_store.rows() == ["b"]
+        assert details(answer)[0].endswith("in the batch's transaction is undone")
+        assert sqlite_store.rows() == []
+        # Outside of batches it goes on as before.
+        kept.execute("INSERT INTO t (name) VALUES ('d')")
+        kept.commit()
+    assert sqlite_store.rows() == ["d"]
+
+
+WRITES = (
+    "INSERT INTO t (name) VALUES ('x')",
+    "INSERT INTO t (name) VALUES ('x') RETURNING id",
+    "REPLACE INTO t VALUES (1, 'x')",
+    "INSERT INTO t (name) SELECT name FROM t",
+    "UPDATE t SET name = 'x'",
+    "DELETE FROM t",
+    "CREATE TABLE x (a)",
+    "CREATE INDEX x ON t (name)",
+    "CREATE VIEW x AS SELECT 1",
+    "ALTER TABLE t RENAME TO x",
+    "DROP TABLE t",
+    "PRAGMA user_version = 7",
+    "REINDEX",
+    "VACUUM",
+    "INSERT INTO t (name) VALUES ('x'); INSERT INTO t (name) VALUES ('y')",
+)
+
+
+@pytest.mark.usefixtures("_unguarded")
+@pytest.mark.parametrize("level", ["", None], ids=["late", "auto"])
+@pytest.mark.parametrize("sql", WRITES)
+def test_sqlite3_is_stopped(sql: str, level: str | None, tmp_path: Path) -> None:
+    """Whatever it would write, nothing of it is in the file, and the connection can be used."""
+    file = tmp_path / "kept.sqlite"
+    with closing(sqlite3.connect(file)) as other, other:
+        other.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)")
+        other.execute("INSERT INTO t (name) VALUES ('old')")
+    before = file.read_bytes()
+    with closing(sqlite3.connect(file, isolation_level=level)) as kept:  # type: ignore[arg-type]
+
+        async def write(_: Request) -> Response:
+            with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+                (kept.executescript if ";" in sql else kept.execute)(sql)
+            kept.commit()
+            return JSONResponse({}, 201)
+
+        class Adapter:
+            outside = ()
+
+            @asynccontextmanager
+            async def begin(self, batch: Batch, *, deadline: float) -> AsyncIterator[Any]:
+                yield None
+
+        routes = [Route("/write", write, methods=["POST"])]
+        app = AtomicBatch(Starlette(routes=routes), transaction=Adapter())
+        earlier.look()
+        answer = asyncio.run(batch(app, "/write"))
+        assert answer.outcome == "rolled-back; failed=1; status=501", answer.body
+        assert file.read_bytes() == before
+        assert kept.execute("SELECT name FROM t").fetchall() == [("old",)]

@@ -27,8 +27,7 @@ from atomicbatch import Batch, NotBatchableError
 from atomicbatch.asgi import AtomicBatch as AsgiBatch
 from atomicbatch.guard import Allowed, Watch, children
 from atomicbatch.guard.children import Children, Fate
-from atomicbatch.guard.watch import Driver, watching
-from atomicbatch.sql.kinds import Family
+from atomicbatch.guard.watch import watching
 from atomicbatch.transactions import DriverTransaction
 from atomicbatch.transactions.sqlalchemy import SQLAlchemyTransaction
 from atomicbatch.wsgi import AtomicBatch
@@ -243,20 +242,6 @@ def test_what_a_child_writes_outside(store: Store, tmp_path: Path) -> None:
     )
     assert batch(app, "forks").outcome == "committed"
     assert (read(other), store.rows()) == ((2,), ["own"])
-
-
-def test_what_a_child_has_written_already() -> None:
-    """By a connection from before the doors, which tells afterwards."""
-    watch, driver = Watch(Allowed()), Driver("sqlite3", Family.SQLITE, lambda _: None)
-    watch.begun(object(), copy_context())
-
-    def run() -> None:
-        watching.set(watch)
-        in_child(lambda: watch.sent(object(), driver, "DELETE FROM t"))
-
-    copy_context().run(run)
-    assert "opened before" in str(watch.hear(last=True))
-    watch.end(undone=True)
 
 
 # What outlives the batch -------------------------------------------------------------------------

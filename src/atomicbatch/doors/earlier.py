@@ -4,8 +4,10 @@ Connections of sqlite3 and psycopg2 that were opened before the doors were there
 Both drivers are written in C, so these connections have no doors. We look for them once, before the
 first batch, and name them in the log:
 
-- sqlite3, opened in this thread: a trace callback tells us of each write, but only afterwards. The
-  batch then fails, and says that something may be stored.
+- sqlite3, opened in this thread: a trace callback asks as a statement begins, and interrupts one
+  that must not write. SQLite looks at that before it changes anything: each program of its own
+  begins with a jump, where the trace is, and another one back (https://sqlite.org/opcode.html, Init
+  and Goto).
 - sqlite3, opened in another thread: nothing can be seen. ``DriverTransaction`` refuses batches.
 - psycopg2: one of a class of the app's gets a door, and so do its cursors. One of psycopg2's own
   class cannot have one: its cursors ask before they write, unless they were made before, or the app
@@ -28,6 +30,7 @@ from atomicbatch.doors import sqlite
 from atomicbatch.doors.psycopg2 import give_door
 from atomicbatch.doors.psycopg2_cursors import give_cursor_door
 from atomicbatch.doors.psycopg2_kind import PSYCOPG2, plain
+from atomicbatch.errors import TransactionError
 from atomicbatch.guard.places import Place, of_file
 from atomicbatch.guard.watch import Driver, unwatched, watching
 from atomicbatch.sql.kinds import Family
@@ -79,8 +82,8 @@ def look(advice: Advice = ARGUMENTS, *, in_pools: bool = False) -> None:
     if names:
         unwatched.extend(names)
         logger.warning(
-            "connections that were opened before %s are not watched; what a call of a batch writes "
-            "on them stays when the batch is rolled back: %s; %s",
+            "connections that were opened before %s take no part in batches: %s; a write on one "
+            "is not always seen, and stays then when the batch is rolled back; %s",
             advice.watched_since,
             ", ".join(names),
             advice.watch_first,
@@ -146,4 +149,8 @@ def _watch(connection: Any) -> str:
 def _traced(connection: sqlite3.Connection, place: Place, sql: str) -> None:
     watch = watching.get()
     if watch is not None:
-        watch.sent(connection, Driver("sqlite3", Family.SQLITE, lambda _: place), sql)
+        driver = Driver("sqlite3", Family.SQLITE, lambda _: place, is_early=True)
+        try:
+            watch.sends(connection, driver, sql)
+        except TransactionError:
+            connection.interrupt()

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, NamedTuple, NoReturn
 
-from atomicbatch.errors import BrokenTransactionError, NotBatchableError, TransactionError
+from atomicbatch.errors import NotBatchableError, TransactionError
 from atomicbatch.guard.callers import Caller, caller
 from atomicbatch.guard.calls import WatchedCall
 from atomicbatch.guard.children import Children, Fate
@@ -45,6 +45,8 @@ class Driver(NamedTuple):
     """By which name the operator may allow it; empty: by the library's or the driver's."""
     joins_if: str = ""
     """What to do so that its connections take part, where doors join those of others."""
+    is_early: bool = False
+    """The connection was opened before there were doors."""
 
 
 class Watch:
@@ -115,23 +117,6 @@ class Watch:
         """
         if not self._is_known(connection):
             self._writes(connection, driver, verb)
-
-    def sent(self, connection: Any, driver: Driver, operation: Any) -> None:
-        """A driver has sent SQL that could not be stopped, by a connection without a door."""
-        if not self._active or self._is_known(connection):
-            return
-        verb = verb_of(operation, driver.family)
-        who = self._stranger(connection, driver) if verb else None
-        if who is not None:
-            # That counts more than any other reason: a conflict would run the batch again.
-            escaped = getattr(self.joined, "escaped", BrokenTransactionError)
-            advice = self.allowed.advice
-            self.error = escaped(
-                f"{said(who, connection, driver, verb)}: that connection was opened before "
-                f"{advice.watched_since} and takes no part in the batch, so that it may be stored; "
-                f"{advice.watch_first}, or {advice.use_own}"
-            )
-            self._pass_on(str(self.error))
 
     def let_pass(self, connection: Any) -> None:
         """A connection is none of the batch's business."""
@@ -319,6 +304,12 @@ class Watch:
             )
             return
         advice, name = self.allowed.advice, driver.allowed_as or library_of(who, driver)
+        if driver.is_early:
+            self._refuse(
+                f"{said(who, connection, driver, verb)}: that connection was opened before "
+                f"{advice.watched_since} and takes no part in the batch, whose rollback could not "
+                f"undo it; {advice.watch_first}, or {advice.use_own}"
+            )
         joins_if = f"{driver.joins_if}, " if driver.joins_if and self.joins else ""
         self._refuse(
             f"{said(who, connection, driver, verb)}: that connection takes no part in the batch, "

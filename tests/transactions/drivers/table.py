@@ -71,14 +71,13 @@ _EARLY = """
 
 Import `DriverTransaction` before connections are opened. Some drivers are written in C, and what is
 opened before cannot take part. While one of `psycopg2`'s is open, all batches are refused. One that
-uses one of mysqlclient's is refused. A write on one of `sqlite3`'s fails the batch if it is
-noticed, and **stays either way**: see
-[what is not seen](../explanation/handlers-in-a-batch.md#what-is-not-seen).
+uses one of mysqlclient's is refused. A write on one of `sqlite3`'s is stopped, and fails the
+batch; while there is one of another thread's, all batches are refused.
 
 | driver | a connection that was opened before |
 | --- | --- |
 """
-_LEFT_OUT = {"sqlite3": "takes no part: what is written there stays"}
+_LEFT_OUT = {"sqlite3": "is refused"}
 # SQLAlchemy's names for drivers.
 _NAMES = {"pysqlite": "sqlite3", "psycopg_async": "psycopg-async"}
 
