@@ -124,6 +124,7 @@ THROUGH = {
     "drivers/*.py": "drivers/test_driver.py",
     # What is seen under gevent itself, in a program.
     "greenlets.py": "beside/test_gevent.py",
+    "engine/spawning.py": "beside/test_gevent.py",
     "guard/blocks.py": "guard/test_watch.py",
     "guard/calls.py": "guard/test_watch.py",
     "guard/reach.py": "guard/test_watch.py",

@@ -27,6 +27,15 @@ def are_threads() -> bool:
     return _is_patched("threading")
 
 
+def real_thread() -> int:
+    """Identify the system's thread in which this greenlet runs; 0: threads are no greenlets."""
+    if not are_threads():
+        return 0
+    monkey: Any = sys.modules["gevent.monkey"]
+    ident: int = monkey.get_original("_thread", "get_ident")()
+    return ident
+
+
 def check() -> None:
     """
     See whether batches can run beside gevent.
@@ -45,6 +54,11 @@ def check() -> None:
         raise NotBatchableError(
             "gevent has patched sockets but not threads, so that a lock of a batch would stop all "
             "greenlets; call gevent.monkey.patch_all() without thread=False"
+        )
+    if are_threads() and not sys.modules["gevent"].config.track_greenlet_tree:
+        raise NotBatchableError(
+            "gevent does not keep track of who starts a greenlet, so that a batch could not follow "
+            "its calls into greenlets; leave GEVENT_TRACK_GREENLET_TREE as it is"
         )
 
 

@@ -58,10 +58,9 @@ def stores(
             connection.commit()
 
 
-def run(mode: str, stores: dict[str, Store]) -> dict[str, dict[str, list[str]]]:
+def run_program(module: str, *args: str) -> dict[str, Any]:
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.beside.under_gevent", mode]
-        + [store.url for store in stores.values()],
+        [sys.executable, "-m", module, *args],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
@@ -69,8 +68,13 @@ def run(mode: str, stores: dict[str, Store]) -> dict[str, dict[str, list[str]]]:
         timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
-    told: dict[str, dict[str, list[str]]] = json.loads(ran.stdout.splitlines()[-1])
+    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return told
+
+
+def run(mode: str, stores: dict[str, Store]) -> dict[str, dict[str, list[str]]]:
+    urls = [store.url for store in stores.values()]
+    return run_program("tests.beside.under_gevent", mode, *urls)
 
 
 def rows(stores: dict[str, Store]) -> list[str]:
@@ -91,10 +95,11 @@ def test_batches_in_greenlets(stores: dict[str, Store]) -> None:
     [
         ("late", "gevent.monkey.patch_all() was called after atomicbatch was imported"),
         pytest.param("half", "gevent has patched sockets but not threads", marks=pytest.mark.prove),
+        ("untracked", "gevent does not keep track of who starts a greenlet"),
     ],
 )
 def test_gevent_that_is_not_whole(mode: str, why: str, stores: dict[str, Store]) -> None:
-    """Locks would stop all greenlets: no batch begins, and plain requests go on."""
+    """Locks would stop all greenlets, or some are not seen: no batch begins; requests go on."""
     told = run(mode, stores)
     for one in told.values():
         assert [why in text for text in one["refused"]] == [True]
@@ -117,3 +122,25 @@ def test_drivers_that_stop_all_greenlets(stores: dict[str, Store]) -> None:
         assert all(wanted[way] in text for text in one["refused"]), way
         assert all("under gevent" in text for text in one["refused"]), way
     assert rows(stores) == sorted(name for one in told.values() for name in one["stored"])
+
+
+def test_greenlets_that_handlers_start(stores: dict[str, Store]) -> None:
+    """They work for the batch, in whatever way they were started; also once it is over."""
+    told = run_program("tests.beside.spawning_under_gevent", *(one.url for one in stores.values()))
+    batches = {name: end for name, end in told.items() if name.endswith(" ended")}
+    drivers = ("sqlite3", "psycopg", "pymysql")
+    assert len(batches) == len(drivers) * 14 * 2
+    assert batches == {name: how_it_ends(name) for name in batches}
+    refused = {name for name, error in told.items() if error == "TransactionError"}
+    assert refused == {f"{driver}-outliving-fails" for driver in drivers}
+    alone = [name for name, status in told.items() if status == "200"]
+    assert len(alone) == len(drivers) * 14
+    committed = [name.removesuffix(" ended") for name, end in batches.items() if end == "committed"]
+    assert rows(stores) == sorted(alone + committed)
+    assert told["trace"] == "None", "it goes with the last greenlet of a batch"
+
+
+def how_it_ends(name: str) -> str:
+    if "-threadpool" in name:
+        return "rolled-back; failed=1; status=501"
+    return "committed" if "-commits " in name else "rolled-back; failed=2; status=409"

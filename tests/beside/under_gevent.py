@@ -5,12 +5,16 @@ Batches of a WSGI app whose threads are gevent's greenlets.
 requests, many at once, on databases with a table ``t`` and a table ``n`` of one row, whose number
 everybody raises. It prints, as JSON, for each way what became of them: which names are to be there,
 and what batches were refused with. MODE: ``green``: psycopg2 waits for others (psycogreen);
-``blocking``: it does not; ``late``: gevent comes after atomicbatch; ``half``: without threads.
+``blocking``: it does not; ``late``: gevent comes after atomicbatch; ``half``: without threads;
+``untracked``: gevent does not note who starts a greenlet.
 """
 
+import os
 import sys
 
 MODE = sys.argv[1]
+if MODE == "untracked":
+    os.environ["GEVENT_TRACK_GREENLET_TREE"] = "false"
 if MODE == "late":
     import atomicbatch.transactions  # noqa: F401
 
@@ -56,6 +60,7 @@ WAYS = {
     ),
     "late": ("sqlite3", "psycopg"),
     "half": ("sqlite3", "psycopg"),
+    "untracked": ("sqlite3", "psycopg"),
 }
 
 

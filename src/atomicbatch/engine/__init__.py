@@ -18,6 +18,7 @@ In reading order::
     current.py       how code inside a call finds the batch: inside_batch, on_commit
     after_commit.py  what was put off until COMMIT is done
     contexts.py      batches follow their calls into threads
+    spawning.py      batches follow their calls into greenlets of gevent's
 """
 
 from __future__ import annotations

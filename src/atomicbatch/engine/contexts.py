@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from atomicbatch import patches
 from atomicbatch.engine.current import current_batch, inside_batch, outside_batch
+from atomicbatch.engine.spawning import OURS, followed
 
 T = TypeVar("T")
 _WHY = "batches follow their calls into threads"
@@ -30,7 +31,6 @@ _WHY = "batches follow their calls into threads"
 # without the interpreter lock, or by -X thread_inherit_context.
 _INHERITS = bool(getattr(sys.flags, "thread_inherit_context", False))
 _UNKNOWN = object()
-_OURS = "atomicbatch_"  # the names of all our context variables begin so
 # Of multiprocessing.pool.ThreadPool; apply(), map() and starmap() come down to these.
 _POOL = ("apply_async", "_map_async", "imap", "imap_unordered")
 
@@ -45,6 +45,11 @@ def install() -> None:
     for name in _POOL:
         if hasattr(Pool, name):
             patches.change(Pool, name, _give, why=_WHY)
+    patches.when_imported("gevent.threadpool", _follow_threads_of_gevent)
+
+
+def _follow_threads_of_gevent(module: Any) -> None:
+    patches.change(module.ThreadPool, "spawn", _spawn, why=_WHY)
 
 
 def uninstall() -> None:
@@ -71,7 +76,7 @@ def _without_ours() -> Context:
 
     Threads of a pool that is used inside a batch serve others later.
     """
-    others = [one for one in copy_context().items() if not one[0].name.startswith(_OURS)]
+    others = [one for one in copy_context().items() if not one[0].name.startswith(OURS)]
     context = Context()
     context.run(_set_all, others)
     return context
@@ -127,6 +132,15 @@ def _give(found: Callable[..., Any]) -> Callable[..., Any]:
     return give
 
 
+def _spawn(found: Callable[..., Any]) -> Callable[..., Any]:
+    def spawn(self: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if inside_batch():
+            func = partial(_carry, copy_context(), func)
+        return found(self, func, *args, **kwargs)
+
+    return spawn
+
+
 def _carry(context: Context, func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """
     Call a function with the context of whoever gave it to this thread.
@@ -136,7 +150,8 @@ def _carry(context: Context, func: Callable[..., T], *args: Any, **kwargs: Any) 
     # A copy, since only one thread at a time can enter a context.
     here = copy_context()
     here.run(_add, context)
-    return here.run(func, *args, **kwargs)
+    result: T = here.run(followed, func, *args, **kwargs)
+    return result
 
 
 def _add(context: Context) -> None:

@@ -8,6 +8,7 @@ from contextvars import ContextVar, Token
 from typing import Any, Protocol, TypeVar
 
 from atomicbatch.errors import TransactionError
+from atomicbatch.greenlets import real_thread
 from atomicbatch.join import attempt as join
 from atomicbatch.join.acts import Acts, do
 from atomicbatch.transactions.places import Spawn, do_async
@@ -23,7 +24,7 @@ class Call(join.Call):
         spawn: What ``do_async`` needs.
     """
 
-    __slots__ = ("_current", "_spawn", "_token")
+    __slots__ = ("_current", "_spawn", "_thread", "_token")
 
     def __init__(
         self, attempt: join.Attempt[Any], current: ContextVar[Any], spawn: Spawn | None = None
@@ -32,6 +33,19 @@ class Call(join.Call):
         self._current = current
         self._spawn = spawn
         self._token: Token[Any]
+        self._thread = real_thread()
+
+    def check_thread(self) -> None:
+        """
+        Refuse a thread of gevent's threadpool: connections cannot be used there.
+
+        They wait for the database in the event loop of the thread that they were opened in.
+        """
+        if self._thread and self._thread != real_thread():
+            self._attempt.refuse(
+                "a handler uses a database in a thread of gevent.threadpool, where the connection "
+                "of the batch cannot be used; use gevent.spawn or gevent.pool for that work"
+            )
 
     def __enter__(self) -> None:
         self._token = self._current.set(self)

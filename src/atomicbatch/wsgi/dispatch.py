@@ -9,6 +9,7 @@ from contextvars import copy_context
 from functools import lru_cache
 from typing import Any, Protocol
 
+from atomicbatch.engine.spawning import followed
 from atomicbatch.exchange import Held, Recording, ReplyBytes, ReplyHeaders
 from atomicbatch.limits import Limits
 from atomicbatch.model import Call, Header, Reply
@@ -101,7 +102,7 @@ class Dispatcher:
         error: BaseException | None = None
         try:
             # A context of its own, so that variables set in one call do not show in the next.
-            copy_context().run(self._run, environ, running)
+            copy_context().run(followed, self._run, environ, running)
         except Exception as raised:
             error = raised
         running.check_bounds()

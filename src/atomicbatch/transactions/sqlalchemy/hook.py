@@ -65,6 +65,7 @@ def _raw_connection(
             return found(self)
         if not getattr(dialect, "_atomicbatch_guarded", False):
             _guard_characteristics(dialect)
+        call.check_thread()
         return attempt.connection(self, call)
 
     return raw_connection

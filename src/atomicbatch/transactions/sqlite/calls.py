@@ -28,8 +28,9 @@ class Call(joining.Call):
         self.left_alone: dict[int, Any] = {}
 
     def check(self) -> None:
-        """Refuse what the call has left behind, after its end."""
+        """Refuse what the call has left behind, after its end, and threads that it cannot use."""
         if self.ended:
             if not self.attempt.active:
                 raise TransactionError(OVER)
             self.refuse_left_behind()
+        self.check_thread()
