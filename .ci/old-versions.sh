@@ -35,8 +35,9 @@ case $part in
     run tests/client tests/asgi/test_background.py tests/wsgi/test_app.py \
       tests/doors/test_{asyncpg,psycopg,psycopg2,pymysql,aiomysql,asyncmy,sqlite,aiosqlite}.py
     # This peewee gives the errors of psycopg 3 to handlers as they are; Tortoise opens its pool as
-    # the pool warns of.
+    # the pool warns of; Pony is warned of as it is compiled.
     run tests/transactions/drivers/test_oracle.py -W 'ignore:opening the async pool:RuntimeWarning' \
+      -W 'ignore:invalid escape sequence:DeprecationWarning' \
       -k "($(some "insert or nested or caught or rollback")) and not (peewee and psycopg and not psycopg2)"
     # With asyncpg before 0.32 a stream of SQLAlchemy's fails, and with it the batch.
     run tests/transactions/sqlalchemy/test_oracle.py \
