@@ -142,8 +142,8 @@ app.routes.append(Route("/early", write_early, methods=["POST"]))
 app.routes.append(Route("/read", read_early, methods=["POST"]))
 assert asyncio.run(ask(batches, call("POST", "/read"))).outcome == "committed"
 answer = asyncio.run(ask(batches, call("POST", "/early")))
-assert answer.outcome == "rolled-back; failed=1; status=500", answer
-assert b"it may be stored" in answer.replies[0].body, answer
+assert answer.outcome == "rolled-back; failed=1; status=501", answer
+assert b"opened before AtomicBatch was made" in answer.replies[0].body, answer
 warnings = [text for text in said if "opened before AtomicBatch was made" in text]
 assert "sqlite3's to others.sqlite" in warnings[0] and "another thread" in warnings[0], said
 print("done")

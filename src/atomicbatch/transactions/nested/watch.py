@@ -44,7 +44,11 @@ class LayerWatch(Watch):
                 f"let the test do that work in its own process"
             )
             return
+        advice, since, first = self.allowed.advice, "", ""
+        if driver.is_early:
+            since = f" was opened before {advice.watched_since} and"
+            first = f"{advice.watch_first}; "
         self._refuse(
-            f"{what}: that connection takes no part in the transaction of the test, whose "
-            f"rollback could not undo it; {self.allowed.advice.allow.format(name=name)}"
+            f"{what}: that connection{since} takes no part in the transaction of the test, whose "
+            f"rollback could not undo it; {first}{advice.allow.format(name=name)}"
         )
