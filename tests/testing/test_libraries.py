@@ -178,7 +178,10 @@ def rows_inside(layer: Layer, on: str) -> list[tuple[str, int]]:
     with aside():
         if on == "sqlite":
             real.likeness.drop_hooks()  # those of whoever was last
+            of_the_last = real.connection.text_factory
+            real.connection.text_factory = str
             text = real.connection.execute(ROWS[on]).fetchone()[0]
+            real.connection.text_factory = of_the_last
         else:
             text = real.kind.driver.ask(real.wire, ROWS[on])
             if real.kind.is_async:

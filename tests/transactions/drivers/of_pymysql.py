@@ -245,14 +245,14 @@ def in_threads(world: World) -> Any:
     return "done"
 
 
-@handler(HANDLERS, because="it runs a statement (DDL, say)")
+@handler(HANDLERS, because="runs a statement (DDL, say)")
 def ddl(world: World) -> Any:
     with world.connect() as connection, connection.cursor() as cursor:
         cursor.execute("ALTER TABLE item COMMENT 'x'")
     return "done"
 
 
-@handler(HANDLERS, because="it runs a statement (DDL, say)")
+@handler(HANDLERS, because="runs a statement (DDL, say)")
 def lock_tables(world: World) -> Any:
     with world.connect() as connection, connection.cursor() as cursor:
         cursor.execute("LOCK TABLES item WRITE")
