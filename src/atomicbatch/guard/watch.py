@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import Context, ContextVar, copy_context
@@ -17,10 +16,9 @@ from atomicbatch.guard.children import Children, Fate
 from atomicbatch.guard.places import Allowed, Place
 from atomicbatch.guard.reach import reaches
 from atomicbatch.sql.kinds import Family
-from atomicbatch.sql.writing import verb_of
+from atomicbatch.sql.writing import lock_of, verb_of
 
 logger = logging.getLogger("atomicbatch")
-_LOCKS = re.compile(r"\s*BEGIN\s+(?:IMMEDIATE|EXCLUSIVE)\b", re.IGNORECASE)
 
 unwatched: list[str] = []
 """Connections that write without being seen, by name; see ``earlier.py``."""
@@ -104,7 +102,7 @@ class Watch:
             if verb:
                 verb = verb_of(driver.readable(connection, operation), driver.family)
             elif self._is_elsewhere:
-                verb = _lock_of(operation, driver.family)
+                verb = lock_of(operation, driver.family)
             if verb:
                 self._writes(connection, driver, verb)
 
@@ -349,13 +347,6 @@ def said(who: Caller, connection: Any, driver: Driver, verb: str) -> str:
     to = f" to {place}" if place is not None else ""
     at = f", at {who.line}" if who.line else ""
     return f"a handler writes ({verb}){to} by {by}{at}"
-
-
-def _lock_of(operation: Any, family: Family) -> str:
-    """Name what would wait in another process for ever: SQLite's lock, which the batch has."""
-    is_sqlite = family is Family.SQLITE and isinstance(operation, str)
-    found = _LOCKS.match(operation) if is_sqlite else None
-    return " ".join(found[0].split()).upper() if found else ""
 
 
 def _refuse_left_behind() -> NoReturn:

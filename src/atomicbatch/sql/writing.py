@@ -87,3 +87,13 @@ def _stores(text: str, family: Family) -> bool:
         return stores_by_pragma(text)
     # A value may call a function, which the reader has looked at.
     return "(" in text and read_statement(text, family).kind is Kind.WRITE
+
+
+_LOCKS = re.compile(r"\s*BEGIN\s+(?:IMMEDIATE|EXCLUSIVE)\b", re.IGNORECASE)
+
+
+def lock_of(operation: Any, family: Family) -> str:
+    """Name what would wait in another process for ever: SQLite's lock, which the batch has."""
+    is_sqlite = family is Family.SQLITE and isinstance(operation, str)
+    found = _LOCKS.match(operation) if is_sqlite else None
+    return " ".join(found[0].split()).upper() if found else ""

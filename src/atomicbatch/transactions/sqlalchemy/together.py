@@ -28,7 +28,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
 from atomicbatch.doors.sqlalchemy import WITH_DOORS
-from atomicbatch.errors import BrokenTransactionError, TransactionError
+from atomicbatch.errors import TransactionError
 from atomicbatch.guard import Allowed
 from atomicbatch.join.acts import Acts
 from atomicbatch.join.diagnosis import Used
@@ -223,12 +223,6 @@ class TogetherAttempt:
         """Note that the batch cannot be committed. The first reason counts."""
         for one in self._both:
             one.doom(error)
-
-    def escaped(self, what: str) -> BrokenTransactionError:
-        """Note that something may be stored already."""
-        error = self._doors.escaped(what)
-        self._engines.doom(error)
-        return error
 
     def refuse(self, what: str) -> NoReturn:
         """Fail the batch: what a handler does cannot be made part of it."""
